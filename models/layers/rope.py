@@ -1,0 +1,31 @@
+"""Rotary position embedding, interleaved pairs (facts: Su et al. 2021, arXiv 2104.09864, section 3.4.2)."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+
+class Rope:
+    """cos and sin of the angles pos * max_period^(-2i/D).
+
+    Angles are formed in float64 from integer positions, so they stay exact for any length of call; float32 angles
+    drift audibly after hours.
+    """
+
+    def __init__(self, head_dim: int, max_period: float, device: torch.device | str = "cpu") -> None:
+        pair = torch.arange(head_dim // 2, dtype=torch.float64, device=device)
+        self._frequency = torch.exp(-math.log(max_period) * 2 * pair / head_dim)
+
+    def angles(self, positions: Tensor) -> tuple[Tensor, Tensor]:
+        """positions: int64 [N] -> cos, sin: float32 [N, 1, head_dim / 2], the middle axis for the heads."""
+        angle = positions.to(torch.float64)[:, None, None] * self._frequency
+        return angle.cos().float(), angle.sin().float()
+
+
+def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """x: [N, heads, head_dim] -> the same, pairs (2i, 2i+1) turned by their angle; computed in float32."""
+    even, odd = x.float().unflatten(-1, (-1, 2)).unbind(-1)
+    return torch.stack((even * cos - odd * sin, even * sin + odd * cos), dim=-1).flatten(-2).to(x.dtype)
