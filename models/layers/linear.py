@@ -10,31 +10,53 @@ _PACK_ROWS = 8  # rows the packed layout is tuned for; any number of rows runs
 
 
 class Linear:
-    """y = x W^T without bias, from a weight [out, in].
+    """y = x W^T + b from a weight [out, in], optionally followed by GELU or by adding a residual.
 
     On CPU the weight is kept only in oneDNN's packed layout. Measured against plain `F.linear` this is 1.5 to 3 times
     faster for the small batches of a frame step, and, unlike it, every output row is bit for bit the same whatever
     the number of rows beside it: the base of "the result does not depend on who else is on the machine".
     """
 
-    def __init__(self, weight: Tensor) -> None:
-        """weight: [out, in] on the device and in the type it runs in (float32 or bfloat16)."""
+    def __init__(self, weight: Tensor, bias: Tensor | None = None) -> None:
+        """weight: [out, in] and bias: [out] on the device and in the type they run in (float32 or bfloat16)."""
         self.out_features, self.in_features = weight.shape
         self._packed = weight.device.type == "cpu"
         if self._packed:
             weight = torch.ops.mkldnn._reorder_linear_weight(weight.contiguous(), _PACK_ROWS)
         self._weight = weight
+        self._bias = bias
 
     def __call__(self, x: Tensor) -> Tensor:
         """x: [N, in] -> [N, out]."""
         if not self._packed:
-            return F.linear(x, self._weight)
+            return F.linear(x, self._weight, self._bias)
+        return self._run_packed(x, "none")
+
+    def gelu(self, x: Tensor) -> Tensor:
+        """x: [N, in] -> exact (erf) GELU of the product [N, out]."""
+        if not self._packed:
+            return F.gelu(F.linear(x, self._weight, self._bias))
+        return self._run_packed(x, "gelu")
+
+    def add(self, x: Tensor, residual: Tensor) -> Tensor:
+        """x: [N, in], residual: [N, out] -> residual + the product [N, out]."""
+        if not self._packed:
+            return residual + F.linear(x, self._weight, self._bias)
+        if x.shape[0] == 1:
+            return self._add_packed(_two_rows(x), _two_rows(residual))[:1]
+        return self._add_packed(x, residual)
+
+    def _run_packed(self, x: Tensor, activation: str) -> Tensor:
         if x.shape[0] == 1:
             # A single row takes another kernel, which sums in another order for some shapes.
-            return _packed_linear(x.expand(2, -1).contiguous(), self._weight)[:1]
-        return _packed_linear(x, self._weight)
+            return self._run_packed(_two_rows(x), activation)[:1]
+        out: Tensor = torch.ops.mkldnn._linear_pointwise(x, self._weight, self._bias, activation, [], "none")
+        return out
+
+    def _add_packed(self, x: Tensor, residual: Tensor) -> Tensor:
+        out: Tensor = torch.ops.mkldnn._linear_pointwise.binary(x, residual, self._weight, self._bias, "add")
+        return out
 
 
-def _packed_linear(x: Tensor, weight: Tensor) -> Tensor:
-    out: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, None, "none", [], "")
-    return out
+def _two_rows(x: Tensor) -> Tensor:
+    return x.expand(2, -1).contiguous()
