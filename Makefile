@@ -1,0 +1,67 @@
+# Everything a person does with this repository. `make` alone lists it.
+
+VENV ?= .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+STUBS := moshi_cluster/.generated
+PROTOS := $(wildcard protos/moshi_cluster/v1/*.proto)
+# Directories that may be waiting for their first Python file are left out of the type check.
+TYPED := services models clients $(if $(wildcard scripts/*.py),scripts) $(if $(wildcard benchmarks/*/*.py),benchmarks)
+
+.DEFAULT_GOAL := help
+.PHONY: help install stubs demo test parity bench lint format clean
+
+help: ## This list
+	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+install: $(INSTALLED) ## A virtual environment in .venv with everything that runs and checks the code
+
+stubs: $(STUBS) ## Python code for protos/, in moshi_cluster/ (not checked in)
+
+demo: $(STUBS) ## A recorded utterance through all three services: reply.wav and a table of latencies
+	$(BIN)/python scripts/make_checkpoint.py --if-missing
+	$(BIN)/python scripts/demo.py
+
+test: lint ## Lint, types, contract and all tests, whole-cluster tests included
+	$(BIN)/pytest
+
+parity: $(STUBS) ## Only the comparisons with the original implementation (GOLDEN_DIR names another golden set)
+	$(BIN)/pytest -m parity -v
+
+bench: $(STUBS) ## Time per LM step and codec frame against batch size
+	$(BIN)/python -m benchmarks.offline
+
+lint: $(STUBS) ## Lint and format check, types, contract
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy $(TYPED)
+	$(BIN)/buf lint
+
+format: $(INSTALLED) ## Rewrite the code in the house format
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean: ## Remove what was generated; the virtual environment and downloads stay
+	rm -rf moshi_cluster build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis reply.wav
+	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
+
+$(INSTALLED): pyproject.toml constraints.txt | $(BIN)/python
+	@echo "== Installing into $(VENV): the first time takes some minutes, most of it PyTorch"
+	@# Alone and first: the largest download; pip's own configuration decides between a CPU and a GPU build.
+	$(BIN)/python -m pip install --disable-pip-version-check torch==2.13.0
+	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt setuptools
+	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt --no-build-isolation \
+		-e '.[gateway,codec,lm,dev]'
+	@touch $@
+
+$(BIN)/python:
+	@for python in $(PYTHON) python3.11 python3; do \
+		if $$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
+			echo "== Creating $(VENV) with $$($$python --version)"; exec $$python -m venv $(VENV); \
+		fi; \
+	done; echo "Python 3.11 or newer not found; name one with PYTHON=/path/to/python3.11" >&2; exit 1
+
+$(STUBS): $(PROTOS) $(INSTALLED)
+	@rm -rf moshi_cluster
+	$(BIN)/python -m grpc_tools.protoc -I protos --python_out=. --pyi_out=. --grpc_python_out=. $(PROTOS)
+	@touch moshi_cluster/__init__.py moshi_cluster/v1/__init__.py $@
