@@ -1,0 +1,20 @@
+"""Finding, opening and naming checkpoints: a repository, a folder or single files.
+
+What a worker needs of one part only is imported from its own module, so that a codec worker installs nothing of the
+LM's: `models.loading.lm.load_lm`, `models.loading.mimi.load_mimi`, `models.loading.tokenizer.Tokenizer`.
+"""
+
+from models.loading.checkpoint import Checkpoint, FileNames, Part, resolve
+from models.loading.errors import CheckpointError, MissingFileError, MissingTensorError
+from models.loading.tensors import SafetensorsFile
+
+__all__ = [
+    "Checkpoint",
+    "CheckpointError",
+    "FileNames",
+    "MissingFileError",
+    "MissingTensorError",
+    "Part",
+    "SafetensorsFile",
+    "resolve",
+]

@@ -1,0 +1,111 @@
+"""Which files a checkpoint consists of."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from models.loading.config import Config, read_config, read_object
+from models.loading.errors import CheckpointError
+from models.loading.fingerprint import fingerprint
+from models.loading.source import Source, find_file, parse_source
+
+
+class Part(enum.Flag):
+    """What a worker needs of a checkpoint; nothing else is downloaded."""
+
+    LM = enum.auto()  # the LM's weights and the tokenizer
+    MIMI = enum.auto()  # the codec's weights and its configuration
+    ALL = LM | MIMI
+
+
+@dataclass(frozen=True)
+class FileNames:
+    """Single files in place of the source's own.
+
+    Each is a path of this machine, `file://path`, `hf://owner/repo/path`, or, when no such path exists, the name of
+    a file in the source.
+    """
+
+    config: str | None = None
+    lm: str | None = None
+    tokenizer: str | None = None
+    mimi: str | None = None
+    mimi_config: str | None = None
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint whose files are on this machine. Paths of parts that were not asked for are None."""
+
+    lm_config: Mapping[str, Any]  # config.json without what describes files, for LmConfig.from_dict
+    lm_weights: Path | None
+    tokenizer: Path | None
+    mimi_config: Mapping[str, Any] | None  # None: the published codec
+    mimi_weights: Path | None
+    model_type: str  # "moshi", or "hibiki", "stt", "tts"
+    lm_gen_config: Mapping[str, Any]  # default sampling: temp, temp_text, top_k, top_k_text
+    fingerprint: str  # 16 hex digits; of the parts asked for
+
+    @property
+    def codebooks(self) -> int:
+        """Codebooks that Mimi runs with: as many as the LM speaks or hears, whichever is more."""
+        try:
+            spoken, heard = self.lm_config["dep_q"], self.lm_config["n_q"] - self.lm_config["dep_q"]
+        except (KeyError, TypeError) as error:
+            raise CheckpointError(f"config.json: n_q, dep_q: expected two integers ({error})") from error
+        return int(max(spoken, heard))
+
+
+def resolve(source: str | None, files: FileNames = FileNames(), parts: Part = Part.ALL) -> Checkpoint:
+    """Find, and download if need be, the files of a checkpoint.
+
+    source: a folder or `owner/name[@revision]`; None when `files` names everything that `parts` needs.
+    Raises CheckpointError naming the file or the field.
+    """
+    where = parse_source(source) if source is not None else None
+    config = read_config(_named(files.config, where), where)
+    lm_weights = tokenizer = mimi_weights = None
+    mimi_config: Mapping[str, Any] | None = None
+    if Part.MIMI in parts:
+        mimi_config = _mimi_config(files, config, where)
+        mimi_weights = _find("mimi", files.mimi, config.mimi_name, where)
+    if Part.LM in parts:
+        tokenizer = _find("tokenizer", files.tokenizer, config.tokenizer_name, where)
+        lm_weights = _find("lm", files.lm, config.lm_name, where)
+    lm_identity = {"lm": config.lm, "lm_gen_config": config.lm_gen_config, "model_type": config.model_type}
+    return Checkpoint(
+        lm_config=config.lm,
+        lm_weights=lm_weights,
+        tokenizer=tokenizer,
+        mimi_config=mimi_config,
+        mimi_weights=mimi_weights,
+        model_type=config.model_type,
+        lm_gen_config=config.lm_gen_config,
+        fingerprint=fingerprint(
+            (lm_identity if Part.LM in parts else None, mimi_config),
+            (path for path in (lm_weights, tokenizer, mimi_weights) if path is not None),
+        ),
+    )
+
+
+def _mimi_config(files: FileNames, config: Config, source: Source | None) -> dict[str, Any] | None:
+    if files.mimi_config is None and config.mimi_config_name is None:
+        return None
+    return read_object(_find("mimi_config", files.mimi_config, config.mimi_config_name or "", source))
+
+
+def _find(what: str, given: str | None, default: str, source: Source | None) -> Path:
+    if given is None and source is None and "://" not in default:
+        raise CheckpointError(f"{what}: no file given, and no repository or folder to find it in")
+    return find_file(_named(given, source) or default, source)
+
+
+def _named(given: str | None, source: Source | None) -> str | None:
+    """A name given by the operator: a path of this machine wins over a file of the source."""
+    if given is not None and "://" not in given and Path(given).expanduser().is_file():
+        return f"file://{given}"
+    return given

@@ -1,0 +1,16 @@
+"""Mimi from a checkpoint."""
+
+from __future__ import annotations
+
+import torch
+
+from models.loading.checkpoint import Checkpoint
+from models.loading.opening import opened
+from models.mimi import Mimi, MimiConfig
+
+
+def load_mimi(checkpoint: Checkpoint, device: torch.device | str = "cpu") -> Mimi:
+    """The codec, always float32, with a progress line on stderr. Raises CheckpointError."""
+    with opened(checkpoint.mimi_weights, "Mimi") as tensors:
+        config = MimiConfig() if checkpoint.mimi_config is None else MimiConfig.from_dict(checkpoint.mimi_config)
+        return Mimi.from_tensors(tensors, config, checkpoint.codebooks, device)

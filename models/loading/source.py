@@ -1,0 +1,104 @@
+"""Where the files of a checkpoint are: a folder, or a repository on the Hugging Face hub."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import huggingface_hub
+from huggingface_hub import errors as hub_errors
+
+from models.loading.errors import CheckpointError, MissingFileError
+
+_HUB = "hf://"
+_LOCAL = "file://"
+_REPOSITORY = re.compile(r"(?P<repo_id>[\w.-]+/[\w.-]+)(@(?P<revision>[^@\s]+))?")
+_HUB_FILE = re.compile(r"(?P<repo_id>[\w.-]+/[\w.-]+)(@(?P<revision>[^@/\s]+))?/(?P<path>.+)")
+
+
+@dataclass(frozen=True)
+class Folder:
+    """A checkpoint in a folder of this machine."""
+
+    path: Path
+
+    def find(self, name: str) -> Path:
+        """The file `name` of the folder. Raises MissingFileError."""
+        return _existing(self.path / name)
+
+    def __str__(self) -> str:
+        return str(self.path)
+
+
+@dataclass(frozen=True)
+class Repository:
+    """A checkpoint in a hub repository; files come through the hub's cache, with its progress bars."""
+
+    repo_id: str
+    revision: str | None = None
+
+    def find(self, name: str) -> Path:
+        """The file `name` of the repository, downloaded once.
+
+        Raises MissingFileError when the repository has no such file, CheckpointError for everything else.
+        """
+        try:
+            return Path(huggingface_hub.hf_hub_download(self.repo_id, name, revision=self.revision))
+        except hub_errors.GatedRepoError as error:
+            raise CheckpointError(f"{self}: access to this repository must be granted and a token set") from error
+        except hub_errors.RepositoryNotFoundError as error:
+            raise CheckpointError(f"{self}: no such repository on the hub, or it is private") from error
+        except hub_errors.RevisionNotFoundError as error:
+            raise CheckpointError(f"{self}: the repository has no such revision") from error
+        except hub_errors.LocalEntryNotFoundError as error:
+            # An EntryNotFoundError too, but it says nothing about the repository: the hub was out of reach.
+            raise CheckpointError(f"{self}: {name} is not cached and the hub is out of reach") from error
+        except hub_errors.EntryNotFoundError as error:
+            raise MissingFileError(f"{self}: the repository has no file {name}") from error
+        except (OSError, ValueError) as error:
+            raise CheckpointError(f"{self}: could not fetch {name}: {error}") from error
+
+    def __str__(self) -> str:
+        return self.repo_id if self.revision is None else f"{self.repo_id}@{self.revision}"
+
+
+Source = Folder | Repository
+
+
+def parse_source(text: str) -> Source:
+    """`owner/name[@revision]` with or without hf://, or a folder; a folder that exists wins.
+
+    Raises CheckpointError when the text is neither.
+    """
+    path = Path(text.removeprefix(_LOCAL)).expanduser()
+    if text and path.is_dir():
+        return Folder(path)
+    match = _REPOSITORY.fullmatch(text.removeprefix(_HUB))
+    if match is None or text.startswith((".", "~", _LOCAL)):
+        raise CheckpointError(
+            f"checkpoint {text!r} is neither an existing folder nor a repository owner/name[@revision]"
+        )
+    return Repository(match["repo_id"], match["revision"])
+
+
+def find_file(name: str, source: Source | None) -> Path:
+    """The file behind a name as it may stand in config.json or in a setting.
+
+    `hf://owner/repo[@revision]/path` is a file of any repository, `file://path` one of this machine, everything else
+    a file of `source`, or of this machine when there is none. Raises CheckpointError.
+    """
+    if name.startswith(_HUB):
+        match = _HUB_FILE.fullmatch(name.removeprefix(_HUB))
+        if match is None:
+            raise CheckpointError(f"{name!r}: expected hf://owner/repo/path")
+        return Repository(match["repo_id"], match["revision"]).find(match["path"])
+    if name.startswith(_LOCAL) or source is None:
+        return _existing(Path(name.removeprefix(_LOCAL)).expanduser())
+    return source.find(name)
+
+
+def _existing(path: Path) -> Path:
+    if not path.is_file():
+        raise MissingFileError(f"{path}: no such file")
+    return path
