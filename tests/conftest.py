@@ -1,0 +1,55 @@
+"""What every test shares: reproducible properties, one torch thread, no leaked tasks, the golden set."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import os
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import hypothesis
+import pytest
+import pytest_asyncio
+
+_LEAK_GRACE_S = 1.0
+
+# The wall clock of a shared machine decides nothing. `ci` draws the same examples every time; HYPOTHESIS_PROFILE=dev
+# looks for new ones.
+_SHARED = hypothesis.settings(deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.register_profile("ci", _SHARED, derandomize=True)
+hypothesis.settings.register_profile("dev", _SHARED)
+hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
+
+if importlib.util.find_spec("torch"):
+    import torch
+
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def golden_dir() -> Path:
+    """The golden set; the variable GOLDEN_DIR names another one of the same layout."""
+    folder = Path(os.environ.get("GOLDEN_DIR") or Path(__file__).parent / "golden").resolve()
+    if not (folder / "meta.json").is_file():
+        pytest.fail(f"no golden set in {folder}: meta.json is missing (set by GOLDEN_DIR?)")
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def no_leaked_tasks(request: pytest.FixtureRequest) -> None:
+    """Fails a coroutine test that leaves tasks running: every task has an owner that awaits its end."""
+    if pytest_asyncio.is_async_test(request.node):
+        request.getfixturevalue("leaked_tasks_watch")
+
+
+@pytest_asyncio.fixture
+async def leaked_tasks_watch() -> AsyncIterator[None]:
+    """Set up before and torn down after every other fixture of the test's own loop."""
+    before = asyncio.all_tasks()
+    yield
+    leaked = asyncio.all_tasks() - before - {asyncio.current_task()}
+    if leaked:
+        _, leaked = await asyncio.wait(leaked, timeout=_LEAK_GRACE_S)
+    if leaked:
+        pytest.fail("the test left tasks running: " + "; ".join(sorted(map(repr, leaked))))
