@@ -1,0 +1,33 @@
+"""`python -m services.codec`: a codec worker."""
+
+from __future__ import annotations
+
+import sys
+
+from prometheus_client import CollectorRegistry
+
+from services.codec.loading import load
+from services.codec.server import CodecService
+from services.codec.settings import PREFIX, CodecSettings
+from services.common import main
+from services.common.metrics import EngineMetrics
+
+_MAX_MESSAGE_BYTES = 64 * 1024
+_SPARE_STREAMS = 64  # beyond the slots: refused streams get their status, and health and watches fit
+
+
+def _service(settings: CodecSettings, registry: CollectorRegistry) -> CodecService:
+    return CodecService(settings, lambda: load(settings), EngineMetrics("codec", registry))
+
+
+if __name__ == "__main__":
+    sys.exit(
+        main.run(
+            "codec",
+            CodecSettings,
+            PREFIX,
+            _service,
+            lambda settings: _MAX_MESSAGE_BYTES,
+            lambda settings: 2 * settings.slots + _SPARE_STREAMS,
+        )
+    )

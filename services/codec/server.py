@@ -1,0 +1,75 @@
+"""The Codec service: streams in, the engine behind."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass
+
+import grpc
+
+from moshi_cluster.v1 import codec_pb2, codec_pb2_grpc
+from services.codec.settings import CodecSettings
+from services.common import checks
+from services.common.engine import Reply
+from services.common.metrics import EngineMetrics
+from services.common.streams import Parse, Render, pump, statuses, timing
+from services.common.worker import Model, WorkerService
+
+
+@dataclass(frozen=True)
+class CodecModel(Model):
+    """A loaded codec, as far as the server needs to know it."""
+
+    frame_samples: int
+    codebooks: int
+    bins: int
+
+
+class CodecService(WorkerService[CodecModel], codec_pb2_grpc.CodecServicer):
+    """Encode and Decode: one stream is one slot."""
+
+    def __init__(self, settings: CodecSettings, load: Callable[[], CodecModel], metrics: EngineMetrics) -> None:
+        super().__init__("codec", load, metrics, settings.inflight_frames)
+        self._idle_timeout_s = settings.idle_timeout_s
+
+    def register(self, server: grpc.aio.Server) -> Sequence[str]:
+        codec_pb2_grpc.add_CodecServicer_to_server(self, server)
+        return ["moshi_cluster.v1.Codec", self.register_worker(server)]
+
+    async def Encode(
+        self, request_iterator: AsyncIterator[codec_pb2.PcmFrame], context: grpc.aio.ServicerContext
+    ) -> None:
+        await self._stream("encode", request_iterator, context, self._parse_pcm, _render_codes)
+
+    async def Decode(
+        self, request_iterator: AsyncIterator[codec_pb2.CodeFrame], context: grpc.aio.ServicerContext
+    ) -> None:
+        await self._stream("decode", request_iterator, context, self._parse_codes, _render_pcm)
+
+    async def _stream(
+        self,
+        program: str,
+        requests: AsyncIterator[codec_pb2.PcmFrame] | AsyncIterator[codec_pb2.CodeFrame],
+        context: grpc.aio.ServicerContext,
+        parse: Parse,
+        render: Render,
+    ) -> None:
+        async with statuses(context), self.session(program) as session:
+            await context.send_initial_metadata(())  # tells the client that it has a slot
+            await pump(session, requests, context.write, parse, render, self._idle_timeout_s)
+
+    def _parse_pcm(self, request: codec_pb2.PcmFrame, index: int) -> bytes:
+        checks.frame_index(request.frame_index, index, "frame_index")
+        return checks.pcm_f32(request.pcm_f32le, self.model.frame_samples, "pcm_f32le")
+
+    def _parse_codes(self, request: codec_pb2.CodeFrame, index: int) -> list[int]:
+        checks.frame_index(request.frame_index, index, "frame_index")
+        return checks.codes(request.codes, self.model.codebooks, self.model.bins, "codes")
+
+
+def _render_codes(reply: Reply, index: int) -> codec_pb2.CodeFrame:
+    return codec_pb2.CodeFrame(codes=reply.value, frame_index=index, timing=timing(reply))
+
+
+def _render_pcm(reply: Reply, index: int) -> codec_pb2.PcmFrame:
+    return codec_pb2.PcmFrame(pcm_f32le=reply.value, frame_index=index, timing=timing(reply))

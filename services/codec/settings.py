@@ -1,0 +1,34 @@
+"""Settings of the codec service; variables begin with MOSHI_CODEC_."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from services.common.settings import setting
+
+PREFIX = "MOSHI_CODEC_"
+
+
+@dataclass(frozen=True)
+class CodecSettings:
+    """Everything that can be set about a codec worker."""
+
+    host: str = setting("0.0.0.0", "Address to listen on.")
+    port: int = setting(50052, "gRPC port; 0 picks a free one.", minimum=0, maximum=65535)
+    metrics_port: int = setting(9102, "Prometheus port; 0 picks a free one.", minimum=0, maximum=65535)
+    checkpoint: str | None = setting(None, "Folder laid out as published, or a repository.")
+    hf_repo: str | None = setting(None, "Hugging Face repository, owner/name[@revision].")
+    mimi_weights: str | None = setting(
+        None, "Mimi's weights: a name in the checkpoint, hf://owner/repo/path or file://path."
+    )
+    mimi_config: str | None = setting(None, "Mimi's configuration, as above.")
+    config: str | None = setting(None, "The checkpoint's config.json, as above.")
+    device: str = setting("cpu", "torch device, for example cpu or cuda:0.")
+    threads: int = setting(1, "CPU threads of one step.", minimum=1, maximum=256)
+    slots: int = setting(32, "Encode streams, and as many decode streams, held at once.", minimum=1, maximum=1024)
+    max_batch: int = setting(64, "Largest batch of one step.", minimum=1, maximum=1024)
+    codebooks: int = setting(8, "Codebooks in use.", minimum=1, maximum=64)
+    inflight_frames: int = setting(8, "Frames of one stream between arrival and answer.", minimum=1, maximum=256)
+    idle_timeout_s: float = setting(60.0, "A stream that neither sends nor reads for this long ends.", minimum=0.1)
+    drain_grace_s: float = setting(30.0, "Time that running streams have after SIGTERM.", minimum=0.0)
+    log_level: str = setting("info", "Least serious lines to log.", choices=("debug", "info", "warning", "error"))

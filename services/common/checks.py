@@ -1,0 +1,37 @@
+"""Checks of what comes from outside; each names the field it refuses."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from services.common.errors import InvalidInput
+
+MAX_MAGNITUDE = 8.0  # a sample beyond this is a broken sender, not a loud one
+
+
+def pcm_f32(data: bytes, samples: int, field: str) -> bytes:
+    """`samples` finite float32 values of sane size, returned as they came."""
+    if len(data) != 4 * samples:
+        raise InvalidInput(field, f"expected {4 * samples} bytes ({samples} samples of 4 bytes), got {len(data)}")
+    # A comparison with NaN is false, so this one test refuses NaN and infinity too.
+    if not np.abs(np.frombuffer(data, "<f4")).max() <= MAX_MAGNITUDE:
+        raise InvalidInput(field, f"samples must be finite and at most {MAX_MAGNITUDE:g} in magnitude")
+    return data
+
+
+def codes(values: Sequence[int], codebooks: int, bins: int, field: str) -> list[int]:
+    """One code per codebook, each below `bins`."""
+    checked = list(values)
+    if len(checked) != codebooks:
+        raise InvalidInput(field, f"expected {codebooks} codes, got {len(checked)}")
+    if max(checked) >= bins:
+        raise InvalidInput(field, f"codes must be below {bins}, got {max(checked)}")
+    return checked
+
+
+def frame_index(value: int, expected: int, field: str) -> None:
+    """Frames come without gaps."""
+    if value != expected:
+        raise InvalidInput(field, f"expected frame {expected}, got {value}")

@@ -1,0 +1,347 @@
+"""The engine: one thread that owns the device and turns waiting frames into batches.
+
+    collect -> step -> deliver
+
+A program is one kind of step over one table of slots (the codec runs two, encode and decode; the lm one). There is no
+timer and no gather window: while a step runs, frames arrive, and the next batch is whatever waits then. Under load the
+batches grow and the cost of a session falls.
+
+The asyncio side holds a `Session` per slot: it submits frames and reads replies. At most `inflight_frames` of a session
+are between submit and the moment its reply has been taken; past that `submit` waits, so a peer that sends too fast or
+does not read is held back by its own stream and every queue here is bounded.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from services.common.errors import EngineFailed, SessionError
+from services.common.slots import SlotTable
+
+FRAME_S = 0.080
+
+_log = logging.getLogger(__name__)
+
+
+class Runner(Protocol):
+    """The model behind a program. Only the engine thread calls it."""
+
+    def warm(self, max_batch: int) -> None:
+        """Runs every batch size up to `max_batch` once, so that no session pays for a first time."""
+
+    def open(self, slot: int, spec: Any) -> None:
+        """Notes what the slot's session is; must be quick."""
+
+    def prepare(self, slot: int) -> bool:
+        """Does one bounded piece of a session's opening work. True once the session can step."""
+
+    def step(self, slots: Sequence[int], frames: Sequence[Any]) -> Sequence[Any]:
+        """One frame for each listed slot; the results in the same order."""
+
+    def close(self, slot: int) -> None:
+        """Makes the slot as good as new."""
+
+
+@dataclass(frozen=True)
+class Reply:
+    """The answer to one frame and the time it took."""
+
+    value: Any
+    queue_s: float
+    step_s: float
+    batch_size: int
+
+
+@dataclass(frozen=True)
+class StepStats:
+    """One step as the metrics see it."""
+
+    program: str
+    step_s: float
+    queue_s: Sequence[float]
+    deadline_misses: int
+
+
+@dataclass(frozen=True)
+class PrepareStats:
+    """One piece of opening work as the metrics see it."""
+
+    program: str
+    prepare_s: float
+
+
+@dataclass
+class Program:
+    """One kind of step over one table of slots."""
+
+    name: str
+    runner: Runner
+    slots: int
+    max_batch: int
+    table: SlotTable = field(init=False)
+    sessions: list[Session] = field(init=False, default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.table = SlotTable(self.name, self.slots)
+
+    def oldest_arrival_s(self) -> float:
+        """Arrival of the frame that has waited longest, infinite when none waits. Call under the engine's lock."""
+        return min((s.waiting[0].arrival_s for s in self.sessions if s.steppable), default=float("inf"))
+
+
+@dataclass(frozen=True)
+class _Waiting:
+    frame: Any
+    arrival_s: float
+
+
+class Session:
+    """One slot as the asyncio side sees it: frames in, replies out, in order.
+
+    The slot is held until `close`; results that arrive later find no reader and are dropped, so they can never reach the
+    slot's next owner.
+    """
+
+    def __init__(self, engine: Engine, program: Program, slot: int, spec: Any, inflight_frames: int) -> None:
+        self.slot = slot
+        self.spec = spec
+        self.program = program
+        self._engine = engine
+        self._credits = asyncio.Semaphore(inflight_frames)
+        self._replies: asyncio.Queue[Reply | SessionError | None] = asyncio.Queue()  # bounded by the credits
+        self._unanswered = 0
+        self._finishing = False
+        # Shared with the engine thread, under the engine's lock.
+        self.waiting: deque[_Waiting] = deque()  # bounded by the credits
+        self.opened = False
+        self.prepared = False
+        self.ended = False
+        self.ready: asyncio.Future[None] = engine.loop.create_future()
+
+    @property
+    def steppable(self) -> bool:
+        """Whether the next step may take a frame from here."""
+        return self.prepared and not self.ended and bool(self.waiting)
+
+    async def submit(self, frame: Any) -> None:
+        """Hands a frame to the engine; waits while too many are in flight."""
+        await self._credits.acquire()
+        self._unanswered += 1
+        self._engine.enqueue(self, _Waiting(frame, time.monotonic()))
+
+    def finish(self) -> None:
+        """No more frames will come: `replies` ends after the last answer."""
+        self._finishing = True
+        if not self._unanswered:
+            self._replies.put_nowait(None)
+
+    async def replies(self) -> AsyncIterator[Reply]:
+        """Every frame's reply, in order. Raises EngineFailed when the engine breaks."""
+        while (item := await self._replies.get()) is not None:
+            if isinstance(item, SessionError):
+                raise item
+            yield item
+            self._credits.release()
+
+    def deliver(self, reply: Reply) -> None:
+        """Takes a reply from the engine (event loop side)."""
+        self._unanswered -= 1
+        self._replies.put_nowait(reply)
+        if self._finishing and not self._unanswered:
+            self._replies.put_nowait(None)
+
+    def fail(self, error: SessionError) -> None:
+        """The engine broke (event loop side)."""
+        if not self.ready.done():
+            self.ready.set_exception(error)
+            self.ready.exception()  # somebody may have stopped waiting for it
+        self._replies.put_nowait(error)
+
+
+class Engine:
+    """The thread, its programs, and the way in and out of it."""
+
+    def __init__(
+        self,
+        programs: Sequence[Program],
+        *,
+        inflight_frames: int,
+        on_stats: Callable[[StepStats | PrepareStats], None] = lambda stats: None,
+    ) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.failed: asyncio.Future[BaseException] = self.loop.create_future()
+        self.on_slots_changed: Callable[[], None] = lambda: None
+        self._programs = {program.name: program for program in programs}
+        self._inflight_frames = inflight_frames
+        self._on_stats = on_stats
+        self._work = threading.Condition()
+        self._stopping = False
+        self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
+        self._warm: asyncio.Future[None] = self.loop.create_future()
+
+    # --- the asyncio side
+
+    @property
+    def tables(self) -> list[SlotTable]:
+        """The programs' slot tables."""
+        return [program.table for program in self._programs.values()]
+
+    async def start(self) -> None:
+        """Starts the thread and returns once every program is warm."""
+        self._thread.start()
+        await self._warm
+
+    def open(self, program_name: str, spec: Any = None) -> Session:
+        """Takes a slot. Raises NoFreeSlot. The session can submit at once; `session.ready` resolves once it is prepared."""
+        if self.failed.done():
+            raise EngineFailed("the engine has failed")
+        program = self._programs[program_name]
+        session = Session(self, program, program.table.acquire(), spec, self._inflight_frames)
+        with self._work:
+            program.sessions.append(session)
+            self._work.notify()
+        self.on_slots_changed()
+        return session
+
+    def close(self, session: Session) -> None:
+        """Ends a session, whatever it was doing. Its slot is free again once the engine has cleaned it."""
+        with self._work:
+            session.ended = True
+            session.waiting.clear()
+            self._work.notify()
+
+    def enqueue(self, session: Session, waiting: _Waiting) -> None:
+        """Adds a frame to a session's queue; a session that has ended takes none."""
+        with self._work:
+            if not session.ended:
+                session.waiting.append(waiting)
+                self._work.notify()
+
+    async def stop(self) -> None:
+        """Ends the thread after the step in flight."""
+        with self._work:
+            self._stopping = True
+            self._work.notify()
+        if self._thread.is_alive():
+            await asyncio.to_thread(self._thread.join)
+
+    # --- the engine thread
+
+    def _run(self) -> None:
+        try:
+            for program in self._programs.values():
+                program.runner.warm(program.max_batch)
+            self._post(self._warm.set_result, None)
+            while self._wait_for_work():
+                for program in self._longest_waiting_first():
+                    self._turn(program)
+        except Exception as error:
+            _log.exception("engine failed")
+            self._post(self._broadcast_failure, error)
+
+    def _wait_for_work(self) -> bool:
+        with self._work:
+            self._work.wait_for(lambda: self._stopping or any(map(_has_work, self._programs.values())))
+            return not self._stopping
+
+    def _longest_waiting_first(self) -> list[Program]:
+        with self._work:
+            return sorted(self._programs.values(), key=Program.oldest_arrival_s)
+
+    def _turn(self, program: Program) -> None:
+        self._clean_ended(program)
+        if batch := self._collect(program):
+            self._deliver(program, batch, *self._step(program, batch))
+        self._prepare_one(program)
+
+    def _clean_ended(self, program: Program) -> None:
+        with self._work:
+            ended = [session for session in program.sessions if session.ended]
+            program.sessions = [session for session in program.sessions if not session.ended]
+        for session in ended:
+            if session.opened:
+                program.runner.close(session.slot)
+            self._post(self._free_slot, program, session)
+
+    def _collect(self, program: Program) -> list[tuple[Session, _Waiting]]:
+        """The next frame of every session that has one, longest waiting first, up to the largest batch."""
+        with self._work:
+            ready = sorted((s for s in program.sessions if s.steppable), key=lambda s: s.waiting[0].arrival_s)
+            return [(session, session.waiting.popleft()) for session in ready[: program.max_batch]]
+
+    def _step(self, program: Program, batch: list[tuple[Session, _Waiting]]) -> tuple[Sequence[Any], float, float]:
+        start_s = time.monotonic()
+        values = program.runner.step([session.slot for session, _ in batch], [waiting.frame for _, waiting in batch])
+        return values, start_s, time.monotonic()
+
+    def _deliver(
+        self,
+        program: Program,
+        batch: list[tuple[Session, _Waiting]],
+        values: Sequence[Any],
+        start_s: float,
+        end_s: float,
+    ) -> None:
+        queue_s = [start_s - waiting.arrival_s for _, waiting in batch]
+        replies = [
+            (session, Reply(value, waited_s, end_s - start_s, len(batch)))
+            for (session, _), value, waited_s in zip(batch, values, queue_s, strict=True)
+        ]
+        misses = sum(end_s - waiting.arrival_s > FRAME_S for _, waiting in batch)
+        self._post(self._hand_over, replies, StepStats(program.name, end_s - start_s, queue_s, misses))
+
+    def _prepare_one(self, program: Program) -> None:
+        """One piece of opening work for the session that has waited longest, so that running sessions keep their time."""
+        with self._work:
+            session = next((s for s in program.sessions if not s.prepared and not s.ended), None)
+        if session is None:
+            return
+        start_s = time.monotonic()
+        if not session.opened:
+            program.runner.open(session.slot, session.spec)
+            session.opened = True
+        session.prepared = program.runner.prepare(session.slot)
+        self._post(self._on_stats, PrepareStats(program.name, time.monotonic() - start_s))
+        if session.prepared:
+            self._post(_resolve, session.ready)
+
+    def _post(self, callback: Callable[..., object], *arguments: Any) -> None:
+        if not self.loop.is_closed():
+            self.loop.call_soon_threadsafe(callback, *arguments)
+
+    # --- back on the event loop
+
+    def _hand_over(self, replies: list[tuple[Session, Reply]], stats: StepStats) -> None:
+        for session, reply in replies:
+            session.deliver(reply)
+        self._on_stats(stats)
+
+    def _free_slot(self, program: Program, session: Session) -> None:
+        program.table.release(session.slot)
+        self.on_slots_changed()
+
+    def _broadcast_failure(self, error: BaseException) -> None:
+        failure = EngineFailed(f"the engine failed: {type(error).__name__}")
+        if not self._warm.done():
+            self._warm.set_exception(error)
+        if not self.failed.done():
+            self.failed.set_result(error)
+        for program in self._programs.values():
+            for session in program.sessions:
+                session.fail(failure)
+
+
+def _has_work(program: Program) -> bool:
+    return any(session.ended or not session.prepared or session.waiting for session in program.sessions)
+
+
+def _resolve(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)

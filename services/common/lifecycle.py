@@ -1,0 +1,150 @@
+"""The life of a process, in one visible order.
+
+start:  metrics -> gRPC server, NOT_SERVING -> load and warm -> SERVING
+stop:   signal -> NOT_SERVING -> refuse new sessions, tell live ones -> they finish or move -> server.stop -> service.stop
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import grpc
+import uvloop
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+from prometheus_client import CollectorRegistry
+
+from services.common.metrics import MetricsEndpoint
+from services.common.rpc import Options
+
+_log = logging.getLogger(__name__)
+_POLL_S = 0.05
+_STOP_GRACE_S = 1.0
+EXIT_ENGINE_FAILED = 70  # EX_SOFTWARE
+
+
+class Service(Protocol):
+    """What a process serves."""
+
+    def register(self, server: grpc.aio.Server) -> Sequence[str]:
+        """Adds the servicers; returns the full names of the services."""
+
+    async def start(self) -> None:
+        """Loads and warms; returns when sessions can be served."""
+
+    @property
+    def failed(self) -> asyncio.Future[BaseException]:
+        """Resolves when the service can no longer serve and the process must exit."""
+
+    @property
+    def live_sessions(self) -> int:
+        """Sessions that are not over yet."""
+
+    def drain(self, grace_s: float) -> None:
+        """Refuses new sessions and tells the live ones that they have `grace_s` left."""
+
+    async def stop(self) -> None:
+        """Frees everything."""
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """Where a process listens and how long it may take to stop."""
+
+    host: str
+    port: int
+    metrics_port: int
+    drain_grace_s: float
+    options: Options
+
+
+def run(make_service: Callable[[], Service], name: str, endpoint: Endpoint, registry: CollectorRegistry) -> int:
+    """Runs a service until a signal or its failure; returns the process's exit code.
+
+    make_service: called inside the event loop.
+    """
+    return uvloop.run(serve(make_service, name, endpoint, registry))
+
+
+async def serve(make_service: Callable[[], Service], name: str, endpoint: Endpoint, registry: CollectorRegistry) -> int:
+    """The coroutine behind `run`."""
+    stop_requested = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for signal_number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(signal_number, stop_requested.set)
+
+    with MetricsEndpoint(endpoint.host, endpoint.metrics_port, registry) as metrics:
+        service = make_service()
+        server = grpc.aio.server(options=endpoint.options)
+        health_servicer = health.aio.HealthServicer()
+        names = ["", *_register(server, service, health_servicer)]
+        await _set_health(health_servicer, names, health_pb2.HealthCheckResponse.NOT_SERVING)
+        port = server.add_insecure_port(f"{endpoint.host}:{endpoint.port}")
+        await server.start()
+        _log.info("listening name=%s port=%d metrics_port=%d", name, port, metrics.port)
+        try:
+            if not await _finished_first(service.start(), stop_requested):
+                return 0
+            await _set_health(health_servicer, names, health_pb2.HealthCheckResponse.SERVING)
+            _log.info("serving name=%s", name)
+            await _first_of(stop_requested, service.failed)
+
+            await _set_health(health_servicer, names, health_pb2.HealthCheckResponse.NOT_SERVING)
+            if service.failed.done():
+                _log.error("exiting: the service failed")
+                return EXIT_ENGINE_FAILED
+            _log.info("draining sessions=%d grace_s=%g", service.live_sessions, endpoint.drain_grace_s)
+            service.drain(endpoint.drain_grace_s)
+            await _until_no_sessions(service, endpoint.drain_grace_s)
+            return 0
+        finally:
+            await server.stop(_STOP_GRACE_S)
+            await service.stop()
+            _log.info("stopped name=%s", name)
+
+
+def _register(server: grpc.aio.Server, service: Service, health_servicer: health.aio.HealthServicer) -> list[str]:
+    names = list(service.register(server))
+    health_pb2_grpc.add_HealthServicer_to_server(health_servicer, server)
+    reflection.enable_server_reflection((*names, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
+    return names
+
+
+async def _set_health(servicer: health.aio.HealthServicer, names: list[str], status: int) -> None:
+    for name in names:
+        await servicer.set(name, status)
+
+
+async def _finished_first(work: Coroutine[Any, Any, None], stop_requested: asyncio.Event) -> bool:
+    """Runs `work`; False if the stop signal came first."""
+    task = asyncio.ensure_future(work)
+    stop = asyncio.ensure_future(stop_requested.wait())
+    await asyncio.wait((task, stop), return_when=asyncio.FIRST_COMPLETED)
+    stop.cancel()
+    if task.done():
+        task.result()
+        return True
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
+    return False
+
+
+async def _first_of(stop_requested: asyncio.Event, failed: asyncio.Future[BaseException]) -> None:
+    stop = asyncio.ensure_future(stop_requested.wait())
+    await asyncio.wait((stop, failed), return_when=asyncio.FIRST_COMPLETED)
+    stop.cancel()
+
+
+async def _until_no_sessions(service: Service, grace_s: float) -> None:
+    deadline_s = asyncio.get_running_loop().time() + grace_s
+    while service.live_sessions and asyncio.get_running_loop().time() < deadline_s:
+        await asyncio.sleep(_POLL_S)
+    if service.live_sessions:
+        _log.warning("grace is over, ending sessions=%d", service.live_sessions)

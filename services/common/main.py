@@ -1,0 +1,43 @@
+"""The main program of every service: settings, logs, life."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from prometheus_client import CollectorRegistry
+
+from services.common import lifecycle, logs
+from services.common.rpc import server_options
+from services.common.settings import SettingError, describe, load
+
+S = TypeVar("S")
+
+
+def run(
+    name: str,
+    settings_type: type[S],
+    prefix: str,
+    make_service: Callable[[S, CollectorRegistry], lifecycle.Service],
+    max_message_bytes: Callable[[S], int],
+    max_streams: Callable[[S], int],
+) -> int:
+    """Runs the service called `name` until it stops; returns the exit code (2 for a bad setting)."""
+    try:
+        settings: Any = load(settings_type, prefix)
+    except SettingError as error:
+        print(f"{name}: {error}", file=sys.stderr)
+        return 2
+    logs.configure(name, settings.log_level)
+    logging.getLogger(__name__).info("settings %s", describe(settings))
+    registry = CollectorRegistry()
+    endpoint = lifecycle.Endpoint(
+        host=settings.host,
+        port=settings.port,
+        metrics_port=settings.metrics_port,
+        drain_grace_s=settings.drain_grace_s,
+        options=server_options(max_message_bytes(settings), max_streams(settings)),
+    )
+    return lifecycle.run(lambda: make_service(settings, registry), name, endpoint, registry)

@@ -1,0 +1,34 @@
+"""`python -m services.lm`: an lm worker."""
+
+from __future__ import annotations
+
+import sys
+
+from prometheus_client import CollectorRegistry
+
+from services.common import main
+from services.common.metrics import EngineMetrics
+from services.lm.loading import load
+from services.lm.server import LmService
+from services.lm.settings import PREFIX, LmSettings
+
+_BASE_MESSAGE_BYTES = 64 * 1024
+_HISTORY_FRAME_BYTES = 80  # 17 varints of at most 3 bytes, tags and lengths
+_SPARE_STREAMS = 64  # beyond the slots: refused streams get their status, and health and watches fit
+
+
+def _service(settings: LmSettings, registry: CollectorRegistry) -> LmService:
+    return LmService(settings, lambda: load(settings), EngineMetrics("lm", registry))
+
+
+if __name__ == "__main__":
+    sys.exit(
+        main.run(
+            "lm",
+            LmSettings,
+            PREFIX,
+            _service,
+            lambda settings: _BASE_MESSAGE_BYTES + _HISTORY_FRAME_BYTES * settings.max_history_frames,
+            lambda settings: settings.slots + _SPARE_STREAMS,
+        )
+    )

@@ -1,0 +1,72 @@
+"""The lm's program: Moshi's generator behind the engine loop."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+
+from models.moshi_lm import Generator, LmConfig, Sampling
+from services.common.engine import Program
+from services.lm.session import LmReply, SessionSpec
+
+
+def program(
+    generator: Generator,
+    config: LmConfig,
+    piece: Callable[[int], str],
+    slots: int,
+    max_batch: int,
+    prefill_chunk_frames: int,
+) -> Program:
+    """The one program of an lm worker. piece: displayed text of a token."""
+    return Program("lm", LmRunner(generator, config, piece, prefill_chunk_frames), slots, min(max_batch, slots))
+
+
+class LmRunner:
+    """Lists of user codes in, LmReply out."""
+
+    def __init__(
+        self, generator: Generator, config: LmConfig, piece: Callable[[int], str], prefill_chunk_frames: int
+    ) -> None:
+        self._generator = generator
+        self._config = config
+        self._piece = piece
+        self._prefill_chunk_frames = prefill_chunk_frames
+
+    def warm(self, max_batch: int) -> None:
+        greedy = SessionSpec(0.0, 1, 0.0, 1, 0, [])
+        sampled = SessionSpec(0.7, 25, 0.8, 250, 0, [])
+        silence = [0] * self._config.user_codebooks
+        for slot in range(max_batch):
+            self.open(slot, sampled if slot % 2 else greedy)
+            while not self.prepare(slot):
+                pass
+        for batch in range(1, max_batch + 1):
+            self.step(range(batch), [silence] * batch)
+        for slot in range(max_batch):
+            self.close(slot)
+
+    def open(self, slot: int, spec: SessionSpec) -> None:
+        sampling = Sampling(
+            text_temperature=spec.text_temperature,
+            text_top_k=spec.text_top_k,
+            audio_temperature=spec.audio_temperature,
+            audio_top_k=spec.audio_top_k,
+            seed=spec.seed,
+        )
+        history = torch.tensor(spec.history, dtype=torch.int64).reshape(len(spec.history), 1 + self._config.n_q)
+        self._generator.open(slot, sampling, history)
+
+    def prepare(self, slot: int) -> bool:
+        return self._generator.prefill(slot, self._prefill_chunk_frames) == 0
+
+    def step(self, slots: Sequence[int], frames: Sequence[list[int]]) -> list[LmReply]:
+        reply = self._generator.step(slots, torch.tensor(frames))
+        return [
+            LmReply(codes, token, self._piece(token))
+            for codes, token in zip(reply.audio.tolist(), reply.text.tolist(), strict=True)
+        ]
+
+    def close(self, slot: int) -> None:
+        self._generator.close(slot)

@@ -1,0 +1,159 @@
+"""The Lm service: sessions in, the engine behind."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass
+
+import grpc
+
+from moshi_cluster.v1 import common_pb2, lm_pb2, lm_pb2_grpc
+from services.common import checks
+from services.common.engine import Reply, Session
+from services.common.errors import InvalidInput
+from services.common.metrics import EngineMetrics
+from services.common.streams import Write, pump, statuses, timing, within
+from services.common.worker import Model, WorkerService
+from services.lm.session import LmReply, SessionSpec
+from services.lm.settings import LmSettings
+
+_MAX_TEMPERATURE = 10.0
+
+
+@dataclass(frozen=True)
+class LmModel(Model):
+    """A loaded lm, as far as the server needs to know it."""
+
+    text_card: int
+    audio_card: int
+    moshi_codebooks: int
+    user_codebooks: int
+    sampling: common_pb2.Sampling  # the checkpoint's values, every field but the seed present
+
+
+class LmService(WorkerService[LmModel], lm_pb2_grpc.LmServicer):
+    """Generate: one stream is one session."""
+
+    def __init__(self, settings: LmSettings, load: Callable[[], LmModel], metrics: EngineMetrics) -> None:
+        super().__init__("lm", load, metrics, settings.inflight_frames)
+        self._settings = settings
+
+    def register(self, server: grpc.aio.Server) -> Sequence[str]:
+        lm_pb2_grpc.add_LmServicer_to_server(self, server)
+        return ["moshi_cluster.v1.Lm", self.register_worker(server)]
+
+    async def Generate(
+        self, request_iterator: AsyncIterator[lm_pb2.GenerateRequest], context: grpc.aio.ServicerContext
+    ) -> None:
+        settings = self._settings
+        async with statuses(context):
+            spec = self._parse_open(await _first(request_iterator, settings.open_timeout_s))
+            async with self.session("lm", spec) as session:
+                await context.send_initial_metadata(())  # tells the client that it has a slot
+                write = _one_at_a_time(context.write)
+                await self._announce_opened(session, spec, write)
+                async with self._go_away_notice(write):
+                    await pump(
+                        session, request_iterator, write, self._parse_frame, _render_frame, settings.idle_timeout_s
+                    )
+
+    async def _announce_opened(self, session: Session, spec: SessionSpec, write: Write) -> None:
+        start_s = asyncio.get_running_loop().time()
+        await within(session.ready, self._settings.prepare_timeout_s, "the history was not read in time")
+        open_us = round((asyncio.get_running_loop().time() - start_s) * 1e6)
+        opened = lm_pb2.GenerateResponse.Opened(prefilled_frames=len(spec.history), open_us=open_us)
+        await write(lm_pb2.GenerateResponse(opened=opened))
+
+    @contextlib.asynccontextmanager
+    async def _go_away_notice(self, write: Write) -> AsyncIterator[None]:
+        """While inside, a drain of the worker is told to the session, once."""
+
+        async def tell() -> None:
+            await self.draining.wait()
+            go_away = lm_pb2.GenerateResponse.GoAway(grace_ms=round(self.grace_s * 1000))
+            await write(lm_pb2.GenerateResponse(go_away=go_away))
+
+        task = asyncio.create_task(tell())
+        try:
+            yield
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    def _parse_open(self, request: lm_pb2.GenerateRequest) -> SessionSpec:
+        if request.WhichOneof("message") != "open":
+            raise InvalidInput("message", "the first message must be `open`")
+        sampling = self._parse_sampling(request.open.sampling)
+        history = request.open.history
+        if len(history) > self._settings.max_history_frames:
+            limit = self._settings.max_history_frames
+            raise InvalidInput("open.history", f"at most {limit} frames, got {len(history)}")
+        rows = [self._parse_history(frame, f"open.history[{index}]") for index, frame in enumerate(history)]
+        return SessionSpec(
+            sampling.text_temperature,
+            sampling.text_top_k,
+            sampling.audio_temperature,
+            sampling.audio_top_k,
+            sampling.seed,
+            rows,
+        )
+
+    def _parse_sampling(self, wanted: common_pb2.Sampling) -> common_pb2.Sampling:
+        if not wanted.HasField("seed"):
+            raise InvalidInput("open.sampling.seed", "required")
+        sampling = common_pb2.Sampling()
+        sampling.CopyFrom(self.model.sampling)
+        sampling.MergeFrom(wanted)
+        for name in ("text_temperature", "audio_temperature"):
+            if not 0 <= getattr(sampling, name) <= _MAX_TEMPERATURE:
+                raise InvalidInput(f"open.sampling.{name}", f"must be 0 to {_MAX_TEMPERATURE:g}")
+        for name in ("text_top_k", "audio_top_k"):
+            if getattr(sampling, name) < 1:
+                raise InvalidInput(f"open.sampling.{name}", "must be at least 1")
+        return sampling
+
+    def _parse_history(self, frame: lm_pb2.HistoryFrame, field: str) -> list[int]:
+        model = self.model
+        if frame.text_token >= model.text_card:
+            raise InvalidInput(f"{field}.text_token", f"must be below {model.text_card}, got {frame.text_token}")
+        moshi = checks.codes(frame.moshi_codes, model.moshi_codebooks, model.audio_card, f"{field}.moshi_codes")
+        user = checks.codes(frame.user_codes, model.user_codebooks, model.audio_card, f"{field}.user_codes")
+        return [frame.text_token, *moshi, *user]
+
+    def _parse_frame(self, request: lm_pb2.GenerateRequest, index: int) -> list[int]:
+        if request.WhichOneof("message") != "frame":
+            raise InvalidInput("message", "after `open`, only `frame` may come")
+        checks.frame_index(request.frame.frame_index, index, "frame.frame_index")
+        return checks.codes(request.frame.codes, self.model.user_codebooks, self.model.audio_card, "frame.codes")
+
+
+def _render_frame(reply: Reply, index: int) -> lm_pb2.GenerateResponse:
+    value: LmReply = reply.value
+    frame = lm_pb2.GenerateResponse.ReplyFrame(
+        moshi_codes=value.moshi_codes,
+        text_token=value.text_token,
+        text_piece=value.text_piece,
+        frame_index=index,
+        timing=timing(reply),
+    )
+    return lm_pb2.GenerateResponse(frame=frame)
+
+
+async def _first(requests: AsyncIterator[lm_pb2.GenerateRequest], timeout_s: float) -> lm_pb2.GenerateRequest:
+    try:
+        return await within(anext(requests), timeout_s, "no `open` came")
+    except StopAsyncIteration:
+        raise InvalidInput("message", "the stream ended before `open`") from None
+
+
+def _one_at_a_time(write: Write) -> Write:
+    """gRPC allows one write at a time on a stream; replies and notices share it."""
+    lock = asyncio.Lock()
+
+    async def locked(message: lm_pb2.GenerateResponse) -> None:
+        async with lock:
+            await write(message)
+
+    return locked

@@ -1,0 +1,26 @@
+"""What a session of the lm service is: sampling and history, free of wire and tensors."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class SessionSpec:
+    """A conversation, completely: how tokens are drawn and what was said so far."""
+
+    text_temperature: float
+    text_top_k: int
+    audio_temperature: float
+    audio_top_k: int
+    seed: int
+    history: list[list[int]]  # one row a frame: text token, Moshi's codes, user's codes
+
+
+@dataclass(frozen=True)
+class LmReply:
+    """Moshi's 80 ms in answer to one user frame."""
+
+    moshi_codes: list[int]
+    text_token: int
+    text_piece: str

@@ -1,0 +1,41 @@
+"""Settings of the lm service; variables begin with MOSHI_LM_."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from services.common.settings import setting
+
+PREFIX = "MOSHI_LM_"
+
+
+@dataclass(frozen=True)
+class LmSettings:
+    """Everything that can be set about an lm worker."""
+
+    host: str = setting("0.0.0.0", "Address to listen on.")
+    port: int = setting(50053, "gRPC port; 0 picks a free one.", minimum=0, maximum=65535)
+    metrics_port: int = setting(9103, "Prometheus port; 0 picks a free one.", minimum=0, maximum=65535)
+    checkpoint: str | None = setting(None, "Folder laid out as published, or a repository.")
+    hf_repo: str | None = setting(None, "Hugging Face repository, owner/name[@revision].")
+    lm_weights: str | None = setting(None, "LM weights: a name in the checkpoint, hf://owner/repo/path or file://path.")
+    tokenizer: str | None = setting(None, "SentencePiece model, as above.")
+    config: str | None = setting(None, "The checkpoint's config.json, as above.")
+    device: str = setting("cpu", "torch device, for example cpu or cuda:0.")
+    dtype: str = setting(
+        "auto",
+        "Type the model runs in; auto is float32 on a CPU and bfloat16 elsewhere.",
+        choices=("auto", "float32", "bfloat16"),
+    )
+    threads: int = setting(1, "CPU threads of one step.", minimum=1, maximum=256)
+    slots: int = setting(32, "Sessions held at once.", minimum=1, maximum=1024)
+    max_batch: int = setting(64, "Largest batch of one step.", minimum=1, maximum=1024)
+    context: int | None = setting(None, "Frames the model looks back, at most the checkpoint's figure.", minimum=2)
+    prefill_chunk_frames: int = setting(32, "Frames of history read between two steps.", minimum=1, maximum=4096)
+    max_history_frames: int = setting(45_000, "Longest history a session may open with (45,000 is an hour).", minimum=0)
+    inflight_frames: int = setting(8, "Frames of one session between arrival and answer.", minimum=1, maximum=256)
+    open_timeout_s: float = setting(10.0, "A stream whose `open` does not come within this time ends.", minimum=0.1)
+    prepare_timeout_s: float = setting(60.0, "Longest time a session may wait for its prefill.", minimum=0.1)
+    idle_timeout_s: float = setting(60.0, "A session that neither sends nor reads for this long ends.", minimum=0.1)
+    drain_grace_s: float = setting(30.0, "Time that running sessions have after SIGTERM.", minimum=0.0)
+    log_level: str = setting("info", "Least serious lines to log.", choices=("debug", "info", "warning", "error"))
