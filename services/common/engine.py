@@ -105,8 +105,8 @@ class _Waiting:
 class Session:
     """One slot as the asyncio side sees it: frames in, replies out, in order.
 
-    The slot is held until `close`; results that arrive later find no reader and are dropped, so they can never reach the
-    slot's next owner.
+    The slot is held until `close`; results that arrive later find no reader and are dropped, so they can never reach
+    the slot's next owner.
     """
 
     def __init__(self, engine: Engine, program: Program, slot: int, spec: Any, inflight_frames: int) -> None:
@@ -165,6 +165,9 @@ class Session:
         self._replies.put_nowait(error)
 
 
+Batch = list[tuple[Session, _Waiting]]
+
+
 class Engine:
     """The thread, its programs, and the way in and out of it."""
 
@@ -199,7 +202,7 @@ class Engine:
         await self._warm
 
     def open(self, program_name: str, spec: Any = None) -> Session:
-        """Takes a slot. Raises NoFreeSlot. The session can submit at once; `session.ready` resolves once it is prepared."""
+        """Takes a slot; `session.ready` resolves once the model is prepared. Raises NoFreeSlot or EngineFailed."""
         if self.failed.done():
             raise EngineFailed("the engine has failed")
         program = self._programs[program_name]
@@ -270,13 +273,13 @@ class Engine:
                 program.runner.close(session.slot)
             self._post(self._free_slot, program, session)
 
-    def _collect(self, program: Program) -> list[tuple[Session, _Waiting]]:
+    def _collect(self, program: Program) -> Batch:
         """The next frame of every session that has one, longest waiting first, up to the largest batch."""
         with self._work:
             ready = sorted((s for s in program.sessions if s.steppable), key=lambda s: s.waiting[0].arrival_s)
             return [(session, session.waiting.popleft()) for session in ready[: program.max_batch]]
 
-    def _step(self, program: Program, batch: list[tuple[Session, _Waiting]]) -> tuple[Sequence[Any], float, float]:
+    def _step(self, program: Program, batch: Batch) -> tuple[Sequence[Any], float, float]:
         start_s = time.monotonic()
         values = program.runner.step([session.slot for session, _ in batch], [waiting.frame for _, waiting in batch])
         return values, start_s, time.monotonic()
@@ -284,7 +287,7 @@ class Engine:
     def _deliver(
         self,
         program: Program,
-        batch: list[tuple[Session, _Waiting]],
+        batch: Batch,
         values: Sequence[Any],
         start_s: float,
         end_s: float,
@@ -298,7 +301,7 @@ class Engine:
         self._post(self._hand_over, replies, StepStats(program.name, end_s - start_s, queue_s, misses))
 
     def _prepare_one(self, program: Program) -> None:
-        """One piece of opening work for the session that has waited longest, so that running sessions keep their time."""
+        """One piece of opening work for the session that has waited longest: running sessions keep their time."""
         with self._work:
             session = next((s for s in program.sessions if not s.prepared and not s.ended), None)
         if session is None:

@@ -1,7 +1,7 @@
 """The life of a process, in one visible order.
 
 start:  metrics -> gRPC server, NOT_SERVING -> load and warm -> SERVING
-stop:   signal -> NOT_SERVING -> refuse new sessions, tell live ones -> they finish or move -> server.stop -> service.stop
+stop:   signal -> NOT_SERVING -> refuse new sessions, tell live ones -> they finish or move -> stop server, service
 """
 
 from __future__ import annotations
@@ -24,7 +24,6 @@ from services.common.metrics import MetricsEndpoint
 from services.common.rpc import Options
 
 _log = logging.getLogger(__name__)
-_POLL_S = 0.05
 _STOP_GRACE_S = 1.0
 EXIT_ENGINE_FAILED = 70  # EX_SOFTWARE
 
@@ -48,6 +47,9 @@ class Service(Protocol):
 
     def drain(self, grace_s: float) -> None:
         """Refuses new sessions and tells the live ones that they have `grace_s` left."""
+
+    async def until_idle(self) -> None:
+        """Returns once no session is left."""
 
     async def stop(self) -> None:
         """Frees everything."""
@@ -143,8 +145,8 @@ async def _first_of(stop_requested: asyncio.Event, failed: asyncio.Future[BaseEx
 
 
 async def _until_no_sessions(service: Service, grace_s: float) -> None:
-    deadline_s = asyncio.get_running_loop().time() + grace_s
-    while service.live_sessions and asyncio.get_running_loop().time() < deadline_s:
-        await asyncio.sleep(_POLL_S)
-    if service.live_sessions:
+    try:
+        async with asyncio.timeout(grace_s):
+            await service.until_idle()
+    except TimeoutError:
         _log.warning("grace is over, ending sessions=%d", service.live_sessions)

@@ -17,7 +17,7 @@ Options = list[tuple[str, int]]
 
 
 def server_options(max_message_bytes: int, max_streams: int) -> Options:
-    """Options of a server whose streams are calls: dead peers are noticed, messages are small, nothing is compressed."""
+    """Options of a server whose streams are calls: dead peers are noticed, messages are small."""
     return [
         ("grpc.keepalive_time_ms", _KEEPALIVE_MS),
         ("grpc.keepalive_timeout_ms", _KEEPALIVE_TIMEOUT_MS),

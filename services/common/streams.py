@@ -12,7 +12,7 @@ import grpc
 from moshi_cluster.v1 import common_pb2
 from services.common import rpc
 from services.common.engine import Reply, Session
-from services.common.errors import LimitReached, SessionError, Unavailable
+from services.common.errors import LimitReached, SessionError
 
 T = TypeVar("T")
 
@@ -43,7 +43,7 @@ async def pump(
 ) -> None:
     """Feeds a session's frames to the engine and writes its replies until both are through.
 
-    Raises SessionError: a malformed frame, a failed engine, or a peer that neither sends nor reads for `idle_timeout_s`.
+    Raises SessionError: a malformed frame, a failed engine, or a peer that stands still for `idle_timeout_s`.
     """
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(_submit_all(session, requests, parse, idle_timeout_s))
@@ -67,12 +67,6 @@ def timing(reply: Reply) -> common_pb2.HopTiming:
     return common_pb2.HopTiming(
         queue_us=round(reply.queue_s * 1e6), step_us=round(reply.step_s * 1e6), batch_size=reply.batch_size
     )
-
-
-def refuse_when(draining: bool) -> None:
-    """Raises Unavailable while the worker drains."""
-    if draining:
-        raise Unavailable("the worker is draining")
 
 
 async def _submit_all(session: Session, requests: AsyncIterator[Any], parse: Parse, idle_timeout_s: float) -> None:

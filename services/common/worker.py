@@ -45,6 +45,8 @@ class WorkerService(Generic[M]):
         self._metrics = metrics
         self._inflight_frames = inflight_frames
         self._engine: Engine | None = None
+        self._idle = asyncio.Event()
+        self._idle.set()
         self._capacity = CapacityServicer(name, self._tables, lambda: self.model.fingerprint if self._engine else "")
 
     def register_worker(self, server: grpc.aio.Server) -> str:
@@ -72,6 +74,10 @@ class WorkerService(Generic[M]):
         self.grace_s = grace_s
         self.draining.set()
         self._capacity.drain()
+
+    async def until_idle(self) -> None:
+        """Returns once every slot is free."""
+        await self._idle.wait()
 
     async def stop(self) -> None:
         """Ends the engine thread."""
@@ -103,6 +109,10 @@ class WorkerService(Generic[M]):
         return self._engine.tables if self._engine is not None else []
 
     def _slots_changed(self) -> None:
+        if self.live_sessions:
+            self._idle.clear()
+        else:
+            self._idle.set()
         self._metrics.observe_slots(self._tables())
         self._capacity.changed()
 

@@ -59,7 +59,7 @@ class LmRunner:
         self._generator.open(slot, sampling, history)
 
     def prepare(self, slot: int) -> bool:
-        return self._generator.prefill(slot, self._prefill_chunk_frames) == 0
+        return not self._generator.prefill(slot, self._prefill_chunk_frames)
 
     def step(self, slots: Sequence[int], frames: Sequence[list[int]]) -> list[LmReply]:
         reply = self._generator.step(slots, torch.tensor(frames))
