@@ -1,0 +1,63 @@
+"""Split residual vector quantiser: one semantic codebook beside a chain of acoustic ones (facts section 1.5).
+
+Both start from the same latent. A code is the index of the nearest centroid; the acoustic chain subtracts the
+centroid and goes on with the rest.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from models.layers.linear import Linear
+from models.mimi.config import MimiConfig
+from models.mimi.weights import Weights
+
+
+class Codebook:
+    """The centroids [bins, width] of one level."""
+
+    def __init__(self, centroids: Tensor) -> None:
+        self.centroids = centroids
+        # |x - c|^2 / 2 = |x|^2 / 2 - (x . c - |c|^2 / 2): the nearest centroid has the largest bracket.
+        self._closeness = Linear(centroids, -centroids.square().sum(dim=1) / 2)
+
+    def nearest(self, x: Tensor) -> Tensor:
+        """x: [N, width] -> int64 [N]."""
+        return self._closeness(x).argmax(dim=1)
+
+
+class Quantizer:
+    """Latents to codes and back, with the first `codebooks` levels."""
+
+    def __init__(self, weights: Weights, config: MimiConfig, codebooks: int) -> None:
+        width, inner = config.latent_width, config.codebook_width
+        halves = ["quantizer.rvq_first", "quantizer.rvq_rest"]
+        ins = [weights.get(f"{half}.input_proj.weight", inner, width, 1).squeeze(2) for half in halves]
+        outs = [weights.get(f"{half}.output_proj.weight", width, inner, 1).squeeze(2) for half in halves]
+        self._project_in = Linear(torch.cat(ins))
+        self._project_out = Linear(torch.cat(outs, dim=1))
+        names = [f"{halves[0]}.vq.layers.0", *(f"{halves[1]}.vq.layers.{level}" for level in range(codebooks - 1))]
+        self._books = [Codebook(weights.centroids(f"{name}._codebook", config.bins, inner)) for name in names]
+        self._bins = config.bins
+
+    def encode(self, x: Tensor) -> Tensor:
+        """x: [N, D] -> int64 [N, K]."""
+        semantic, rest = self._project_in(x).chunk(2, dim=1)
+        codes = [self._books[0].nearest(semantic.contiguous())]
+        rest = rest.contiguous()
+        for book in self._books[1:]:
+            codes.append(book.nearest(rest))
+            if len(codes) < len(self._books):
+                rest = rest - book.centroids[codes[-1]]
+        return torch.stack(codes, dim=1)
+
+    def decode(self, codes: Tensor) -> Tensor:
+        """codes: int64 [N, K], K up to the active number -> latents [N, D]. Raises ValueError for a code >= bins."""
+        if codes.shape[1] not in range(1, len(self._books) + 1):
+            raise ValueError(f"{codes.shape[1]} codebooks, this codec has {len(self._books)} active")
+        if codes.numel() and not 0 <= int(codes.min()) <= int(codes.max()) < self._bins:
+            raise ValueError(f"a code is outside 0..{self._bins - 1}")
+        vectors = [book.centroids[column] for book, column in zip(self._books, codes.unbind(1), strict=False)]
+        acoustic = torch.stack(vectors[1:]).sum(dim=0) if len(vectors) > 1 else torch.zeros_like(vectors[0])
+        return self._project_out(torch.cat((vectors[0], acoustic), dim=1))

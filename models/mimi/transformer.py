@@ -1,0 +1,72 @@
+"""The transformer between SEANet and the quantizer, one in either half (facts section 1.4)."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from models.layers.linear import Linear
+from models.mimi.attention import Attend
+from models.mimi.config import MimiConfig
+from models.mimi.weights import Weights
+
+_LAYER_NORM_EPS = 1e-5
+
+
+class Transformer:
+    """Pre-norm layers without a final norm."""
+
+    def __init__(self, weights: Weights, name: str, config: MimiConfig) -> None:
+        """name: encoder_transformer or decoder_transformer."""
+        names = [f"{name}.transformer.layers.{index}" for index in range(config.layers)]
+        self._layers = [Layer(weights, name, config) for name in names]
+
+    def __call__(self, x: Tensor, attend: Attend) -> Tensor:
+        """x: [N, T, D] -> the same shape."""
+        flat = x.flatten(0, 1)
+        for index, layer in enumerate(self._layers):
+            flat = layer(flat, x.shape[0], index, attend)
+        return flat.view(x.shape)
+
+
+class Layer:
+    """x + s1 * attention(norm1 x), then x + s2 * feed_forward(norm2 x)."""
+
+    def __init__(self, weights: Weights, name: str, config: MimiConfig) -> None:
+        width, hidden = config.latent_width, config.feed_forward
+        self._heads, self._head_width = config.heads, config.head_width
+        self._norm1, self._norm2 = (LayerNorm(weights, f"{name}.norm{index}", width) for index in (1, 2))
+        self._in = Linear(weights.get(f"{name}.self_attn.in_proj_weight", 3 * width, width))
+        self._up = Linear(weights.get(f"{name}.linear1.weight", hidden, width))
+        # LayerScale multiplies the outputs of the last product of either branch: the rows of its matrix.
+        scale1, scale2 = (weights.get(f"{name}.layer_scale_{index}.scale", width) for index in (1, 2))
+        self._out = Linear(scale1[:, None] * weights.get(f"{name}.self_attn.out_proj.weight", width, width))
+        self._down = Linear(scale2[:, None] * weights.get(f"{name}.linear2.weight", width, hidden))
+
+    def __call__(self, x: Tensor, rows: int, index: int, attend: Attend) -> Tensor:
+        """x: [N * T, D] of N = rows sessions -> the same shape."""
+        x = self._out.add(self._attention(self._norm1(x), rows, index, attend), x)
+        return self._down.add(self._up.gelu(self._norm2(x)), x)
+
+    def _attention(self, x: Tensor, rows: int, index: int, attend: Attend) -> Tensor:
+        width = x.shape[1]
+        qkv = self._in(x)
+        qk = qkv[:, : 2 * width].view(-1, 2 * self._heads, self._head_width // 2, 2)
+        rotated = torch.view_as_real(torch.view_as_complex(qk) * attend.rotation)
+        q, k = rotated.view(rows, -1, 2, self._heads, self._head_width).unbind(2)
+        v = qkv[:, 2 * width :].view(rows, -1, self._heads, self._head_width)
+        return attend(index, q, k, v).reshape(x.shape)
+
+
+class LayerNorm:
+    """Over the last axis, with weight and bias."""
+
+    def __init__(self, weights: Weights, name: str, width: int) -> None:
+        self._shape = (width,)
+        self._weight = weights.get(f"{name}.weight", width)
+        self._bias = weights.get(f"{name}.bias", width)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """x: [..., width] -> the same shape."""
+        return F.layer_norm(x, self._shape, self._weight, self._bias, _LAYER_NORM_EPS)
