@@ -1,0 +1,57 @@
+# One file, one image per service: docker build --target gateway|codec|lm -t moshi-cluster/<service> .
+# PyTorch comes from wherever pip is told; by default that is the large GPU build. For another one:
+# --build-arg PIP_EXTRA_INDEX_URL=<an index with CPU builds>
+
+FROM python:3.11-slim AS base
+ARG PIP_EXTRA_INDEX_URL=
+ENV PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
+# /cache is the home of downloaded checkpoints; mount a volume there to keep them.
+RUN useradd --uid 10001 --no-log-init --create-home moshi && install -d -o moshi /cache
+ENV HF_HOME=/cache
+WORKDIR /app
+COPY pyproject.toml constraints.txt README.md LICENSE ./
+
+FROM base AS stubs
+RUN pip install -c constraints.txt grpcio-tools
+COPY protos protos
+# The same command as `make stubs`.
+RUN python -m grpc_tools.protoc -I protos --python_out=. --pyi_out=. --grpc_python_out=. protos/moshi_cluster/v1/*.proto \
+    && touch moshi_cluster/__init__.py moshi_cluster/v1/__init__.py
+
+# Audio edge and routing; no PyTorch.
+FROM base AS gateway
+RUN pip install -c constraints.txt '.[gateway]'
+COPY --from=stubs /app/moshi_cluster moshi_cluster
+COPY services/__init__.py services/
+COPY services/common services/common
+COPY services/gateway services/gateway
+USER 10001
+EXPOSE 50051 9101
+HEALTHCHECK --start-period=30s --interval=10s CMD ["python", "-m", "services.common.probe", "127.0.0.1:50051"]
+ENTRYPOINT ["python", "-m", "services.gateway"]
+
+# Everything the two workers share.
+FROM base AS worker
+RUN pip install -c constraints.txt torch
+COPY --from=stubs /app/moshi_cluster moshi_cluster
+COPY models models
+COPY services/__init__.py services/
+COPY services/common services/common
+
+# Mimi.
+FROM worker AS codec
+RUN pip install -c constraints.txt '.[codec]'
+COPY services/codec services/codec
+USER 10001
+EXPOSE 50052 9102
+HEALTHCHECK --start-period=10m --interval=10s CMD ["python", "-m", "services.common.probe", "127.0.0.1:50052"]
+ENTRYPOINT ["python", "-m", "services.codec"]
+
+# The Temporal and Depth Transformers.
+FROM worker AS lm
+RUN pip install -c constraints.txt '.[lm]'
+COPY services/lm services/lm
+USER 10001
+EXPOSE 50053 9103
+HEALTHCHECK --start-period=10m --interval=10s CMD ["python", "-m", "services.common.probe", "127.0.0.1:50053"]
+ENTRYPOINT ["python", "-m", "services.lm"]
