@@ -1,1 +1,1 @@
-"""The audio edge of a call: bytes in the caller's format to 24 kHz frames and back. Pure: no I/O, no clock of its own."""
+"""The audio edge of a call: bytes in the caller's format to 24 kHz frames and back. No I/O, no clock of its own."""

@@ -1,7 +1,7 @@
 """ITU-T G.711 mu-law and A-law as lookup tables between bytes and 16-bit linear samples.
 
-Encoding follows the ITU's reference (G.191): mu-law works on the upper 14 bits of a sample and A-law on the upper 13, so
-the tables are built on `linear >> 2` and `linear >> 3`; building them on all 16 bits differs in 381 places.
+Encoding follows the ITU's reference (G.191): mu-law works on the upper 14 bits of a sample and A-law on the upper 13,
+so the tables are built on `linear >> 2` and `linear >> 3`; a mu-law table built on all 16 bits differs in 381 places.
 """
 
 import numpy as np
@@ -10,7 +10,7 @@ import numpy.typing as npt
 from services.gateway.audio.pcm import Samples, from_s16, to_s16
 
 _MULAW_BIAS = 33
-_MULAW_CLIP = 8_159
+_MULAW_BIASED_MAX = 8_191
 
 
 def _mulaw_decode_table() -> npt.NDArray[np.int16]:
@@ -22,10 +22,11 @@ def _mulaw_decode_table() -> npt.NDArray[np.int16]:
 
 def _mulaw_encode_table() -> npt.NDArray[np.uint8]:
     linear = np.arange(65_536).astype(np.uint16).view(np.int16).astype(np.int32) >> 2
-    magnitude = np.minimum(np.abs(linear), _MULAW_CLIP) + _MULAW_BIAS
+    magnitude = np.minimum(np.abs(linear) + _MULAW_BIAS, _MULAW_BIASED_MAX)
     exponent = _highest_bit(magnitude) - 5
     code = (exponent << 4) | ((magnitude >> (exponent + 1)) & 15)
-    return (~np.where(linear < 0, code | 0x80, code) & 0xFF).astype(np.uint8)
+    signed: npt.NDArray[np.int32] = np.where(linear < 0, code | 0x80, code)
+    return (~signed & 0xFF).astype(np.uint8)
 
 
 def _alaw_decode_table() -> npt.NDArray[np.int16]:

@@ -3,15 +3,15 @@
 import numpy as np
 import numpy.typing as npt
 
+from services.common.checks import MAX_MAGNITUDE
+from services.common.errors import InvalidInput
+
 Samples = npt.NDArray[np.float32]
 """Mono samples [samples], nominal range -1 to 1."""
 
 MODEL_RATE_HZ = 24_000
 FRAME_SAMPLES = 1_920
 FRAME_S = FRAME_SAMPLES / MODEL_RATE_HZ
-
-PEAK_MAX = 8.0
-"""Largest magnitude accepted in float samples. Louder is a caller's mistake (integers sent as floats), not speech."""
 
 S16_FULL_SCALE = 32_768.0
 
@@ -22,7 +22,7 @@ def from_s16(linear: npt.NDArray[np.int16]) -> Samples:
 
 
 def to_s16(samples: Samples) -> npt.NDArray[np.int16]:
-    """Samples times 32768, rounded half to even, clipped to -32768..32767. Inverse of `from_s16` for all 65,536 values."""
+    """Samples times 32768, rounded half to even, clipped to -32768..32767. The inverse of `from_s16`."""
     scaled = samples * np.float32(S16_FULL_SCALE)
     np.rint(scaled, out=scaled)
     np.minimum(scaled, np.float32(32_767.0), out=scaled)
@@ -39,11 +39,11 @@ def encode_s16le(samples: Samples) -> bytes:
 
 
 def decode_f32le(data: bytes) -> Samples:
-    """Raises ValueError for NaN, infinities and magnitudes above `PEAK_MAX`: one of them would poison a codec row."""
+    """Raises InvalidInput for NaN, infinities and absurd magnitudes: one of them would poison a codec row for good."""
     samples = np.frombuffer(data, dtype="<f4").astype(np.float32, copy=False)
     # Written so that NaN, which compares false with everything, is refused too.
-    if samples.size and not (samples.max() <= PEAK_MAX and samples.min() >= -PEAK_MAX):
-        raise ValueError(f"audio.data: samples must be finite and within ±{PEAK_MAX:g}")
+    if samples.size and not (samples.max() <= MAX_MAGNITUDE and samples.min() >= -MAX_MAGNITUDE):
+        raise InvalidInput("audio.data", f"samples must be finite and at most {MAX_MAGNITUDE:g} in magnitude")
     return samples
 
 

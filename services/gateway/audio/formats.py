@@ -1,0 +1,76 @@
+"""What one direction of a call sounds like on the wire, checked once when the call starts."""
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+from services.common.errors import InvalidInput
+
+_G711_RATE_HZ = 8_000
+_RATES_HZ = (8_000, 16_000, 24_000, 48_000)
+_OPUS_PACKETS_MS = (10, 20, 40, 60, 80, 100)
+_FRAME_MS = 80
+
+
+class Encoding(IntEnum):
+    """How audio is laid out in bytes. The numbers are those of the public contract."""
+
+    PCM_S16LE = 1
+    PCM_F32LE = 2
+    MULAW = 3
+    ALAW = 4
+    OPUS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class AudioFormat:
+    """A supported pair of encoding and sample rate. Mono."""
+
+    encoding: Encoding
+    rate_hz: int
+
+    @classmethod
+    def parse(cls, encoding: int, rate_hz: int, field: str) -> "AudioFormat":
+        """The format that `start` asks for; `field` ("start.input_format") is named when it is refused.
+
+        A rate of 0 means 8000 for G.711. Raises InvalidInput.
+        """
+        try:
+            known = Encoding(encoding)
+        except ValueError:
+            raise InvalidInput(f"{field}.encoding", f"must be one of {_names()}, got {encoding}") from None
+        is_g711 = known in (Encoding.MULAW, Encoding.ALAW)
+        if is_g711 and rate_hz == 0:
+            rate_hz = _G711_RATE_HZ
+        allowed = (_G711_RATE_HZ,) if is_g711 else _RATES_HZ
+        if rate_hz not in allowed:
+            raise InvalidInput(f"{field}.sample_rate_hz", f"must be {_either(allowed)} for {known.name}, got {rate_hz}")
+        return cls(known, rate_hz)
+
+    @property
+    def sample_bytes(self) -> int:
+        """Bytes of one sample; 0 for Opus, whose packets have no fixed size."""
+        return {Encoding.PCM_S16LE: 2, Encoding.PCM_F32LE: 4, Encoding.OPUS: 0}.get(self.encoding, 1)
+
+
+def parse_reply_packet_ms(packet_ms: int, output: AudioFormat) -> int:
+    """The length of one reply packet; 0 means one model frame. Raises InvalidInput.
+
+    Opus packets exist only in some lengths.
+    """
+    if packet_ms == 0:
+        return _FRAME_MS
+    allowed = _OPUS_PACKETS_MS if output.encoding is Encoding.OPUS else tuple(range(10, 101, 10))
+    if packet_ms not in allowed:
+        raise InvalidInput(
+            "start.reply_packet_ms", f"must be {_either(allowed)} for {output.encoding.name}, got {packet_ms}"
+        )
+    return packet_ms
+
+
+def _names() -> str:
+    return ", ".join(f"{encoding.name} ({encoding.value})" for encoding in Encoding)
+
+
+def _either(values: tuple[int, ...]) -> str:
+    *head, last = map(str, values)
+    return f"{', '.join(head)} or {last}" if head else last

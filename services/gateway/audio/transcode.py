@@ -1,0 +1,90 @@
+"""A call's bytes to the model's samples, and back."""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from services.common.errors import InvalidInput
+from services.gateway.audio import g711, pcm
+from services.gateway.audio.formats import AudioFormat, Encoding
+from services.gateway.audio.pcm import MODEL_RATE_HZ, Samples
+from services.gateway.audio.resample import Resampler
+
+_DECODERS: dict[Encoding, Callable[[bytes], Samples]] = {
+    Encoding.PCM_S16LE: pcm.decode_s16le,
+    Encoding.PCM_F32LE: pcm.decode_f32le,
+    Encoding.MULAW: g711.decode_mulaw,
+    Encoding.ALAW: g711.decode_alaw,
+}
+_ENCODERS: dict[Encoding, Callable[[Samples], bytes]] = {
+    Encoding.PCM_S16LE: pcm.encode_s16le,
+    Encoding.PCM_F32LE: pcm.encode_f32le,
+    Encoding.MULAW: g711.encode_mulaw,
+    Encoding.ALAW: g711.encode_alaw,
+}
+
+NO_SAMPLES: Samples = np.empty(0, dtype=np.float32)
+
+
+class AudioDecoder:
+    """The caller's packets to 24 kHz samples. One per call; a refused packet leaves it as it was."""
+
+    def __init__(self, source: AudioFormat) -> None:
+        self._source = source
+        self._decode = _DECODERS[source.encoding]
+        self._resampler = _resampler(source.rate_hz, MODEL_RATE_HZ)
+        self.samples_in = 0
+        """Samples received so far, at the caller's rate."""
+
+    @property
+    def delay_samples(self) -> int:
+        """How much later a sound is in the output than in the input, at 24 kHz."""
+        return self._resampler.delay_samples if self._resampler else 0
+
+    def decode(self, data: bytes) -> Samples:
+        """One packet to the 24 kHz samples that it completes: exactly 24000 for every second received.
+
+        Raises InvalidInput for parts of samples, more than a second, or floats that are no sound.
+        """
+        self._check_length(len(data))
+        samples = self._decode(data)
+        self.samples_in += samples.size
+        return self._resampler.push(samples) if self._resampler else samples
+
+    def flush(self) -> Samples:
+        """What the filter still holds when the caller hangs up, `delay_samples` long."""
+        return self._resampler.flush() if self._resampler else NO_SAMPLES
+
+    def _check_length(self, data_bytes: int) -> None:
+        size = self._source.sample_bytes
+        if data_bytes % size:
+            raise InvalidInput("audio.data", f"must be whole samples of {size} bytes, got {data_bytes} bytes")
+        seconds = data_bytes / size / self._source.rate_hz
+        if seconds > 1:
+            raise InvalidInput("audio.data", f"must be at most 1 s, got {seconds:.2f} s")
+
+
+class AudioEncoder:
+    """The model's 24 kHz samples to the caller's bytes. One per call."""
+
+    def __init__(self, target: AudioFormat) -> None:
+        self.rate_hz = target.rate_hz
+        self._encode = _ENCODERS[target.encoding]
+        self._resampler = _resampler(MODEL_RATE_HZ, target.rate_hz)
+
+    @property
+    def delay_samples(self) -> int:
+        """How much later a sound is in the output than in the input, at the caller's rate."""
+        return self._resampler.delay_samples if self._resampler else 0
+
+    def resample(self, samples: Samples) -> Samples:
+        """24 kHz samples to the caller's rate, any number of them."""
+        return self._resampler.push(samples) if self._resampler else samples
+
+    def encode(self, samples: Samples) -> bytes:
+        """One packet of samples at the caller's rate."""
+        return self._encode(samples)
+
+
+def _resampler(from_hz: int, to_hz: int) -> Resampler | None:
+    return None if from_hz == to_hz else Resampler(from_hz, to_hz)
