@@ -37,13 +37,16 @@ class Tokenizer:
     def piece(self, token_id: int) -> str:
         """What the token adds to the text; a leading space starts a word.
 
-        Empty for padding, end of padding and ids that the model does not know (the LM's vocabulary may be larger).
+        Empty for padding, end of padding, control tokens and ids that the model does not know (the LM's vocabulary
+        may be larger).
         """
         return self._pieces[token_id] if 0 <= token_id < len(self._pieces) else ""
 
 
 def _shown(model: SentencePieceProcessor, token_id: int) -> str:
     piece: str = model.id_to_piece(token_id)
+    if model.is_control(token_id):  # begin and end of sentence
+        return ""
     return _shown_byte(int(piece[1:-1], 16)) if model.is_byte(token_id) else piece.replace(_WORD_START, " ")
 
 

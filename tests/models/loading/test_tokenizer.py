@@ -47,6 +47,11 @@ def test_padding_and_unknown_ids_say_nothing(with_bytes: Tokenizer) -> None:
     assert [with_bytes.piece(token_id) for token_id in (0, 3, -1, -2, with_bytes.size, 10**9)] == [""] * 6
 
 
+def test_control_tokens_say_nothing() -> None:
+    tokenizer = Tokenizer(GOLDEN / "lm_tiny" / "tokenizer_spm_tiny_256.model")
+    assert [tokenizer.piece(1), tokenizer.piece(2)] == ["", ""]
+
+
 def test_the_padding_id_is_the_checkpoint_s_own() -> None:
     tokenizer = Tokenizer(GOLDEN / "lm_tiny" / "tokenizer_spm_tiny_256.model", padding_id=6)
     assert tokenizer.piece(6) == ""
