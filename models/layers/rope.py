@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 class Rope:
-    """cos and sin of the angles pos * max_period^(-2i/D).
+    """The turns exp(i * pos * max_period^(-2j/D)) of every pair j as complex numbers.
 
     Angles are formed in float64 from integer positions, so they stay exact for any length of call; float32 angles
     drift audibly after hours.
@@ -19,10 +19,21 @@ class Rope:
         pair = torch.arange(head_dim // 2, dtype=torch.float64, device=device)
         self._frequency = torch.exp(-math.log(max_period) * 2 * pair / head_dim)
 
+    def turns(self, positions: Tensor) -> Tensor:
+        """positions: int64 [N] -> complex64 [N, 1, head_dim / 2], the middle axis for the heads."""
+        angle = positions.to(torch.float64)[:, None, None] * self._frequency
+        return torch.complex(angle.cos().float(), angle.sin().float())
+
     def angles(self, positions: Tensor) -> tuple[Tensor, Tensor]:
         """positions: int64 [N] -> cos, sin: float32 [N, 1, head_dim / 2], the middle axis for the heads."""
         angle = positions.to(torch.float64)[:, None, None] * self._frequency
         return angle.cos().float(), angle.sin().float()
+
+
+def turn(x: Tensor, turns: Tensor) -> Tensor:
+    """x: [..., head_dim] -> the same, pairs (2j, 2j+1) turned; computed in float32. turns: broadcast against pairs."""
+    pairs = torch.view_as_complex(x.float().unflatten(-1, (-1, 2)))
+    return torch.view_as_real(pairs * turns).flatten(-2).to(x.dtype)
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:

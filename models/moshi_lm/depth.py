@@ -1,0 +1,87 @@
+"""The Depth Transformer: the audio tokens of one frame, one codebook after the other."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from models.layers.linear import Linear
+from models.moshi_lm.config import LmConfig
+from models.moshi_lm.embeddings import TokenTables, load_table
+from models.moshi_lm.feed_forward import GatedFeedForward
+from models.moshi_lm.names import Weights
+from models.moshi_lm.norms import load_norm
+
+Choose = Callable[[int, Tensor], Tensor]  # codebook, logits [N, card] -> its tokens int64 [N]
+
+
+class DepthTransformer:
+    """Step k reads the hidden state and the token before it (text, then codebook k - 1) and gives codebook k's logits.
+
+    Every step has weights of its own, a schedule may let steps share them; the norms are common to all. It starts
+    afresh each frame, knows no positions and has no last norm (facts section 2.4).
+    """
+
+    def __init__(self, weights: Weights, config: LmConfig) -> None:
+        self._codebooks = config.dep_q
+        self._dim = dim = config.depformer_dim
+        self._schedule = config.depformer_weights_per_step_schedule
+        low_rank = config.depformer_low_rank_embeddings
+        tables = [load_table(weights, "depformer_text_emb", config.text_card + 1, dim, low_rank)]
+        for codebook in range(config.dep_q - 1):
+            tables.append(load_table(weights, f"depformer_emb.{codebook}", config.card + 1, dim, low_rank))
+        self._tokens = TokenTables(tables)
+        inputs = [weights.tensor(f"depformer_in.{b}.weight", dim, config.dim) for b in range(config.depth_blocks)]
+        self._inputs = Linear(torch.cat(inputs))
+        self._layers = [_Layer(weights, f"depformer.layers.{i}", config) for i in range(config.depformer_num_layers)]
+        self._heads = [weights.linear(f"linears.{k}", config.card, dim) for k in range(config.dep_q)]
+
+    def __call__(self, hidden: Tensor, text: Tensor, choose: Choose) -> Tensor:
+        """hidden: [N, D] of the Temporal Transformer, text: int64 [N] -> tokens int64 [N, dep_q]."""
+        inputs = self._inputs(hidden).view(hidden.shape[0], -1, self._dim)
+        memory = [layer.memory(hidden.shape[0], self._codebooks) for layer in self._layers]
+        tokens = [text]
+        for step, block in enumerate(self._schedule):
+            x = inputs[:, block] + self._tokens.one(step, tokens[-1])
+            for layer, keys_values in zip(self._layers, memory, strict=True):
+                x = layer(x, step, block, keys_values)
+            tokens.append(choose(step, self._heads[step](x)))
+        return torch.stack(tokens[1:], dim=1)
+
+
+class _Layer:
+    def __init__(self, weights: Weights, name: str, config: LmConfig) -> None:
+        dim, blocks = config.depformer_dim, range(config.depth_blocks)
+        self._heads = config.depformer_num_heads
+        self._head_dim = dim // self._heads
+        self._scale = 1 / math.sqrt(self._head_dim)
+        self._attention_norm = load_norm(weights, f"{name}.norm1", config.norm, dim)
+        self._qkv = [weights.linear(f"{name}.self_attn.in_projs.{b}", 3 * dim, dim) for b in blocks]
+        self._out = [weights.linear(f"{name}.self_attn.out_projs.{b}", dim, dim) for b in blocks]
+        self._feed_forward_norm = load_norm(weights, f"{name}.norm2", config.norm, dim)
+        self._feed_forward = [GatedFeedForward(weights, f"{name}.gating.{b}", dim) for b in blocks]
+        self._device = weights.device
+
+    def memory(self, rows: int, steps: int) -> Tensor:
+        """Keys and values of one frame, [2, N, heads, steps, head_dim].
+
+        Float32 whatever the type of the model: torch's attention kernel for CPU is several times slower in bfloat16.
+        """
+        return torch.empty(2, rows, self._heads, steps, self._head_dim, device=self._device)
+
+    def __call__(self, x: Tensor, step: int, block: int, memory: Tensor) -> Tensor:
+        """x: [N, D] of one step -> the same."""
+        qkv = self._qkv[block](self._attention_norm(x)).view(x.shape[0], 3, self._heads, self._head_dim)
+        memory[:, :, :, step] = qkv[:, 1:].transpose(0, 1)
+        x = self._out[block].add(self._attend(qkv, memory[:, :, :, : step + 1]).to(x.dtype), x)
+        return self._feed_forward[block](self._feed_forward_norm(x), x)
+
+    def _attend(self, qkv: Tensor, memory: Tensor) -> Tensor:
+        if memory.shape[3] == 1:  # softmax over one key
+            return qkv[:, 2].flatten(1)
+        q = qkv[:, 0].float().unsqueeze(2)
+        return F.scaled_dot_product_attention(q, memory[0], memory[1], scale=self._scale).flatten(1)

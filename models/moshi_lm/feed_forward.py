@@ -1,0 +1,45 @@
+"""The second half of a Transformer layer."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from models.moshi_lm.names import Weights
+
+
+class GatedFeedForward:
+    """x + W_out (silu(a) * b), where W_in x = (a, b) (Shazeer 2020, SwiGLU)."""
+
+    def __init__(self, weights: Weights, name: str, dim: int) -> None:
+        """name: of the gate, with the block where every step has its own."""
+        self._in = weights.linear(f"{name}.linear_in", None, dim)
+        self._hidden = self._in.out_features // 2
+        self._out = weights.linear(f"{name}.linear_out", dim, self._hidden)
+
+    def __call__(self, x: Tensor, residual: Tensor) -> Tensor:
+        """x, residual: [N, D] -> residual + the branch of x."""
+        both = self._in(x)
+        return self._out.add(F.silu(both[:, : self._hidden]).mul_(both[:, self._hidden :]), residual)
+
+
+class PlainFeedForward:
+    """x + W_2 gelu(W_1 x)."""
+
+    def __init__(self, weights: Weights, layer: str, dim: int) -> None:
+        self._in = weights.linear(f"{layer}.linear1", None, dim)
+        self._out = weights.linear(f"{layer}.linear2", dim, self._in.out_features)
+
+    def __call__(self, x: Tensor, residual: Tensor) -> Tensor:
+        """x, residual: [N, D] -> residual + the branch of x."""
+        return self._out.add(self._in.gelu(x), residual)
+
+
+FeedForward = GatedFeedForward | PlainFeedForward
+
+
+def load_feed_forward(weights: Weights, layer: str, gating: str, dim: int) -> FeedForward:
+    """gating: config.json's."""
+    if gating == "silu":
+        return GatedFeedForward(weights, f"{layer}.gating", dim)
+    return PlainFeedForward(weights, layer, dim)

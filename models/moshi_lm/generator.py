@@ -1,0 +1,158 @@
+"""Conversations: one frame of user codes in, one frame of Moshi's tokens out, many sessions at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from models.moshi_lm.config import LmConfig
+from models.moshi_lm.model import MoshiLm
+from models.moshi_lm.sampling import Draws, Sampling
+from models.moshi_lm.timeline import Timeline
+
+
+@dataclass(frozen=True)
+class Reply:
+    """One frame of each listed session, on the host."""
+
+    text: Tensor  # int64 [N]
+    audio: Tensor  # int64 [N, dep_q]
+
+
+@dataclass
+class _Session:
+    sampling: Sampling
+    history: Tensor  # int64 [n, 1 + n_q]
+    ready_at: int  # calls that lead to the state after the history
+    call: int = 0  # the next call
+
+
+class Generator:
+    """Steps sessions that live in slots. Sessions are rows of a batch and never influence each other.
+
+    A session's state is a function of its history: `open` notes it, `prefill` rebuilds the state in portions, and the
+    empty history takes the same way, so every first user frame is answered at once. Not thread-safe.
+    """
+
+    def __init__(self, lm: MoshiLm, slots: int, context: int | None = None) -> None:
+        """context: frames of memory per session if fewer than the model's."""
+        self._lm = lm
+        self._config = lm.config
+        self._ring = lm.ring(slots, context)
+        self._timeline = Timeline(lm.config, slots)
+        self._sessions: dict[int, _Session] = {}
+
+    def open(self, slot: int, sampling: Sampling, history: Tensor | None = None) -> None:
+        """Starts a session in a free slot; `prefill` does the work.
+
+        history: int64 [n, 1 + n_q], the n frames delivered so far: text token, own codes, user's codes.
+        Raises ValueError for a taken slot or a history that the model cannot have produced.
+        """
+        config = self._config
+        if not 0 <= slot < self._ring.slots or slot in self._sessions:
+            raise ValueError(f"slot {slot} is taken or is none of {self._ring.slots}")
+        if history is None:
+            history = torch.empty(0, config.streams, dtype=torch.int64)
+        _check_history(history, config)
+        history = history.cpu().to(torch.int64)
+        self._sessions[slot] = _Session(sampling, history, len(history) + config.max_delay)
+        self._timeline.restore(slot, history)
+
+    @torch.inference_mode()
+    def prefill(self, slot: int, max_frames: int) -> int:
+        """Rebuilds at most max_frames of a session's state; returns how many frames are left, 0 when it can step."""
+        session = self._sessions[slot]
+        end = min(session.call + max_frames, session.ready_at)
+        known = min(end, len(session.history))
+        if session.call < known:
+            self._read(slot, session, known)
+        while session.call < end:
+            self._replay(slot, session)
+        return session.ready_at - session.call
+
+    @torch.inference_mode()
+    def step(self, slots: Sequence[int], user_codes: Tensor) -> Reply:
+        """One frame for the listed sessions; all others keep their state.
+
+        user_codes: int64 [N, n_q - dep_q]. Raises ValueError for a session that is not ready or codes out of range,
+        before anything has changed.
+        """
+        sessions = self._ready(slots)
+        _check_user_codes(user_codes, len(slots), self._config)
+        index, calls = torch.tensor(list(slots)), torch.tensor([session.call for session in sessions])
+        self._timeline.give(index, calls, user_codes.cpu())
+        self._advance(slots, sessions)
+        reply = self._timeline.reply(index, calls)
+        return Reply(reply[:, 0], reply[:, 1:])
+
+    def close(self, slot: int) -> None:
+        """Ends a session, if there is one; the slot is as good as new."""
+        if self._sessions.pop(slot, None) is not None:
+            self._ring.clear(slot)
+
+    def _read(self, slot: int, session: _Session, end: int) -> None:
+        """Calls whose tokens are all known: only the Temporal Transformer has something to remember."""
+        calls = torch.arange(session.call, end)
+        tokens = self._timeline.known_inputs(session.history, calls).to(self._lm.device)
+        attention = self._ring.chunk(slot, session.call, len(calls))
+        self._lm.hidden(tokens, calls.to(self._lm.device), attention)
+        session.call = end
+
+    def _replay(self, slot: int, session: _Session) -> None:
+        """A call of which the history tells only the delayed streams; the others are sampled again, to the same."""
+        known = self._timeline.known(session.history, torch.tensor([session.call]))
+        self._advance([slot], [session], known[:, : self._config.generated].to(self._lm.device))
+
+    def _advance(self, slots: Sequence[int], sessions: Sequence[_Session], forced: Tensor | None = None) -> None:
+        """One call of each session. forced: int64 [N, generated], tokens not to be sampled where at least 0."""
+        calls = [session.call for session in sessions]
+        index, positions = torch.tensor(list(slots)), torch.tensor(calls)
+        inputs = self._timeline.inputs(index, positions)
+        attention = self._ring.step(slots, calls)
+        hidden = self._lm.hidden(inputs.to(self._lm.device), positions.to(self._lm.device), attention)
+        draws = Draws([s.sampling for s in sessions], calls, self._config.generated, self._lm.device)
+        tokens = self._choose(hidden, draws, forced)
+        self._timeline.sampled(index, positions, tokens.cpu())
+        for session in sessions:
+            session.call += 1
+
+    def _choose(self, hidden: Tensor, draws: Draws, forced: Tensor | None) -> Tensor:
+        """hidden: [N, D] -> text and own codes [N, generated]."""
+
+        def unless_forced(stream: int, tokens: Tensor) -> Tensor:
+            return tokens if forced is None else torch.where(forced[:, stream] >= 0, forced[:, stream], tokens)
+
+        text = unless_forced(0, draws.text(self._lm.text_logits(hidden)))
+        audio = self._lm.audio(hidden, text, lambda k, logits: unless_forced(1 + k, draws.audio(k, logits)))
+        return torch.cat((text[:, None], audio), dim=1)
+
+    def _ready(self, slots: Sequence[int]) -> list[_Session]:
+        if len(set(slots)) != len(slots) or not slots:
+            raise ValueError(f"slots: expected some, each once, found {list(slots)}")
+        for slot in slots:
+            if slot not in self._sessions:
+                raise ValueError(f"slot {slot} has no session")
+            if self._sessions[slot].call < self._sessions[slot].ready_at:
+                raise ValueError(f"the session in slot {slot} is not prefilled yet")
+        return [self._sessions[slot] for slot in slots]
+
+
+def _check_history(history: Tensor, config: LmConfig) -> None:
+    if history.dim() != 2 or history.shape[1] != config.streams or history.is_floating_point():
+        raise ValueError(f"history: expected integers [n, {config.streams}], found {_described(history)}")
+    if len(history) and bool(((history < 0) | (history > torch.tensor(config.initial_tokens))).any()):
+        raise ValueError(f"history: text beyond 0..{config.text_card} or codes beyond 0..{config.card}")
+
+
+def _check_user_codes(codes: Tensor, rows: int, config: LmConfig) -> None:
+    if tuple(codes.shape) != (rows, config.user_codebooks) or codes.is_floating_point():
+        raise ValueError(f"user_codes: expected integers [{rows}, {config.user_codebooks}], found {_described(codes)}")
+    if codes.numel() and bool(((codes < 0) | (codes > config.card)).any()):
+        raise ValueError(f"user_codes: beyond 0..{config.card}")
+
+
+def _described(tensor: Tensor) -> str:
+    return f"{str(tensor.dtype).removeprefix('torch.')} {list(tensor.shape)}"

@@ -1,0 +1,72 @@
+"""The Temporal Transformer: one vector per frame, attending over the past frames of its own session."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from models.layers.rope import Rope, turn
+from models.moshi_lm.attention import Attention
+from models.moshi_lm.config import LmConfig
+from models.moshi_lm.feed_forward import load_feed_forward
+from models.moshi_lm.kv_ring import KvRing
+from models.moshi_lm.names import Weights
+from models.moshi_lm.norms import load_norm
+
+
+class TemporalTransformer:
+    """x <- x + Attn(norm x); x <- x + FF(norm x) per layer, then a last norm (facts section 2.3)."""
+
+    def __init__(self, weights: Weights, config: LmConfig, device: torch.device | str) -> None:
+        self._config = config
+        self._device = device
+        self._head_dim = config.dim // config.num_heads
+        self._rope = Rope(self._head_dim, config.max_period, device) if config.rope else None
+        self._layers = [_Layer(weights, f"transformer.layers.{i}", config) for i in range(config.num_layers)]
+        self._out_norm = load_norm(weights, "out_norm", config.norm, config.dim)
+
+    def ring(self, slots: int, capacity: int, dtype: torch.dtype) -> KvRing:
+        """An empty memory for that many sessions."""
+        config = self._config
+        return KvRing(config.num_layers, slots, config.num_heads, self._head_dim, capacity, dtype, self._device)
+
+    def __call__(
+        self, x: Tensor, positions: Tensor, attention: Attention, trace: list[Tensor] | None = None
+    ) -> Tensor:
+        """x: [N, D], positions: int64 [N] of its rows -> normed hidden states [N, D].
+
+        attention: knows the sessions of the rows (KvRing.step, KvRing.chunk). trace: gets every layer's output.
+        """
+        turns = self._turns(positions)
+        for i, layer in enumerate(self._layers):
+            x = layer(x, turns, i, attention)
+            if trace is not None:
+                trace.append(x)
+        return self._out_norm(x)
+
+    def _turns(self, positions: Tensor) -> Tensor:
+        """[N, 2, 1, head_dim / 2]: for queries, with the scale of attention in it, and for keys."""
+        if self._rope is None:
+            turns = torch.ones(len(positions), 1, self._head_dim // 2, dtype=torch.complex64, device=self._device)
+        else:
+            turns = self._rope.turns(positions)
+        return torch.stack((turns / math.sqrt(self._head_dim), turns), dim=1)
+
+
+class _Layer:
+    def __init__(self, weights: Weights, name: str, config: LmConfig) -> None:
+        dim = config.dim
+        self._heads = config.num_heads
+        self._attention_norm = load_norm(weights, f"{name}.norm1", config.norm, dim)
+        self._qkv = weights.linear(f"{name}.self_attn.in_projs.0", 3 * dim, dim)
+        self._out = weights.linear(f"{name}.self_attn.out_projs.0", dim, dim)
+        self._feed_forward_norm = load_norm(weights, f"{name}.norm2", config.norm, dim)
+        self._feed_forward = load_feed_forward(weights, name, config.gating, dim)
+
+    def __call__(self, x: Tensor, turns: Tensor, index: int, attention: Attention) -> Tensor:
+        qkv = self._qkv(self._attention_norm(x)).view(x.shape[0], 3, self._heads, -1)
+        q, k = turn(qkv[:, :2], turns).unbind(1)
+        x = self._out.add(attention(index, q, k, qkv[:, 2]), x)
+        return self._feed_forward(self._feed_forward_norm(x), x)
