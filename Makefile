@@ -5,8 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 STUBS := moshi_cluster/.generated
 PROTOS := $(wildcard protos/moshi_cluster/v1/*.proto)
-# Directories that may be waiting for their first Python file are left out of the type check.
-TYPED := services models clients $(if $(wildcard scripts/*.py),scripts) $(if $(wildcard benchmarks/*/*.py),benchmarks)
+TYPED := services models clients scripts $(if $(wildcard benchmarks/*/*.py),benchmarks)
 
 .DEFAULT_GOAL := help
 .PHONY: help install stubs demo test parity bench lint format clean
