@@ -10,20 +10,22 @@ import torch
 from torch import Tensor
 
 from models.layers.linear import Linear
+from models.mimi.elu import elu
 
 
 class CausalConv:
     """A convolution that sees `history` before its input: T steps in, T / stride out, never a look ahead."""
 
-    def __init__(self, weight: Tensor, bias: Tensor | None, stride: int = 1) -> None:
-        """weight: [out, in, kernel]; bias: [out]."""
+    def __init__(self, weight: Tensor, bias: Tensor | None, stride: int = 1, after_elu: bool = False) -> None:
+        """weight: [out, in, kernel]; bias: [out]; after_elu: apply ELU to the input first."""
         out, width, kernel = weight.shape
+        self._after_elu = after_elu
         self._kernel, self._stride = kernel, stride
         self._linear = Linear(weight.transpose(1, 2).reshape(out, kernel * width), bias)
         self.history_shape = (kernel - stride, width)
 
-    def __call__(self, x: Tensor, history: Tensor, elu: bool = False) -> Tensor:
-        """x: [N, T, in] -> [N, T / stride, out]; elu: apply ELU to x first.
+    def __call__(self, x: Tensor, history: Tensor) -> Tensor:
+        """x: [N, T, in] -> [N, T / stride, out].
 
         history: [N, kernel - stride, in], the last inputs (after ELU), zeros at first; advanced in place.
         """
@@ -31,8 +33,8 @@ class CausalConv:
         past = history.shape[1]
         padded = x.new_empty(N, past + T, width)
         padded[:, :past] = history
-        if elu:
-            torch.ops.aten.elu.out(x, out=padded[:, past:])
+        if self._after_elu:
+            elu(x, out=padded[:, past:])
         else:
             padded[:, past:] = x
         history.copy_(padded[:, T:])
@@ -52,17 +54,18 @@ class CausalTransposedConv:
     whose output step holds `stride` samples. Its history is the previous input (upstream keeps that input's tail).
     """
 
-    def __init__(self, weight: Tensor, bias: Tensor, stride: int) -> None:
-        """weight: [in, out, 2 * stride], the transposed order; bias: [out]."""
+    def __init__(self, weight: Tensor, bias: Tensor, stride: int, after_elu: bool = False) -> None:
+        """weight: [in, out, 2 * stride], the transposed order; bias: [out]; after_elu: apply ELU to the input first."""
         width, out, kernel = weight.shape
         if kernel != 2 * stride:
             raise ValueError(f"transposed convolution of kernel {kernel} and stride {stride}: only 2 * stride")
         present, previous = weight.split(stride, dim=2)
         as_conv = torch.stack((previous, present), dim=-1)  # [in, out, stride, 2]
         self._out = out
-        self._conv = CausalConv(as_conv.permute(2, 1, 0, 3).reshape(stride * out, width, 2), bias.repeat(stride))
+        as_conv = as_conv.permute(2, 1, 0, 3).reshape(stride * out, width, 2)
+        self._conv = CausalConv(as_conv, bias.repeat(stride), after_elu=after_elu)
         self.history_shape = self._conv.history_shape
 
-    def __call__(self, x: Tensor, history: Tensor, elu: bool = False) -> Tensor:
+    def __call__(self, x: Tensor, history: Tensor) -> Tensor:
         """x: [N, T, in] -> [N, T * stride, out]; history: [N, 1, in], as in CausalConv."""
-        return self._conv(x, history, elu).reshape(x.shape[0], -1, self._out)
+        return self._conv(x, history).reshape(x.shape[0], -1, self._out)

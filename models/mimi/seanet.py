@@ -1,17 +1,31 @@
 """SEANet, the convolutional halves of Mimi (Tagliasacchi et al. 2020, arXiv 2009.02095; facts table 1.3).
 
-Both halves work on [N, T, D]. `history_shapes` lists the (steps, width) that their convolutions remember, in order.
+Both halves work on [N, T, D]. `history_shapes` lists the (steps, width) that their layers remember, in order.
 """
 
 from __future__ import annotations
 
-import torch.nn.functional as F
+from collections.abc import Sequence
+from typing import Protocol
+
+import torch
 from torch import Tensor
 
 from models.layers.linear import Linear
 from models.mimi.config import MimiConfig
 from models.mimi.convolution import CausalConv, CausalTransposedConv
+from models.mimi.elu import elu
 from models.mimi.weights import Weights
+
+_LONG_STAGES = 3
+"""Stages next to the samples whose sessions run one after the other on CPU: they have hundreds of steps per frame, so
+more rows would not make the products faster, but one session's activations stay in the cache."""
+
+
+class _Layer(Protocol):
+    history_shape: tuple[int, int]
+
+    def __call__(self, x: Tensor, history: Tensor, /) -> Tensor: ...
 
 
 class ResidualBlock:
@@ -26,7 +40,8 @@ class ResidualBlock:
 
     def __call__(self, x: Tensor, history: Tensor) -> Tensor:
         """x: [N, T, width] -> the same shape."""
-        inner = F.elu_(self._conv(x, history, elu=True))
+        inner = self._conv(x, history)
+        elu(inner, out=inner)
         return self._pointwise.add(inner.flatten(0, 1), x.flatten(0, 1)).view(x.shape)
 
 
@@ -35,26 +50,22 @@ class SeanetEncoder:
 
     def __init__(self, weights: Weights, config: MimiConfig) -> None:
         width = config.base_filters
-        self._first = _conv(weights, "encoder.model.0", (width, 1, config.kernel))
-        self._stages: list[tuple[ResidualBlock, CausalConv]] = []
-        for stage, ratio in enumerate(reversed(config.ratios)):
-            block = ResidualBlock(weights, f"encoder.model.{3 * stage + 1}", width, config)
-            shape = (2 * width, width, 2 * ratio)
-            self._stages.append((block, _conv(weights, f"encoder.model.{3 * stage + 3}", shape, ratio)))
+        layers: list[_Layer] = [_conv(weights, "encoder.model.0", (width, 1, config.kernel), after_elu=False)]
+        for ratio in reversed(config.ratios):
+            index = _next_index(layers)
+            layers.append(ResidualBlock(weights, f"encoder.model.{index}", width, config))
+            layers.append(_conv(weights, f"encoder.model.{index + 2}", (2 * width, width, 2 * ratio), ratio))
             width *= 2
-        name = f"encoder.model.{3 * len(self._stages) + 2}"
-        self._last = _conv(weights, name, (config.latent_width, width, config.last_kernel))
-        convs = [self._first, *(part for stage in self._stages for part in stage), self._last]
-        self.history_shapes = [conv.history_shape for conv in convs]
+        last = (config.latent_width, width, config.last_kernel)
+        layers.append(_conv(weights, f"encoder.model.{_next_index(layers) + 1}", last))
+        split = 1 + 2 * _LONG_STAGES
+        self._long, self._short = layers[:split], layers[split:]
+        self.history_shapes = [layer.history_shape for layer in layers]
 
-    def __call__(self, x: Tensor, histories: list[Tensor]) -> Tensor:
-        """x: [N, T * hop, 1] -> [N, T, latent_width]; histories: one per convolution, advanced in place."""
-        past = iter(histories)
-        x = self._first(x, next(past))
-        for block, down in self._stages:
-            x = block(x, next(past))
-            x = down(x, next(past), elu=True)
-        return self._last(x, next(past), elu=True)
+    def __call__(self, x: Tensor, histories: Sequence[Tensor]) -> Tensor:
+        """x: [N, T * hop, 1] -> [N, T, latent_width]; histories: one per layer, advanced in place."""
+        split = len(self._long)
+        return _run(self._short, _run_long(self._long, x, histories[:split]), histories[split:])
 
 
 class SeanetDecoder:
@@ -62,31 +73,50 @@ class SeanetDecoder:
 
     def __init__(self, weights: Weights, config: MimiConfig) -> None:
         width = config.base_filters * 2 ** len(config.ratios)
-        self._first = _conv(weights, "decoder.model.0", (width, config.latent_width, config.kernel))
-        self._stages: list[tuple[CausalTransposedConv, ResidualBlock]] = []
-        for stage, ratio in enumerate(config.ratios):
-            up = _transposed(weights, f"decoder.model.{3 * stage + 2}", (width, width // 2, 2 * ratio), ratio)
+        first = (width, config.latent_width, config.kernel)
+        layers: list[_Layer] = [_conv(weights, "decoder.model.0", first, after_elu=False)]
+        for ratio in config.ratios:
+            index = _next_index(layers) + 1
+            layers.append(_transposed(weights, f"decoder.model.{index}", (width, width // 2, 2 * ratio), ratio))
             width //= 2
-            self._stages.append((up, ResidualBlock(weights, f"decoder.model.{3 * stage + 3}", width, config)))
-        self._last = _conv(weights, f"decoder.model.{3 * len(self._stages) + 2}", (1, width, config.last_kernel))
-        convs = [self._first, *(part for stage in self._stages for part in stage), self._last]
-        self.history_shapes = [conv.history_shape for conv in convs]
+            layers.append(ResidualBlock(weights, f"decoder.model.{index + 1}", width, config))
+        last = (1, width, config.last_kernel)
+        layers.append(_conv(weights, f"decoder.model.{_next_index(layers) + 1}", last))
+        split = len(layers) - 1 - 2 * _LONG_STAGES
+        self._short, self._long = layers[:split], layers[split:]
+        self.history_shapes = [layer.history_shape for layer in layers]
 
-    def __call__(self, x: Tensor, histories: list[Tensor]) -> Tensor:
-        """x: [N, T, latent_width] -> [N, T * hop, 1]; histories: one per convolution, advanced in place."""
-        past = iter(histories)
-        x = self._first(x, next(past))
-        for up, block in self._stages:
-            x = up(x, next(past), elu=True)
-            x = block(x, next(past))
-        return self._last(x, next(past), elu=True)
+    def __call__(self, x: Tensor, histories: Sequence[Tensor]) -> Tensor:
+        """x: [N, T, latent_width] -> [N, T * hop, 1]; histories: one per layer, advanced in place."""
+        split = len(self._short)
+        return _run_long(self._long, _run(self._short, x, histories[:split]), histories[split:])
 
 
-def _conv(weights: Weights, name: str, shape: tuple[int, int, int], stride: int = 1) -> CausalConv:
+def _run(layers: Sequence[_Layer], x: Tensor, histories: Sequence[Tensor]) -> Tensor:
+    for layer, history in zip(layers, histories, strict=True):
+        x = layer(x, history)
+    return x
+
+
+def _run_long(layers: Sequence[_Layer], x: Tensor, histories: Sequence[Tensor]) -> Tensor:
+    if x.device.type != "cpu":
+        return _run(layers, x, histories)
+    rows = zip(*(history.split(1) for history in histories), strict=True)
+    return torch.cat([_run(layers, row, past) for row, past in zip(x.split(1), rows, strict=True)])
+
+
+def _next_index(layers: Sequence[_Layer]) -> int:
+    """Number of the module after these: a stage counts residual block, ELU and convolution, 3 modules for 2 layers."""
+    return 1 + (len(layers) - 1) // 2 * 3
+
+
+def _conv(
+    weights: Weights, name: str, shape: tuple[int, int, int], stride: int = 1, after_elu: bool = True
+) -> CausalConv:
     weight = weights.get(f"{name}.conv.conv.weight", *shape)
-    return CausalConv(weight, weights.get(f"{name}.conv.conv.bias", shape[0]), stride)
+    return CausalConv(weight, weights.get(f"{name}.conv.conv.bias", shape[0]), stride, after_elu)
 
 
 def _transposed(weights: Weights, name: str, shape: tuple[int, int, int], stride: int) -> CausalTransposedConv:
     weight = weights.get(f"{name}.convtr.convtr.weight", *shape)
-    return CausalTransposedConv(weight, weights.get(f"{name}.convtr.convtr.bias", shape[1]), stride)
+    return CausalTransposedConv(weight, weights.get(f"{name}.convtr.convtr.bias", shape[1]), stride, after_elu=True)
