@@ -87,7 +87,7 @@ class ReplyCutter:
 
     def __init__(self, target: AudioFormat, packet_ms: int) -> None:
         """`packet_ms` as checked by `formats.parse_reply_packet_ms`."""
-        self._encoder = AudioEncoder(target)
+        self._encoder = AudioEncoder(target, packet_ms)
         self._packet_samples = target.rate_hz * packet_ms // 1000
         self._frame_samples = target.rate_hz * FRAME_SAMPLES // MODEL_RATE_HZ
         self._rest: Samples = NO_SAMPLES

@@ -31,8 +31,8 @@ class AudioDecoder:
 
     def __init__(self, source: AudioFormat) -> None:
         self._source = source
-        self._decode = _DECODERS[source.encoding]
-        self._resampler = _resampler(source.rate_hz, MODEL_RATE_HZ)
+        self._decode, self._decoded_rate_hz = _open_decoder(source)
+        self._resampler = _resampler(self._decoded_rate_hz, MODEL_RATE_HZ)
         self.samples_in = 0
         """Samples received so far, at the caller's rate."""
 
@@ -44,11 +44,11 @@ class AudioDecoder:
     def decode(self, data: bytes) -> Samples:
         """One packet to the 24 kHz samples that it completes: exactly 24000 for every second received.
 
-        Raises InvalidInput for parts of samples, more than a second, or floats that are no sound.
+        Raises InvalidInput for parts of samples, more than a second, floats that are no sound, bytes that are no Opus.
         """
         self._check_length(len(data))
         samples = self._decode(data)
-        self.samples_in += samples.size
+        self.samples_in += samples.size * self._source.rate_hz // self._decoded_rate_hz
         return self._resampler.push(samples) if self._resampler else samples
 
     def flush(self) -> Samples:
@@ -57,6 +57,8 @@ class AudioDecoder:
 
     def _check_length(self, data_bytes: int) -> None:
         size = self._source.sample_bytes
+        if size == 0:
+            return
         if data_bytes % size:
             raise InvalidInput("audio.data", f"must be whole samples of {size} bytes, got {data_bytes} bytes")
         seconds = data_bytes / size / self._source.rate_hz
@@ -67,9 +69,9 @@ class AudioDecoder:
 class AudioEncoder:
     """The model's 24 kHz samples to the caller's bytes. One per call."""
 
-    def __init__(self, target: AudioFormat) -> None:
-        self.rate_hz = target.rate_hz
-        self._encode = _ENCODERS[target.encoding]
+    def __init__(self, target: AudioFormat, packet_ms: int) -> None:
+        """`packet_ms` as checked by `formats.parse_reply_packet_ms`: Opus makes no packets of other lengths."""
+        self._encode = _open_encoder(target, packet_ms)
         self._resampler = _resampler(MODEL_RATE_HZ, target.rate_hz)
 
     @property
@@ -82,9 +84,29 @@ class AudioEncoder:
         return self._resampler.push(samples) if self._resampler else samples
 
     def encode(self, samples: Samples) -> bytes:
-        """One packet of samples at the caller's rate."""
+        """One packet of samples at the caller's rate. Opus completes a shorter one with silence."""
         return self._encode(samples)
 
 
 def _resampler(from_hz: int, to_hz: int) -> Resampler | None:
     return None if from_hz == to_hz else Resampler(from_hz, to_hz)
+
+
+# Opus is imported with the first call that speaks it: it brings all of FFmpeg, which other calls do without.
+
+
+def _open_decoder(source: AudioFormat) -> tuple[Callable[[bytes], Samples], int]:
+    """A decoder and the rate that it gives."""
+    if source.encoding is not Encoding.OPUS:
+        return _DECODERS[source.encoding], source.rate_hz
+    from services.gateway.audio.opus import DECODED_RATE_HZ, OpusDecoder
+
+    return OpusDecoder().decode, DECODED_RATE_HZ
+
+
+def _open_encoder(target: AudioFormat, packet_ms: int) -> Callable[[Samples], bytes]:
+    if target.encoding is not Encoding.OPUS:
+        return _ENCODERS[target.encoding]
+    from services.gateway.audio.opus import OpusEncoder
+
+    return OpusEncoder(target.rate_hz, packet_ms).encode

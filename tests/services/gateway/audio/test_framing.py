@@ -79,7 +79,7 @@ def test_packets_are_the_reply_cut_exactly(audio, packet_ms, frame_count):
     assert all(packet.samples == packet_samples for packet in packets)
     packets += cutter.flush()
 
-    encoder = AudioEncoder(audio)
+    encoder = AudioEncoder(audio, packet_ms)
     assert b"".join(packet.data for packet in packets) == encoder.encode(encoder.resample(sound))
     assert sum(packet.samples for packet in packets) * 1000 == frame_count * 80 * audio.rate_hz
     assert sum(packet.frames_ended for packet in packets) == frame_count

@@ -20,7 +20,7 @@ def tone(rate_hz: int, seconds: float = 0.4, delay_s: float = 0.0) -> np.ndarray
 @by_format
 def test_a_second_of_packets_is_a_second_of_samples(audio):
     decoder = AudioDecoder(audio)
-    packet = AudioEncoder(audio).encode(tone(audio.rate_hz, 0.02))
+    packet = AudioEncoder(audio, 20).encode(tone(audio.rate_hz, 0.02))
     assert [decoder.decode(packet).size for _ in range(50)] == [480] * 50
     assert decoder.samples_in == audio.rate_hz
 
@@ -28,7 +28,7 @@ def test_a_second_of_packets_is_a_second_of_samples(audio):
 @by_format
 def test_a_tone_decodes_to_the_same_tone_later_by_the_delay(audio):
     decoder = AudioDecoder(audio)
-    heard = decoder.decode(AudioEncoder(audio).encode(tone(audio.rate_hz)))
+    heard = decoder.decode(AudioEncoder(audio, 20).encode(tone(audio.rate_hz)))
     error = heard - tone(24_000, delay_s=decoder.delay_samples / 24_000)
     noise = 0.02 if audio.encoding in (Encoding.MULAW, Encoding.ALAW) else 3e-4
     assert np.abs(error[480:]).max() < noise
@@ -36,8 +36,8 @@ def test_a_tone_decodes_to_the_same_tone_later_by_the_delay(audio):
 
 @by_format
 def test_there_and_back_is_the_same_tone_later_by_both_delays(audio):
-    decoder, encoder, again = AudioDecoder(audio), AudioEncoder(audio), AudioDecoder(audio)
-    line = AudioEncoder(audio).encode(tone(audio.rate_hz))
+    decoder, encoder, again = AudioDecoder(audio), AudioEncoder(audio, 20), AudioDecoder(audio)
+    line = AudioEncoder(audio, 20).encode(tone(audio.rate_hz))
     returned = encoder.encode(encoder.resample(decoder.decode(line)))
     assert len(returned) == len(line)
     delay_s = decoder.delay_samples / 24_000 + encoder.delay_samples / audio.rate_hz + again.delay_samples / 24_000
@@ -49,7 +49,7 @@ def test_there_and_back_is_the_same_tone_later_by_both_delays(audio):
 @by_format
 def test_what_the_filter_holds_comes_with_a_flush(audio):
     decoder = AudioDecoder(audio)
-    decoder.decode(AudioEncoder(audio).encode(tone(audio.rate_hz)))
+    decoder.decode(AudioEncoder(audio, 20).encode(tone(audio.rate_hz)))
     assert decoder.flush().size == decoder.delay_samples
 
 
