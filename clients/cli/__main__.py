@@ -1,0 +1,123 @@
+"""`python -m clients.cli converse`: talk to a gateway with a recording, in real time."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from clients.cli.audio import ENCODINGS, G711_RATE_HZ, AudioError, Recording, from_wire, read_wav, to_wire, write_wav
+from clients.cli.converse import Call, CallError, Listener, Reply, converse
+from moshi_cluster.v1 import common_pb2, gateway_pb2
+
+EXIT_CALL_FAILED = 1
+EXIT_BAD_INPUT = 2
+EXIT_INTERRUPTED = 130
+DEMO_UTTERANCE = Path(__file__).with_name("demo_utterance.wav")
+
+
+class _Terminal(Listener):
+    """Text goes to stdout as it comes, everything else to stderr."""
+
+    def started(self, started: gateway_pb2.Started) -> None:
+        print(
+            f"call {started.session_id}: up after {started.setup_us / 1000:.0f} ms, seed {started.seed}",
+            file=sys.stderr,
+        )
+
+    def text(self, piece: str) -> None:
+        print(piece, end="", flush=True)
+
+    def event(self, event: gateway_pb2.Event) -> None:
+        name = gateway_pb2.Event.Kind.Name(event.kind).removeprefix("KIND_").lower()
+        print(f"\n[{name} frames={event.frames} {event.detail}]", file=sys.stderr)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Command line; returns the exit code: 1 the call failed, 2 bad input, 130 interrupted."""
+    arguments = _parser().parse_args(argv)
+    try:
+        recording = read_wav(arguments.input)
+        call = make_call(recording, arguments)
+        if not arguments.output.parent.is_dir():
+            raise AudioError(f"{arguments.output}: no such folder")
+        reply = asyncio.run(converse(arguments.target, call, _Terminal()))
+        print()
+        write_wav(arguments.output, _reply_recording(reply, arguments.format))
+    except AudioError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return EXIT_BAD_INPUT
+    except CallError as error:
+        print(f"\nerror: {error}", file=sys.stderr)
+        return EXIT_CALL_FAILED
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+    _print_counters(reply, arguments.output)
+    return 0
+
+
+def make_call(recording: Recording, arguments: argparse.Namespace) -> Call:
+    """The recording cut to packets in the wanted format. Raises AudioError."""
+    name, reply_rate_hz = arguments.format, arguments.rate or recording.rate_hz
+    if name in ("mulaw", "alaw") and (recording.rate_hz, reply_rate_hz) != (G711_RATE_HZ, G711_RATE_HZ):
+        raise AudioError(f"{arguments.input}: {name} needs {G711_RATE_HZ} Hz, found {recording.rate_hz} Hz")
+    sampling = common_pb2.Sampling(seed=arguments.seed)
+    if arguments.greedy:
+        sampling.text_temperature = sampling.audio_temperature = 0.0
+    start = gateway_pb2.Start(
+        input_format=gateway_pb2.AudioFormat(encoding=ENCODINGS[name], sample_rate_hz=recording.rate_hz),
+        output_format=gateway_pb2.AudioFormat(encoding=ENCODINGS[name], sample_rate_hz=reply_rate_hz),
+        sampling=sampling,
+    )
+    packet_samples = recording.rate_hz * arguments.packet_ms // 1000
+    packets = [
+        to_wire(recording.samples[first : first + packet_samples], name)
+        for first in range(0, len(recording.samples), packet_samples)
+    ]
+    return Call(start, packets, arguments.packet_ms / 1000)
+
+
+def _reply_recording(reply: Reply, format_name: str) -> Recording:
+    assert reply.started is not None  # a call cannot end well without it
+    return Recording(from_wire(bytes(reply.audio), format_name), reply.started.output_format.sample_rate_hz)
+
+
+def _print_counters(reply: Reply, output: Path) -> None:
+    assert reply.ended is not None
+    reason = gateway_pb2.Ended.Reason.Name(reply.ended.reason).removeprefix("REASON_").lower()
+    counters = " ".join(f"{field.name}={value}" for field, value in reply.ended.counters.ListFields())
+    print(f"call ended ({reason}): {counters}\nreply written to {output}", file=sys.stderr)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m clients.cli", description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    command = commands.add_parser("converse", help="one call with a recording as the caller's voice")
+    command.add_argument("--target", required=True, metavar="HOST:PORT", help="the gateway")
+    command.add_argument("--input", type=Path, default=DEMO_UTTERANCE, help="mono 16-bit WAV file; a sample if absent")
+    command.add_argument("--output", type=Path, default=Path("reply.wav"), help="where Moshi's voice goes")
+    command.add_argument("--format", choices=sorted(ENCODINGS), default="s16le", help="how audio travels, both ways")
+    command.add_argument(
+        "--rate", type=_between(1, 1_000_000), metavar="HZ", help="sample rate of the reply; the input's if absent"
+    )
+    command.add_argument("--packet-ms", type=_between(1, 1000), default=20, help="length of one packet, 1 to 1000")
+    command.add_argument("--seed", type=_between(0, 2**64 - 1), help="the same seed and audio give the same reply")
+    command.add_argument("--greedy", action="store_true", help="always the likeliest token, no chance involved")
+    return parser
+
+
+def _between(low: int, high: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        value = int(text)
+        if not low <= value <= high:
+            raise argparse.ArgumentTypeError(f"{text} is not between {low} and {high}")
+        return value
+
+    parse.__name__ = "integer"  # what argparse calls it when the text is no number
+    return parse
+
+
+if __name__ == "__main__":
+    sys.exit(main())

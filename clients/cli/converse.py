@@ -1,0 +1,149 @@
+"""One call: audio out on an absolute schedule, audio and text in as they come."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import grpc
+from google.rpc import error_details_pb2
+from grpc_status import rpc_status
+
+from moshi_cluster.v1 import gateway_pb2, gateway_pb2_grpc
+
+# How long the gateway may be silent before the call is given up.
+CONNECT_TIMEOUT_S = 10.0
+REPLY_TIMEOUT_S = 30.0
+# What writing raises once the call is over; reading says why it is.
+_CALL_IS_OVER = (grpc.aio.AioRpcError, asyncio.InvalidStateError)
+
+
+class CallError(Exception):
+    """The call failed; the message says where and why."""
+
+
+@dataclass(frozen=True)
+class Call:
+    """What the caller says and how."""
+
+    start: gateway_pb2.Start
+    packets: Sequence[bytes]  # each `packet_s` long, the last may be shorter
+    packet_s: float
+
+
+@dataclass
+class Reply:
+    """What came back."""
+
+    audio: bytearray = field(default_factory=bytearray)  # in the output format
+    text: str = ""
+    started: gateway_pb2.Started | None = None
+    ended: gateway_pb2.Ended | None = None
+
+
+class Listener:
+    """Told what happens while the call runs; does nothing unless overridden."""
+
+    def started(self, started: gateway_pb2.Started) -> None:
+        """The call is up."""
+
+    def text(self, piece: str) -> None:
+        """Moshi says something."""
+
+    def event(self, event: gateway_pb2.Event) -> None:
+        """Something happened to the call."""
+
+
+async def converse(target: str, call: Call, listener: Listener) -> Reply:
+    """Makes one call to the gateway at host:port and returns when it has ended.
+
+    Cancelling hangs up at once. Raises CallError.
+    """
+    async with grpc.aio.insecure_channel(target) as channel:
+        await _connect(channel, target)
+        stream = gateway_pb2_grpc.GatewayStub(channel).Converse()
+        try:
+            return await _run(stream, call, listener)
+        except grpc.aio.AioRpcError as error:
+            raise CallError(f"{error.code().name}: {error.details()}{_retry_hint(error)}") from error
+        except TimeoutError as error:
+            raise CallError(f"the gateway was silent for {REPLY_TIMEOUT_S:g} s") from error
+        finally:
+            stream.cancel()
+
+
+async def _connect(channel: grpc.aio.Channel, target: str) -> None:
+    try:
+        async with asyncio.timeout(CONNECT_TIMEOUT_S):
+            await channel.channel_ready()
+    except TimeoutError as error:
+        raise CallError(f"no gateway answers at {target} within {CONNECT_TIMEOUT_S:g} s") from error
+
+
+async def _run(stream: grpc.aio.StreamStreamCall, call: Call, listener: Listener) -> Reply:
+    reply = Reply()
+    await _write(stream, gateway_pb2.ConverseRequest(start=call.start))
+    sender: asyncio.Task[None] | None = None
+    try:
+        while (message := await _read(stream)) is not None:
+            _take(message, reply, listener)
+            if message.HasField("started") and sender is None:
+                sender = asyncio.create_task(_send(stream, call))
+    finally:
+        if sender is not None:
+            sender.cancel()
+            await asyncio.gather(sender, return_exceptions=True)
+    if reply.ended is None:
+        raise CallError("the gateway closed the call without saying that it ended")
+    return reply
+
+
+async def _send(stream: grpc.aio.StreamStreamCall, call: Call) -> None:
+    """Packet n leaves n packet lengths after the first: a late packet does not delay those behind it."""
+    loop = asyncio.get_running_loop()
+    start_s = loop.time()
+    for index, packet in enumerate(call.packets):
+        await asyncio.sleep(max(0.0, start_s + index * call.packet_s - loop.time()))
+        await _write(stream, gateway_pb2.ConverseRequest(audio=gateway_pb2.Audio(data=packet)))
+    with contextlib.suppress(*_CALL_IS_OVER):
+        await stream.done_writing()
+
+
+async def _write(stream: grpc.aio.StreamStreamCall, request: gateway_pb2.ConverseRequest) -> None:
+    with contextlib.suppress(*_CALL_IS_OVER):
+        async with asyncio.timeout(REPLY_TIMEOUT_S):
+            await stream.write(request)
+
+
+async def _read(stream: grpc.aio.StreamStreamCall) -> gateway_pb2.ConverseResponse | None:
+    """The next message, None after the last."""
+    async with asyncio.timeout(REPLY_TIMEOUT_S):
+        message = await stream.read()
+    return None if message is grpc.aio.EOF else message
+
+
+def _take(message: gateway_pb2.ConverseResponse, reply: Reply, listener: Listener) -> None:
+    match message.WhichOneof("message"):
+        case "started":
+            reply.started = message.started
+            listener.started(message.started)
+        case "audio":
+            reply.audio += message.audio.data
+        case "text":
+            reply.text += message.text.piece
+            listener.text(message.text.piece)
+        case "event":
+            listener.event(message.event)
+        case "ended":
+            reply.ended = message.ended
+
+
+def _retry_hint(error: grpc.aio.AioRpcError) -> str:
+    status = rpc_status.from_call(error)
+    for detail in status.details if status is not None else ():
+        retry = error_details_pb2.RetryInfo()
+        if detail.Unpack(retry):
+            return f" (try again in {retry.retry_delay.ToMilliseconds()} ms)"
+    return ""
