@@ -1,0 +1,31 @@
+"""`python -m services.gateway`: the public face of the cluster."""
+
+from __future__ import annotations
+
+import sys
+
+from prometheus_client import CollectorRegistry
+
+from services.common import main
+from services.gateway.metrics import GatewayMetrics
+from services.gateway.server import GatewayService
+from services.gateway.settings import PREFIX, GatewaySettings
+
+_SPARE_STREAMS = 64  # beyond the calls: refused calls get their status, and health checks fit
+
+
+def _service(settings: GatewaySettings, registry: CollectorRegistry) -> GatewayService:
+    return GatewayService(settings, GatewayMetrics(registry))
+
+
+if __name__ == "__main__":
+    sys.exit(
+        main.run(
+            "gateway",
+            GatewaySettings,
+            PREFIX,
+            _service,
+            lambda settings: settings.max_message_bytes,
+            lambda settings: settings.max_sessions + _SPARE_STREAMS,
+        )
+    )

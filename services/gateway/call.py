@@ -1,0 +1,312 @@
+"""One call: the caller's edge, the three hops, the reply, and the tasks between them.
+
+    feed -> backlog -> encode -> lm -> decode -> reply queue -> outgoing
+
+Every user frame passes each hop exactly once and in order, so a deque per hop says which frame an answer belongs to.
+The transport (gRPC, WebSocket) feeds packets in, sends what `outgoing` yields and runs `run` beside both.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import AsyncIterator
+
+import numpy as np
+
+from moshi_cluster.v1 import lm_pb2
+from services.common.engine import FRAME_S
+from services.common.errors import LimitReached, Unavailable
+from services.gateway.audio.framing import ReplyCutter, ReplyPacket
+from services.gateway.audio.pcm import Samples
+from services.gateway.audio.reply_queue import ReplyQueue, TooManyNotes
+from services.gateway.counters import CallCounters
+from services.gateway.edge import CallerEdge, UserFrame
+from services.gateway.history import History
+from services.gateway.hops import Hop, Hops, codes_message, pcm_message, user_message
+from services.gateway.limits import CallLimits, check_slo
+from services.gateway.metrics import GatewayMetrics
+from services.gateway.notes import CallEvent, EventKind, News, Note, TextPiece
+from services.gateway.settings import GatewaySettings
+from services.gateway.spec import CallSpec
+
+_REPORT_INTERVAL_S = 1.0
+
+
+class Call:
+    """A call from `started` to `ended`."""
+
+    def __init__(self, spec: CallSpec, settings: GatewaySettings, metrics: GatewayMetrics, hops: Hops | None) -> None:
+        """hops: None for a loopback call, which answers every frame with itself."""
+        now_s = time.monotonic()
+        self.counters = CallCounters()
+        self.history = History()
+        self.cut_short = False
+        self._spec = spec
+        self._metrics = metrics
+        self._hops = hops
+        self._news = News()
+        self._edge = CallerEdge(spec, settings.backlog_frames, now_s, self.counters, self._news)
+        self._limits = CallLimits(settings, now_s)
+        self._cutter = ReplyCutter(spec.output_format, spec.reply_packet_ms)
+        self._replies: ReplyQueue[Note] = ReplyQueue(
+            spec.output_format.rate_hz, settings.reply_backlog_ms, settings.reply_notes_max, spec.paced
+        )
+        self._inflight = asyncio.Semaphore(settings.inflight_frames)
+        self._frame_waits = asyncio.Event()
+        self._reply_waits = asyncio.Event()
+        self._all_sent = asyncio.Event()
+        self._hung_up = self._all_pushed = False
+        # Frames inside each hop and, last, those whose reply has not left: bounded by the in-flight limit, and by the
+        # reply queue.
+        self._encoding: deque[UserFrame] = deque()
+        self._generating: deque[UserFrame] = deque()
+        self._decoding: deque[UserFrame] = deque()
+        self._leaving: deque[UserFrame] = deque()
+        self._replied_frames = 0
+        self._next_report_s = now_s
+
+    # --- the transport's side
+
+    def feed(self, data: bytes) -> None:
+        """Takes a packet of the caller's voice; never waits. Raises InvalidInput, or LimitReached for a broken slo."""
+        if self._hung_up:
+            return  # the gateway has ended the call, the caller does not know it yet
+        start_s = time.monotonic()
+        self._limits.heard(start_s)
+        if frames := self._edge.feed(data, start_s):
+            self._metrics.frames["in"].inc(frames)
+            self._metrics.hop_s["edge_in"].observe(time.monotonic() - start_s)
+            self._frame_waits.set()
+            self._report(start_s)
+            check_slo(self._spec.slo, self.counters, len(self._edge))
+
+    def hang_up(self) -> None:
+        """No more audio will come: `outgoing` ends once everything is answered."""
+        if not self._hung_up:
+            now_s = time.monotonic()
+            self._limits.hung_up(now_s)
+            self._metrics.frames["in"].inc(self._edge.end(now_s))
+            self._hung_up = True
+            self._frame_waits.set()
+
+    def cut(self) -> None:
+        """Hangs up in the caller's place."""
+        self.cut_short = True
+        self.hang_up()
+
+    def clear(self) -> None:
+        """Throws away reply audio that has not left."""
+        self._event(EventKind.CLEARED, self._lost(self._replies.clear()))
+
+    def pause(self) -> None:
+        """Replies stop; what Moshi says meanwhile is dropped and counted."""
+        self._event(EventKind.PAUSED, self._lost(self._replies.pause()))
+
+    def resume(self) -> None:
+        """Replies go on."""
+        self._replies.resume()
+        self._event(EventKind.RESUMED)
+
+    def mark(self, name: str) -> None:
+        """Echoes the name once the reply audio before it has left."""
+        self._event(EventKind.MARK, detail=name)
+
+    def digit(self, digit: str) -> None:
+        """Notes a key press."""
+        self._metrics.digit()
+        self._event(EventKind.DTMF, detail=digit)
+
+    def tell_status(self) -> None:
+        """Sends the counters so far."""
+        self._note(CallEvent(EventKind.STATUS, self._replied_frames, counters=self.counters))
+
+    def go_away(self, grace_s: float) -> None:
+        """Tells the caller that the gateway stops in `grace_s`."""
+        self._event(EventKind.GO_AWAY, detail=f"the gateway stops in {grace_s:g} s")
+
+    async def outgoing(self) -> AsyncIterator[ReplyPacket | Note]:
+        """What is to be sent, as it becomes due. An item counts as sent when the next one is asked for."""
+        while True:
+            now_s = time.monotonic()
+            item = self._replies.pop(now_s)
+            if item is not None:
+                yield item
+                if isinstance(item, ReplyPacket):
+                    self._sent(item)
+            elif (due_s := self._replies.next_due_s(now_s)) is not None:
+                await asyncio.sleep(due_s - now_s)
+            elif self._all_pushed:
+                self._all_sent.set()
+                return
+            else:
+                self._reply_waits.clear()
+                await self._reply_waits.wait()
+
+    # --- the tasks
+
+    async def run(self) -> None:
+        """Carries frames until the caller has hung up and everything is answered.
+
+        Raises Unavailable when a worker is lost, LimitReached when a limit or the slo is passed.
+        """
+        async with asyncio.TaskGroup() as tasks:
+            beside = [tasks.create_task(self._fill_gaps()), tasks.create_task(self._watch_limits())]
+            await self._carry()
+            for packet in self._cutter.flush():
+                self._push(packet)
+            self._report(time.monotonic(), last=True)
+            self._all_pushed = True
+            self._reply_waits.set()
+            await self._all_sent.wait()
+            for task in beside:
+                task.cancel()
+
+    async def _carry(self) -> None:
+        if self._hops is None:
+            await self._loop_back()
+            return
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._caller_to_encode(self._hops.encode))
+            tasks.create_task(self._encode_to_lm(self._hops.encode, self._hops.lm))
+            tasks.create_task(self._lm_to_decode(self._hops.lm, self._hops.decode))
+            tasks.create_task(self._decode_to_caller(self._hops.decode))
+
+    async def _caller_to_encode(self, encode: Hop) -> None:
+        while (frame := await self._next_frame()) is not None:
+            frame.sent_s = time.monotonic()
+            self._encoding.append(frame)
+            await encode.write(pcm_message(encode, frame.pcm.tobytes()))
+        await encode.done_writing()
+
+    async def _encode_to_lm(self, encode: Hop, lm: Hop) -> None:
+        while (reply := await encode.read()) is not None:
+            frame = self._arrived(self._encoding, encode)
+            frame.user_codes = tuple(reply.codes)
+            self._generating.append(frame)
+            await lm.write(user_message(lm, frame.user_codes))
+        self._check_all_answered(self._encoding, encode)
+        await lm.done_writing()
+
+    async def _lm_to_decode(self, lm: Hop, decode: Hop) -> None:
+        while (message := await lm.read()) is not None:
+            if message.WhichOneof("message") != "frame":
+                continue  # go_away: the worker lets its sessions finish
+            reply: lm_pb2.GenerateResponse.ReplyFrame = message.frame
+            frame = self._arrived(self._generating, lm)
+            frame.text_piece = reply.text_piece
+            self.history.append(reply.text_token, reply.moshi_codes, frame.user_codes)
+            self._decoding.append(frame)
+            await decode.write(codes_message(decode, reply.moshi_codes))
+        self._check_all_answered(self._generating, lm)
+        await decode.done_writing()
+
+    async def _decode_to_caller(self, decode: Hop) -> None:
+        while (reply := await decode.read()) is not None:
+            frame = self._arrived(self._decoding, decode)
+            self._reply(frame, np.frombuffer(reply.pcm_f32le, "<f4"))
+        self._check_all_answered(self._decoding, decode)
+
+    async def _loop_back(self) -> None:
+        while (frame := await self._next_frame()) is not None:
+            frame.sent_s = time.monotonic()
+            self._reply(frame, frame.pcm)
+
+    async def _next_frame(self) -> UserFrame | None:
+        """The caller's oldest waiting frame, None once he has hung up and none is left."""
+        await self._inflight.acquire()  # first, so that the frame may still be dropped while it waits
+        while not len(self._edge):
+            if self._hung_up:
+                return None
+            self._frame_waits.clear()
+            await self._frame_waits.wait()
+        self._metrics.backlog_frames.observe(len(self._edge) - 1)
+        return self._edge.take()
+
+    async def _fill_gaps(self) -> None:
+        """The model speaks only when it is stepped: silence stands in for a caller who sends nothing."""
+        while not self._hung_up:
+            await asyncio.sleep(max(0.0, self._edge.next_deadline_s - time.monotonic()))
+            now_s = time.monotonic()
+            if self._edge.next_deadline_s <= now_s and not self._hung_up:
+                self._edge.fill(now_s)
+                self._frame_waits.set()
+                self._report(now_s)
+
+    async def _watch_limits(self) -> None:
+        while True:
+            now_s = time.monotonic()
+            await asyncio.sleep(self._limits.check(now_s) - now_s)
+
+    # --- one frame's way
+
+    def _arrived(self, waiting: deque[UserFrame], hop: Hop) -> UserFrame:
+        """The frame that a hop has just answered, its time on that hop noted."""
+        if not waiting:
+            raise Unavailable(f"{hop.name}: the worker answered a frame that was not sent")
+        frame = waiting.popleft()
+        now_s = time.monotonic()
+        self._metrics.hop_s[hop.name].observe(now_s - frame.sent_s)
+        frame.sent_s = now_s
+        return frame
+
+    def _check_all_answered(self, waiting: deque[UserFrame], hop: Hop) -> None:
+        if waiting or not self._hung_up:
+            raise Unavailable(f"{hop.name}: the worker ended the stream")
+
+    def _reply(self, frame: UserFrame, pcm: Samples) -> None:
+        self._inflight.release()
+        if frame.text_piece:
+            self._note(TextPiece(frame.text_piece, self._replied_frames))
+        self._replied_frames += 1
+        self._leaving.append(frame)
+        for packet in self._cutter.push(pcm):
+            self._push(packet)
+
+    def _push(self, packet: ReplyPacket) -> None:
+        dropped_frames = self._replies.push_audio(packet, time.monotonic())
+        if dropped_frames:
+            self._news.add(EventKind.REPLY_DROPPED, self._lost(dropped_frames))
+        self._reply_waits.set()
+
+    def _lost(self, frames: int) -> int:
+        """Reply frames that will never leave; the oldest of those that have not."""
+        for _ in range(frames):
+            self._leaving.popleft()
+        self.counters.reply_frames_dropped += frames
+        return frames
+
+    def _sent(self, packet: ReplyPacket) -> None:
+        self.counters.samples_out += packet.samples
+        now_s = time.monotonic()
+        for _ in range(packet.frames_ended):
+            frame = self._leaving.popleft()
+            self._metrics.hop_s["edge_out"].observe(now_s - frame.sent_s)
+            self._metrics.hop_s["turnaround"].observe(now_s - frame.complete_s)
+            self._metrics.frames["out"].inc()
+            self.counters.answered(now_s - frame.complete_s)
+            if now_s - frame.complete_s > FRAME_S:
+                self._metrics.frames["late"].inc()
+        check_slo(self._spec.slo, self.counters, len(self._edge))
+
+    # --- what the caller is told
+
+    def _event(self, kind: EventKind, frames: int = 0, detail: str = "") -> None:
+        self._note(CallEvent(kind, self._replied_frames, frames, detail))
+
+    def _note(self, note: Note) -> None:
+        try:
+            self._replies.push_note(note)
+        except TooManyNotes as error:
+            raise LimitReached(str(error)) from None
+        self._reply_waits.set()
+
+    def _report(self, now_s: float, last: bool = False) -> None:
+        """Tells what was filled and dropped, at most once a second: a long hold is not a flood of events."""
+        if now_s < self._next_report_s and not last:
+            return
+        for kind, frames in self._news.take().items():
+            self._metrics.frames[kind.name.lower()].inc(frames)
+            self._event(kind, frames)
+            self._next_report_s = now_s + _REPORT_INTERVAL_S

@@ -1,0 +1,36 @@
+"""A live session's token history: all that another worker needs to go on with it."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterable, Iterator
+
+from moshi_cluster.v1 import lm_pb2
+
+
+class History:
+    """Delivered frames, oldest first: text token, Moshi's codes, user's codes; 34 bytes a frame for Moshi."""
+
+    def __init__(self) -> None:
+        self._tokens = array("H")  # every published vocabulary has fewer than 65,536 tokens
+        self._moshi_codebooks = 0
+        self._width = 0
+
+    def __len__(self) -> int:
+        return len(self._tokens) // self._width if self._width else 0
+
+    def append(self, text_token: int, moshi_codes: Iterable[int], user_codes: Iterable[int]) -> None:
+        """Adds one delivered frame."""
+        before = len(self._tokens)
+        self._tokens.append(text_token)
+        self._tokens.extend(moshi_codes)
+        self._moshi_codebooks = len(self._tokens) - before - 1
+        self._tokens.extend(user_codes)
+        self._width = len(self._tokens) - before
+
+    def messages(self) -> Iterator[lm_pb2.HistoryFrame]:
+        """The frames as the lm service takes them."""
+        split = 1 + self._moshi_codebooks
+        for first in range(0, len(self._tokens), self._width or 1):
+            row = self._tokens[first : first + self._width]
+            yield lm_pb2.HistoryFrame(text_token=row[0], moshi_codes=row[1:split], user_codes=row[split:])

@@ -1,0 +1,90 @@
+"""The gateway's metrics; nothing else in the gateway knows Prometheus."""
+
+from __future__ import annotations
+
+from collections import Counter as TallyCounter
+from collections.abc import Iterator
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.core import UntypedMetricFamily
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
+
+from services.common.metrics import LATENCY_BUCKETS_S
+
+HOPS = ("edge_in", "encode", "lm", "decode", "edge_out", "turnaround")
+FRAME_KINDS = ("in", "out", "filled", "dropped", "late", "reply_dropped")
+
+
+class Outcomes(Collector):
+    """moshi_gateway_sessions_total by outcome.
+
+    A stock Counter claims the name without `_total` too, which is the gauge's; so this family carries its full name and
+    no type. It only ever grows.
+    """
+
+    def __init__(self) -> None:
+        self.counts: TallyCounter[str] = TallyCounter()
+
+    def collect(self) -> Iterator[Metric]:
+        family = UntypedMetricFamily(
+            "moshi_gateway_sessions_total", "Calls that ended, by how they ended.", labels=("outcome",)
+        )
+        for outcome, count in self.counts.items():
+            family.add_metric((outcome,), count)
+        yield family
+
+
+class GatewayMetrics:
+    """Every metric with its labels resolved once, so that a frame costs no look-up."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        hop_s = Histogram(
+            "moshi_gateway_hop_seconds",
+            "Time of one frame on one hop. turnaround: user frame complete to its reply handed to the caller's stream.",
+            ("hop",),
+            buckets=LATENCY_BUCKETS_S,
+            registry=registry,
+        )
+        self.hop_s = {hop: hop_s.labels(hop) for hop in HOPS}
+        frames = Counter(
+            "moshi_gateway_frames",
+            "Frames of 80 ms: from callers, answered, filled in for silent callers, dropped, answered late.",
+            ("kind",),
+            registry=registry,
+        )
+        self.frames = {kind: frames.labels(kind) for kind in FRAME_KINDS}
+        self.sessions = Gauge("moshi_gateway_sessions", "Calls that are up.", registry=registry)
+        self._outcomes = Outcomes()
+        registry.register(self._outcomes)
+        self.backlog_frames = Histogram(
+            "moshi_gateway_backlog_frames",
+            "Frames of a call that waited when a frame was sent on.",
+            buckets=(0, 1, 2, 3, 4, 6, 8, 12, 16, 32),
+            registry=registry,
+        )
+        self.setup_s = Histogram(
+            "moshi_gateway_setup_seconds",
+            "From a call's start message to its started message.",
+            buckets=LATENCY_BUCKETS_S,
+            registry=registry,
+        )
+        self._rejections = Counter(
+            "moshi_gateway_worker_rejections",
+            "Calls that got no slot, by service and status.",
+            ("status",),
+            registry=registry,
+        )
+        self._digits = Counter("moshi_gateway_dtmf", "Keys pressed by callers.", registry=registry)
+
+    def ended(self, outcome: str) -> None:
+        """Counts a call that ended; outcome: ok or the gRPC status."""
+        self._outcomes.counts[outcome] += 1
+
+    def rejected(self, status: str) -> None:
+        """Counts a call that got no slot."""
+        self._rejections.labels(status).inc()
+
+    def digit(self) -> None:
+        """Counts a key press."""
+        self._digits.inc()

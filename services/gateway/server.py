@@ -1,0 +1,247 @@
+"""The public gRPC service: the wire on one side, `Call` on the other."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+import uuid
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+
+import grpc
+
+from moshi_cluster.v1 import gateway_pb2, gateway_pb2_grpc
+from services.common.errors import InvalidInput, NoFreeSlot, SessionError, Unavailable
+from services.common.streams import statuses, within
+from services.gateway.call import Call
+from services.gateway.hops import Hops
+from services.gateway.metrics import GatewayMetrics
+from services.gateway.render import render
+from services.gateway.settings import GatewaySettings
+from services.gateway.spec import CallSpec, parse_start
+from services.gateway.workers import WorkerPool
+
+_DTMF_DIGITS = "0123456789*#ABCD"
+_MARK_MAX_CHARACTERS = 64
+_CUT_BEFORE_END_S = 2.0
+
+_log = logging.getLogger(__name__)
+
+
+class GatewayService(gateway_pb2_grpc.GatewayServicer):
+    """Converse: one stream is one call. Implements services.common.lifecycle.Service."""
+
+    def __init__(self, settings: GatewaySettings, metrics: GatewayMetrics) -> None:
+        self.failed: asyncio.Future[BaseException] = asyncio.get_running_loop().create_future()
+        self._settings = settings
+        self._metrics = metrics
+        self._codec = WorkerPool("codec", settings.codec_targets, settings.resolve_interval_s, settings.retry_after_ms)
+        self._lm = WorkerPool("lm", settings.lm_targets, settings.resolve_interval_s, settings.retry_after_ms)
+        self._pools: list[asyncio.Task[None]] = []
+        self._calls: set[Call] = set()
+        self._sessions = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._draining = False
+
+    # --- the life of the process
+
+    def register(self, server: grpc.aio.Server) -> Sequence[str]:
+        gateway_pb2_grpc.add_GatewayServicer_to_server(self, server)
+        return ["moshi_cluster.v1.Gateway"]
+
+    async def start(self) -> None:
+        """Returns once a worker of each service takes sessions."""
+        self._pools = [asyncio.create_task(pool.run()) for pool in (self._codec, self._lm)]
+        await self._codec.until_found()
+        await self._lm.until_found()
+
+    @property
+    def live_sessions(self) -> int:
+        """Calls that are not over yet."""
+        return self._sessions
+
+    def drain(self, grace_s: float) -> None:
+        """Refuses new calls and tells the live ones."""
+        self._draining = True
+        for call in self._calls:
+            call.go_away(grace_s)
+        # Cut what is left while there is still time to say so.
+        asyncio.get_running_loop().call_later(max(0.0, grace_s - _CUT_BEFORE_END_S), self._cut_calls)
+
+    def _cut_calls(self) -> None:
+        for call in self._calls:
+            call.cut()
+
+    async def until_idle(self) -> None:
+        """Returns once no call is left."""
+        await self._idle.wait()
+
+    async def stop(self) -> None:
+        """Lets go of the workers."""
+        for pool in self._pools:
+            pool.cancel()
+        await asyncio.gather(*self._pools, return_exceptions=True)
+
+    # --- a call
+
+    async def Converse(
+        self, request_iterator: AsyncIterator[gateway_pb2.ConverseRequest], context: grpc.aio.ServicerContext
+    ) -> None:
+        session_id = uuid.uuid4().hex
+        async with statuses(context), self._outcome(session_id):
+            with self._admitted():
+                await self._converse(session_id, request_iterator, context)
+
+    async def _converse(
+        self,
+        session_id: str,
+        requests: AsyncIterator[gateway_pb2.ConverseRequest],
+        context: grpc.aio.ServicerContext,
+    ) -> None:
+        settings = self._settings
+        start = await within(_read_start(requests), settings.open_timeout_s, "no `start` came")
+        start_s = time.monotonic()
+        spec = parse_start(start, settings)
+        hops = await self._open_hops(spec)
+        try:
+            call = Call(spec, settings, self._metrics, hops)
+            setup_s = time.monotonic() - start_s
+            self._metrics.setup_s.observe(setup_s)
+            _log.info("call up session=%s label=%r", session_id, spec.label)
+            await context.write(_started(session_id, spec, setup_s))
+            self._calls.add(call)
+            try:
+                async with asyncio.TaskGroup() as tasks:
+                    reader = tasks.create_task(_read_caller(requests, start, call))
+                    tasks.create_task(call.run())
+                    async for item in call.outgoing():
+                        await context.write(render(item))
+                    reader.cancel()
+            finally:
+                self._calls.discard(call)
+            await context.write(gateway_pb2.ConverseResponse(ended=_ended(call)))
+        finally:
+            if hops is not None:
+                hops.cancel()
+
+    async def _open_hops(self, spec: CallSpec) -> Hops | None:
+        if spec.loopback:
+            return None
+        try:
+            opening = Hops.open(self._codec, self._lm, spec.sampling)
+            return await within(opening, self._settings.open_timeout_s, "the workers did not open the call")
+        except SessionError as error:
+            self._metrics.rejected(error.status)
+            raise
+
+    @contextmanager
+    def _admitted(self) -> Iterator[None]:
+        """A place among this gateway's calls. Raises Unavailable while draining, NoFreeSlot when full."""
+        if self._draining:
+            raise Unavailable("the gateway is draining")
+        if self._sessions >= self._settings.max_sessions:
+            raise NoFreeSlot(f"this gateway holds its {self._sessions} calls", self._settings.retry_after_ms)
+        self._sessions += 1
+        self._metrics.sessions.set(self._sessions)
+        self._idle.clear()
+        try:
+            yield
+        finally:
+            self._sessions -= 1
+            self._metrics.sessions.set(self._sessions)
+            if not self._sessions:
+                self._idle.set()
+
+    @asynccontextmanager
+    async def _outcome(self, session_id: str) -> AsyncIterator[None]:
+        """Counts and logs how a call ended."""
+        outcome = "INTERNAL"
+        try:
+            yield
+            outcome = "ok"
+        except asyncio.CancelledError:
+            outcome = "CANCELLED"
+            raise
+        except SessionError as error:
+            outcome = error.status
+            raise
+        except ExceptionGroup as group:
+            outcome = next((e.status for e in group.exceptions if isinstance(e, SessionError)), outcome)
+            raise
+        finally:
+            self._metrics.ended(outcome)
+            _log.info("call over session=%s outcome=%s", session_id, outcome)
+
+
+async def _read_start(requests: AsyncIterator[gateway_pb2.ConverseRequest]) -> gateway_pb2.Start:
+    try:
+        first = await anext(requests)
+    except StopAsyncIteration:
+        raise InvalidInput("start", "the stream ended before it") from None
+    if first.WhichOneof("message") != "start":
+        raise InvalidInput("start", "must be the first message")
+    return first.start
+
+
+async def _read_caller(
+    requests: AsyncIterator[gateway_pb2.ConverseRequest], start: gateway_pb2.Start, call: Call
+) -> None:
+    async for request in requests:
+        kind = request.WhichOneof("message")
+        if kind == "audio":
+            call.feed(request.audio.data)
+        elif kind == "control":
+            _apply(request.control, call)
+        elif kind == "start":
+            if request.start != start:
+                raise InvalidInput("start", "differs from the one that opened the call")
+        else:
+            raise InvalidInput("message", "is none of start, audio and control")
+    call.hang_up()
+
+
+def _apply(control: gateway_pb2.Control, call: Call) -> None:
+    kind = control.WhichOneof("control")
+    if kind == "clear":
+        call.clear()
+    elif kind == "mark":
+        call.mark(_mark_name(control.mark.name))
+    elif kind == "pause":
+        call.pause()
+    elif kind == "resume":
+        call.resume()
+    elif kind == "status":
+        call.tell_status()
+    elif kind == "dtmf":
+        if len(control.dtmf.digit) != 1 or control.dtmf.digit not in _DTMF_DIGITS:
+            raise InvalidInput("control.dtmf.digit", f"must be one of {_DTMF_DIGITS}")
+        call.digit(control.dtmf.digit)
+    else:
+        raise InvalidInput("control", "is none of clear, mark, pause, resume, status and dtmf")
+
+
+def _mark_name(name: str) -> str:
+    if not 1 <= len(name) <= _MARK_MAX_CHARACTERS:
+        raise InvalidInput("control.mark.name", f"must be 1 to {_MARK_MAX_CHARACTERS} characters, got {len(name)}")
+    return name
+
+
+def _started(session_id: str, spec: CallSpec, setup_s: float) -> gateway_pb2.ConverseResponse:
+    output = gateway_pb2.AudioFormat(
+        encoding=gateway_pb2.Encoding.Name(spec.output_format.encoding), sample_rate_hz=spec.output_format.rate_hz
+    )
+    started = gateway_pb2.Started(
+        session_id=session_id,
+        output_format=output,
+        reply_packet_ms=spec.reply_packet_ms,
+        seed=spec.sampling.seed,
+        setup_us=round(setup_s * 1e6),
+    )
+    return gateway_pb2.ConverseResponse(started=started)
+
+
+def _ended(call: Call) -> gateway_pb2.Ended:
+    reason = gateway_pb2.Ended.REASON_SHUTDOWN if call.cut_short else gateway_pb2.Ended.REASON_HANGUP
+    return gateway_pb2.Ended(reason=reason, counters=call.counters.message())

@@ -1,0 +1,41 @@
+"""Settings of the gateway; variables begin with MOSHI_GATEWAY_."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from services.common.settings import setting
+
+PREFIX = "MOSHI_GATEWAY_"
+
+
+@dataclass(frozen=True)
+class GatewaySettings:
+    """Everything that can be set about a gateway."""
+
+    host: str = setting("0.0.0.0", "Address to listen on.")
+    port: int = setting(50051, "gRPC port; 0 picks a free one.", minimum=0, maximum=65535)
+    metrics_port: int = setting(9101, "Prometheus port; 0 picks a free one.", minimum=0, maximum=65535)
+    codec_targets: tuple[str, ...] = setting(
+        ("localhost:50052",), "Codec workers, host:port, comma separated; a name may stand for several addresses."
+    )
+    lm_targets: tuple[str, ...] = setting(
+        ("localhost:50053",), "LM workers, host:port, comma separated; a name may stand for several addresses."
+    )
+    resolve_interval_s: float = setting(5.0, "Names of targets are looked up this often.", minimum=0.1)
+    max_sessions: int = setting(100, "Calls held at once.", minimum=1, maximum=10_000)
+    max_message_bytes: int = setting(512 * 1024, "Largest message from a caller.", minimum=1024)
+    open_timeout_s: float = setting(10.0, "A call whose `start` and slots take longer than this ends.", minimum=0.1)
+    idle_timeout_s: float = setting(60.0, "A call that sends nothing for this long ends.", minimum=0.1)
+    session_max_s: float = setting(3600.0, "Longest call.", minimum=1.0)
+    flush_timeout_s: float = setting(10.0, "Time to answer what is in flight after the caller hung up.", minimum=0.1)
+    jitter_allowance_ms: int = setting(
+        100, "Silence is filled in once a caller is this late.", minimum=20, maximum=2000
+    )
+    backlog_frames: int = setting(8, "Caller's frames that may wait; beyond, the oldest are dropped.", minimum=1)
+    inflight_frames: int = setting(4, "Frames of a call inside the workers at once.", minimum=1, maximum=8)
+    reply_backlog_ms: int = setting(2000, "Reply audio that may wait for a slow reader.", minimum=80)
+    reply_notes_max: int = setting(1000, "Texts and events that may wait for a slow reader.", minimum=10)
+    retry_after_ms: int = setting(1000, "Hint to callers that find no free slot.", minimum=1)
+    drain_grace_s: float = setting(30.0, "Time that running calls have after SIGTERM.", minimum=0.0)
+    log_level: str = setting("info", "Least serious lines to log.", choices=("debug", "info", "warning", "error"))

@@ -1,0 +1,145 @@
+"""The workers that a gateway knows, and the choice among them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import socket
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeVar
+
+import grpc
+
+from moshi_cluster.v1 import worker_pb2, worker_pb2_grpc
+from services.common.errors import NoFreeSlot, SessionError, Unavailable
+from services.common.rpc import channel_options
+
+_log = logging.getLogger(__name__)
+_RETRY_S = 0.25
+_MAX_MESSAGE_BYTES = 64 * 1024
+
+T = TypeVar("T")
+
+
+class Worker:
+    """One process, as its own capacity reports describe it."""
+
+    def __init__(self, address: str) -> None:
+        """address: host:port."""
+        self.address = address
+        self.channel = grpc.aio.insecure_channel(address, options=channel_options(_MAX_MESSAGE_BYTES))
+        self.capacity: worker_pb2.Capacity | None = None
+        self._taken_since_report = 0
+
+    @property
+    def takes_sessions(self) -> bool:
+        """Whether it is within reach, has loaded and is not draining."""
+        return self.capacity is not None and self.capacity.slots_total > 0 and not self.capacity.draining
+
+    @property
+    def free_slots(self) -> int:
+        """Free slots by the last report, less what this gateway took since."""
+        if self.capacity is None:
+            return 0
+        return self.capacity.slots_total - self.capacity.slots_used - self._taken_since_report
+
+    def took_slot(self) -> None:
+        """Counts a slot until the next report includes it."""
+        self._taken_since_report += 1
+
+    async def watch(self, on_change: Callable[[], None]) -> None:
+        """Follows the worker's reports until cancelled; a worker that cannot be reached has no capacity."""
+        stub = worker_pb2_grpc.WorkerStub(self.channel)
+        while True:
+            with contextlib.suppress(grpc.aio.AioRpcError):
+                async for capacity in stub.WatchCapacity(worker_pb2.WatchCapacityRequest()):
+                    if self.capacity is None:
+                        _log.info("worker up address=%s service=%s", self.address, capacity.service)
+                    self.capacity = capacity
+                    self._taken_since_report = 0
+                    on_change()
+            if self.capacity is not None:
+                _log.warning("worker down address=%s", self.address)
+            self.capacity = None
+            await asyncio.sleep(_RETRY_S)
+
+
+class WorkerPool:
+    """All workers of one service: found by name, watched, ranked by free slots."""
+
+    def __init__(self, service: str, targets: Sequence[str], resolve_interval_s: float, retry_after_ms: int) -> None:
+        """targets: host:port; every address that a host resolves to is a worker."""
+        self.service = service
+        self._targets = targets
+        self._resolve_interval_s = resolve_interval_s
+        self._retry_after_ms = retry_after_ms
+        self._workers: dict[str, Worker] = {}
+        self._watches: dict[str, asyncio.Task[None]] = {}
+        self._found = asyncio.Event()
+
+    async def run(self) -> None:
+        """Finds and watches workers until cancelled."""
+        try:
+            while True:
+                await self._resolve()
+                await asyncio.sleep(self._resolve_interval_s)
+        finally:
+            for address in list(self._workers):
+                await self._forget(address)
+
+    async def until_found(self) -> None:
+        """Returns once a worker takes sessions."""
+        await self._found.wait()
+
+    async def acquire(self, open_on: Callable[[Worker], Awaitable[T]]) -> T:
+        """Opens something on the worker with the most free slots, elsewhere when that one refuses.
+
+        Raises NoFreeSlot when every worker is full, Unavailable when none is within reach.
+        """
+        workers = [worker for worker in self._workers.values() if worker.takes_sessions]
+        refusal: SessionError = Unavailable(f"no {self.service} worker is within reach")
+        for worker in sorted(workers, key=lambda worker: worker.free_slots, reverse=True):
+            if worker.free_slots <= 0:
+                refusal = NoFreeSlot(f"every {self.service} slot is in use", self._retry_after_ms)
+                continue
+            worker.took_slot()
+            try:
+                return await open_on(worker)
+            except (NoFreeSlot, Unavailable) as error:
+                refusal = error
+        raise refusal
+
+    async def _resolve(self) -> None:
+        addresses: set[str] = set()
+        for target in self._targets:
+            try:
+                addresses |= await _addresses(target)
+            except OSError:
+                # The name service may be down for a while: keep the workers that it named before.
+                addresses |= {address for address, worker in self._workers.items() if worker.capacity is not None}
+        for address in addresses - self._workers.keys():
+            self._workers[address] = Worker(address)
+            self._watches[address] = asyncio.create_task(self._workers[address].watch(self._changed))
+        for address in self._workers.keys() - addresses:
+            if self._workers[address].capacity is None:  # a worker that drains leaves the name first and its calls last
+                await self._forget(address)
+
+    async def _forget(self, address: str) -> None:
+        watch = self._watches.pop(address)
+        watch.cancel()
+        await asyncio.gather(watch, return_exceptions=True)
+        await self._workers.pop(address).channel.close()
+
+    def _changed(self) -> None:
+        if any(worker.takes_sessions for worker in self._workers.values()):
+            self._found.set()
+
+
+async def _addresses(target: str) -> set[str]:
+    host, _, port = target.rpartition(":")
+    found = await asyncio.get_running_loop().getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM)
+    if any(family == socket.AF_INET for family, *_ in found):  # a host with both would count twice
+        found = [entry for entry in found if entry[0] == socket.AF_INET]
+    names = {str(socket_address[0]) for *_, socket_address in found}
+    return {f"[{name}]:{port}" if ":" in name else f"{name}:{port}" for name in names}
