@@ -92,9 +92,7 @@ class ChunkInOneCall:
         q, k, v = q.transpose(0, 1), k.transpose(0, 1), v.transpose(0, 1)
         all_keys = torch.cat([keys[:, : self._old], k], dim=1)
         all_values = torch.cat([values[:, : self._old], v], dim=1)
-        out = F.scaled_dot_product_attention(
-            q[None], all_keys[None], all_values[None], attn_mask=self._seen, scale=1.0
-        )
+        out = F.scaled_dot_product_attention(q[None], all_keys[None], all_values[None], attn_mask=self._seen, scale=1.0)
         keys[:, self._places] = k[:, self._kept]
         values[:, self._places] = v[:, self._kept]
         return out[0].transpose(0, 1).flatten(1)

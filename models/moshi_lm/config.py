@@ -29,9 +29,27 @@ _ONLY: dict[str, tuple[Any, ...]] = {
 }
 # Published keys that change nothing here: training, files, other tasks, or ignored upstream as well.
 _WITHOUT_EFFECT = frozenset(
-    "hidden_scale depformer_dim_feedforward depformer_context depformer_max_period gradient_checkpointing fuser "
-    "lora_rank lora_scaling extra_heads_num_heads extra_heads_dim moshi_name mimi_name mimi_config_name "
-    "tokenizer_name lora_name model_type tts_config stt_config model_id".split()
+    {
+        "hidden_scale",
+        "depformer_dim_feedforward",
+        "depformer_context",
+        "depformer_max_period",
+        "gradient_checkpointing",
+        "fuser",
+        "lora_rank",
+        "lora_scaling",
+        "extra_heads_num_heads",
+        "extra_heads_dim",
+        "moshi_name",
+        "mimi_name",
+        "mimi_config_name",
+        "tokenizer_name",
+        "lora_name",
+        "model_type",
+        "tts_config",
+        "stt_config",
+        "model_id",
+    }
 )
 NORMS = ("rms_norm_f32", "rms_norm", "layer_norm", "layer_norm_f32")
 GATINGS = ("silu", "none")
@@ -154,16 +172,16 @@ class LmConfig:
 
 
 def _sampling_defaults(config: Mapping[str, Any]) -> SamplingDefaults:
+    """Other keys of lm_gen_config tune upstream's generator only."""
     left = dict(config)
     reader = _Reader(left, "lm_gen_config.")
     sampled = left.pop("use_sampling", True)
-    built = SamplingDefaults(
+    return SamplingDefaults(
         text_temperature=reader.number("temp_text", 0.7) if sampled else 0.0,
         text_top_k=reader.count("top_k_text", 0, 25),
         audio_temperature=reader.number("temp", 0.8) if sampled else 0.0,
         audio_top_k=reader.count("top_k", 0, 250),
     )
-    return built  # what is left tunes upstream's generator only
 
 
 def _check_heads(key: str, heads: int, dim: int) -> None:

@@ -41,7 +41,7 @@ class Generator:
         """context: frames of memory per session if fewer than the model's."""
         self._lm = lm
         self._config = lm.config
-        self._ring = lm.ring(slots, context)
+        self.ring = lm.ring(slots, context)
         self._timeline = Timeline(lm.config, slots)
         self._sessions: dict[int, _Session] = {}
 
@@ -52,8 +52,8 @@ class Generator:
         Raises ValueError for a taken slot or a history that the model cannot have produced.
         """
         config = self._config
-        if not 0 <= slot < self._ring.slots or slot in self._sessions:
-            raise ValueError(f"slot {slot} is taken or is none of {self._ring.slots}")
+        if not 0 <= slot < self.ring.slots or slot in self._sessions:
+            raise ValueError(f"slot {slot} is taken or is none of {self.ring.slots}")
         if history is None:
             history = torch.empty(0, config.streams, dtype=torch.int64)
         _check_history(history, config)
@@ -91,13 +91,13 @@ class Generator:
     def close(self, slot: int) -> None:
         """Ends a session, if there is one; the slot is as good as new."""
         if self._sessions.pop(slot, None) is not None:
-            self._ring.clear(slot)
+            self.ring.clear(slot)
 
     def _read(self, slot: int, session: _Session, end: int) -> None:
         """Calls whose tokens are all known: only the Temporal Transformer has something to remember."""
         calls = torch.arange(session.call, end)
         tokens = self._timeline.known_inputs(session.history, calls).to(self._lm.device)
-        attention = self._ring.chunk(slot, session.call, len(calls))
+        attention = self.ring.chunk(slot, session.call, len(calls))
         self._lm.hidden(tokens, calls.to(self._lm.device), attention)
         session.call = end
 
@@ -111,7 +111,7 @@ class Generator:
         calls = [session.call for session in sessions]
         index, positions = torch.tensor(list(slots)), torch.tensor(calls)
         inputs = self._timeline.inputs(index, positions)
-        attention = self._ring.step(slots, calls)
+        attention = self.ring.step(slots, calls)
         hidden = self._lm.hidden(inputs.to(self._lm.device), positions.to(self._lm.device), attention)
         draws = Draws([s.sampling for s in sessions], calls, self._config.generated, self._lm.device)
         tokens = self._choose(hidden, draws, forced)

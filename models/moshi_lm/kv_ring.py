@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor
 
 from models.moshi_lm.attention import Attention, ChunkInOneCall, RowByRow, StepAttention
 

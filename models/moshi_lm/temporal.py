@@ -32,9 +32,7 @@ class TemporalTransformer:
         config = self._config
         return KvRing(config.num_layers, slots, config.num_heads, self._head_dim, capacity, dtype, self._device)
 
-    def __call__(
-        self, x: Tensor, positions: Tensor, attention: Attention, trace: list[Tensor] | None = None
-    ) -> Tensor:
+    def __call__(self, x: Tensor, positions: Tensor, attention: Attention, trace: list[Tensor] | None = None) -> Tensor:
         """x: [N, D], positions: int64 [N] of its rows -> normed hidden states [N, D].
 
         attention: knows the sessions of the rows (KvRing.step, KvRing.chunk). trace: gets every layer's output.
