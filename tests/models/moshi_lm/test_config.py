@@ -1,0 +1,75 @@
+"""config.json is read completely or refused with the key's name."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from models.loading.published import MOSHI_7B
+from models.moshi_lm import LmConfig
+from tests.models.moshi_lm.random_model import HIBIKI_LIKE, LISTENING, MOSHI_LIKE
+
+
+def test_the_published_7b_is_understood() -> None:
+    config = LmConfig.from_dict(MOSHI_7B)
+    assert (config.dim, config.num_layers, config.context) == (4096, 32, 3000)
+    assert (config.streams, config.generated, config.user_codebooks, config.max_delay) == (17, 9, 8, 1)
+    assert config.initial_tokens == (32000, *[2048] * 16)
+    assert config.depth_blocks == 8
+
+
+def test_a_whole_config_file_with_file_names_and_sampling_defaults_is_understood(golden_dir: Path) -> None:
+    config = LmConfig.from_dict(json.loads((golden_dir / "lm_tiny" / "config.json").read_text()))
+    assert config.lm_gen_config.audio_top_k == 250
+    assert config.lm_gen_config.text_temperature == 0.7
+
+
+def test_a_schedule_counts_its_weight_blocks() -> None:
+    assert LmConfig.from_dict(HIBIKI_LIKE).depth_blocks == 2
+    assert LmConfig.from_dict(LISTENING).depth_blocks == 0
+
+
+def test_a_null_means_the_default() -> None:
+    config = LmConfig.from_dict(MOSHI_LIKE | {"depformer_weights_per_step_schedule": None, "text_card_out": None})
+    assert config.depformer_weights_per_step_schedule == (0, 1, 2)
+    assert config.text_card_out == config.text_card
+
+
+@pytest.mark.parametrize("key", ["dim", "num_layers", "num_heads", "n_q", "dep_q", "card", "text_card", "delays"])
+def test_a_missing_key_is_named(key: str) -> None:
+    with pytest.raises(ValueError, match=f"^{key}: missing"):
+        LmConfig.from_dict({name: value for name, value in MOSHI_LIKE.items() if name != key})
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("dim", 0),
+        ("dim", "32"),
+        ("num_heads", 3),
+        ("num_layers", True),
+        ("dep_q", 7),
+        ("delays", [0, 0, 1]),
+        ("delays", [0, 0, 1, 1, 0, 1, -1]),
+        ("context", 0),
+        ("max_period", float("inf")),
+        ("gating", "relu"),
+        ("norm", "batch_norm"),
+        ("positional_embedding", "sin"),
+        ("depformer_gating", "none"),
+        ("depformer_pos_emb", "rope"),
+        ("depformer_weights_per_step", False),
+        ("depformer_weights_per_step_schedule", [0, 1]),
+        ("cross_attention", True),
+        ("demux_second_stream", True),
+        ("layer_scale", 0.01),
+        ("lm_gen_config", {"top_k": -1}),
+        ("colour", "blue"),
+    ],
+)
+def test_a_bad_unknown_or_unsupported_value_is_named(key: str, value: Any) -> None:
+    with pytest.raises(ValueError, match=rf"^{key}\b"):
+        LmConfig.from_dict(MOSHI_LIKE | {key: value})
