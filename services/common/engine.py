@@ -197,9 +197,13 @@ class Engine:
         return [program.table for program in self._programs.values()]
 
     async def start(self) -> None:
-        """Starts the thread and returns once every program is warm."""
+        """Starts the thread and returns once every program is warm. Cancelled, it ends the thread first."""
         self._thread.start()
-        await self._warm
+        try:
+            await self._warm
+        except asyncio.CancelledError:
+            await self.stop()
+            raise
 
     def open(self, program_name: str, spec: Any = None) -> Session:
         """Takes a slot; `session.ready` resolves once the model is prepared. Raises NoFreeSlot or EngineFailed."""
@@ -241,7 +245,7 @@ class Engine:
         try:
             for program in self._programs.values():
                 program.runner.warm(program.max_batch)
-            self._post(self._warm.set_result, None)
+            self._post(_resolve, self._warm)
             while self._wait_for_work():
                 for program in self._longest_waiting_first():
                     self._turn(program)
