@@ -2,6 +2,7 @@
 
 start:  metrics -> gRPC server, NOT_SERVING -> load and warm -> SERVING
 stop:   signal -> NOT_SERVING -> refuse new sessions, tell live ones -> they finish or move -> stop server, service
+fail:   NOT_SERVING -> stop server, service -> exit code of its own; at once, also in the middle of a stop
 """
 
 from __future__ import annotations
@@ -98,12 +99,13 @@ async def serve(make_service: Callable[[], Service], name: str, endpoint: Endpoi
             await _first_of(stop_requested, service.failed)
 
             await _set_health(health_servicer, names, health_pb2.HealthCheckResponse.NOT_SERVING)
+            if not service.failed.done():
+                _log.info("draining sessions=%d grace_s=%g", service.live_sessions, endpoint.drain_grace_s)
+                service.drain(endpoint.drain_grace_s)
+                await _until_no_sessions(service, endpoint.drain_grace_s)
             if service.failed.done():
                 _log.error("exiting: the service failed")
                 return EXIT_ENGINE_FAILED
-            _log.info("draining sessions=%d grace_s=%g", service.live_sessions, endpoint.drain_grace_s)
-            service.drain(endpoint.drain_grace_s)
-            await _until_no_sessions(service, endpoint.drain_grace_s)
             return 0
         finally:
             await server.stop(_STOP_GRACE_S)
@@ -145,8 +147,9 @@ async def _first_of(stop_requested: asyncio.Event, failed: asyncio.Future[BaseEx
 
 
 async def _until_no_sessions(service: Service, grace_s: float) -> None:
-    try:
-        async with asyncio.timeout(grace_s):
-            await service.until_idle()
-    except TimeoutError:
+    """Waits out the drain; a service that fails meanwhile has nothing left to wait for."""
+    idle = asyncio.ensure_future(service.until_idle())
+    done, _ = await asyncio.wait((idle, service.failed), timeout=grace_s, return_when=asyncio.FIRST_COMPLETED)
+    idle.cancel()
+    if not done:
         _log.warning("grace is over, ending sessions=%d", service.live_sessions)
