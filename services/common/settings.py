@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import math
 import os
 import types
 import typing
@@ -47,13 +48,13 @@ def load(
     if unknown:
         raise SettingError(f"{unknown[0]}: no such setting; known are {', '.join(sorted(known))}")
 
-    parser = argparse.ArgumentParser(formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    parser = argparse.ArgumentParser(allow_abbrev=False)
     for name, field in fields.items():
         variable = prefix + name.upper()
         parser.add_argument(
             f"--{name.replace('_', '-')}",
             dest=name,
-            help=f"{field.metadata['help']} Variable: {variable}.",
+            help=f"{field.metadata['help']} Default: {field.default}. Variable: {variable}.".replace("%", "%%"),
             metavar="VALUE",
         )
     flags = vars(parser.parse_args(argv))
@@ -92,6 +93,8 @@ def _check(value: Any, field: dataclasses.Field[Any], variable: str) -> Any:
     limits = field.metadata
     if value is None:
         return value
+    if isinstance(value, float) and math.isnan(value):
+        raise SettingError(f"{variable}: not a number")
     if limits["minimum"] is not None and value < limits["minimum"]:
         raise SettingError(f"{variable}: {value} is below {limits['minimum']}")
     if limits["maximum"] is not None and value > limits["maximum"]:
