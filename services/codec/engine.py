@@ -17,7 +17,7 @@ def programs(mimi: Mimi, slots: int, max_batch: int) -> list[Program]:
     max_batch = min(max_batch, slots)
     return [
         Program("encode", EncodeRunner(mimi.encoder(slots)), slots, max_batch),
-        Program("decode", DecodeRunner(mimi.decoder(slots)), slots, max_batch),
+        Program("decode", DecodeRunner(mimi.decoder(slots), mimi.codebooks), slots, max_batch),
     ]
 
 
@@ -48,11 +48,12 @@ class EncodeRunner:
 class DecodeRunner:
     """Lists of codes in, PCM frames (7680 bytes of float32) out."""
 
-    def __init__(self, decoder: StreamingDecoder) -> None:
+    def __init__(self, decoder: StreamingDecoder, codebooks: int) -> None:
         self._decoder = decoder
+        self._codebooks = codebooks
 
     def warm(self, max_batch: int) -> None:
-        _warm(self, max_batch, [0] * self._decoder.codebooks)
+        _warm(self, max_batch, [0] * self._codebooks)
 
     def open(self, slot: int, spec: Any) -> None:
         """A slot is always ready: it was reset when it was left."""
