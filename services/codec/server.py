@@ -9,7 +9,7 @@ import grpc
 
 from moshi_cluster.v1 import codec_pb2, codec_pb2_grpc
 from services.codec.settings import CodecSettings
-from services.common import checks
+from services.common import checks, rpc
 from services.common.engine import Reply
 from services.common.metrics import EngineMetrics
 from services.common.streams import Parse, Render, pump, statuses, timing
@@ -55,7 +55,7 @@ class CodecService(WorkerService[CodecModel], codec_pb2_grpc.CodecServicer):
         render: Render,
     ) -> None:
         async with statuses(context), self.session(program) as session:
-            await context.send_initial_metadata(())  # tells the client that it has a slot
+            await context.send_initial_metadata(rpc.SLOT_HELD)
             await pump(session, requests, context.write, parse, render, self._idle_timeout_s)
 
     def _parse_pcm(self, request: codec_pb2.PcmFrame, index: int) -> bytes:

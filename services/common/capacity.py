@@ -46,6 +46,8 @@ class CapacityServicer(worker_pb2_grpc.WorkerServicer):
             while True:
                 changed.clear()
                 await context.write(self._capacity())
+                if self._draining and not self.sessions:  # nothing will change: a watcher must not hold up the stop
+                    await context.abort(grpc.StatusCode.UNAVAILABLE, "the worker is stopping")
                 await asyncio.sleep(_MIN_INTERVAL_S)
                 await _wait_at_most(changed, _HEARTBEAT_S)
         finally:

@@ -78,7 +78,7 @@ class EngineMetrics:
         self._slots_used = Gauge(f"{prefix}_slots_used", "Sessions this worker holds.", label, registry=registry)
         self._rejections = Counter(
             f"{prefix}_rejections",
-            "Streams refused because no slot was free or the worker drained.",
+            "Streams refused because no slot was free, or the worker was loading or draining.",
             label,
             registry=registry,
         )

@@ -94,14 +94,18 @@ class WorkerService(Generic[M]):
             assert self._engine is not None
             self._engine.close(session)
 
+    def require_open(self, program: str) -> Engine:
+        """The engine; where there is one, there is a `model`. Raises Unavailable while loading or draining."""
+        if self._engine is not None and not self.draining.is_set():
+            return self._engine
+        self._metrics.rejected(program)
+        raise Unavailable("the worker is still loading" if self._engine is None else "the worker is draining")
+
     def _admit(self, program: str, spec: Any) -> Session:
+        engine = self.require_open(program)
         try:
-            if self._engine is None:
-                raise Unavailable("the worker is still loading")
-            if self.draining.is_set():
-                raise Unavailable("the worker is draining")
-            return self._engine.open(program, spec)
-        except (NoFreeSlot, Unavailable):
+            return engine.open(program, spec)
+        except NoFreeSlot:
             self._metrics.rejected(program)
             raise
 
@@ -117,5 +121,6 @@ class WorkerService(Generic[M]):
         self._capacity.changed()
 
     def _engine_failed(self, failure: asyncio.Future[BaseException]) -> None:
+        self._capacity.drain()  # gateways place no more sessions here
         if not self.failed.done():
             self.failed.set_result(failure.result())

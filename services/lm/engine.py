@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+import numpy as np
 import torch
 
 from models.moshi_lm import Generator, LmConfig, Sampling
@@ -35,8 +36,9 @@ class LmRunner:
         self._prefill_chunk_frames = prefill_chunk_frames
 
     def warm(self, max_batch: int) -> None:
-        greedy = SessionSpec(0.0, 1, 0.0, 1, 0, [])
-        sampled = SessionSpec(0.7, 25, 0.8, 250, 0, [])
+        no_history = np.empty((0, 1 + self._config.n_q), np.int64)
+        greedy = SessionSpec(0.0, 1, 0.0, 1, 0, no_history)
+        sampled = SessionSpec(0.7, 25, 0.8, 250, 0, no_history)
         silence = [0] * self._config.user_codebooks
         for slot in range(max_batch):
             self.open(slot, sampled if slot % 2 else greedy)
@@ -55,8 +57,7 @@ class LmRunner:
             audio_top_k=spec.audio_top_k,
             seed=spec.seed,
         )
-        history = torch.tensor(spec.history, dtype=torch.int64).reshape(len(spec.history), 1 + self._config.n_q)
-        self._generator.open(slot, sampling, history)
+        self._generator.open(slot, sampling, torch.from_numpy(spec.history))
 
     def prepare(self, slot: int) -> bool:
         return not self._generator.prefill(slot, self._prefill_chunk_frames)

@@ -8,9 +8,11 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 
 import grpc
+import numpy as np
+import numpy.typing as npt
 
 from moshi_cluster.v1 import common_pb2, lm_pb2, lm_pb2_grpc
-from services.common import checks
+from services.common import checks, rpc
 from services.common.engine import Reply, Session
 from services.common.errors import InvalidInput
 from services.common.metrics import EngineMetrics
@@ -20,6 +22,7 @@ from services.lm.session import LmReply, SessionSpec
 from services.lm.settings import LmSettings
 
 _MAX_TEMPERATURE = 10.0
+_HISTORY_SLICE_FRAMES = 256  # about a millisecond
 
 
 @dataclass(frozen=True)
@@ -49,9 +52,10 @@ class LmService(WorkerService[LmModel], lm_pb2_grpc.LmServicer):
     ) -> None:
         settings = self._settings
         async with statuses(context):
-            spec = self._parse_open(await _first(request_iterator, settings.open_timeout_s))
+            self.require_open("lm")
+            spec = await self._parse_open(await _first(request_iterator, settings.open_timeout_s))
             async with self.session("lm", spec) as session:
-                await context.send_initial_metadata(())  # tells the client that it has a slot
+                await context.send_initial_metadata(rpc.SLOT_HELD)
                 write = _one_at_a_time(context.write)
                 await self._announce_opened(session, spec, write)
                 async with self._go_away_notice(write):
@@ -82,22 +86,17 @@ class LmService(WorkerService[LmModel], lm_pb2_grpc.LmServicer):
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
 
-    def _parse_open(self, request: lm_pb2.GenerateRequest) -> SessionSpec:
+    async def _parse_open(self, request: lm_pb2.GenerateRequest) -> SessionSpec:
         if request.WhichOneof("message") != "open":
             raise InvalidInput("message", "the first message must be `open`")
         sampling = self._parse_sampling(request.open.sampling)
-        history = request.open.history
-        if len(history) > self._settings.max_history_frames:
-            limit = self._settings.max_history_frames
-            raise InvalidInput("open.history", f"at most {limit} frames, got {len(history)}")
-        rows = [self._parse_history(frame, f"open.history[{index}]") for index, frame in enumerate(history)]
         return SessionSpec(
             sampling.text_temperature,
             sampling.text_top_k,
             sampling.audio_temperature,
             sampling.audio_top_k,
             sampling.seed,
-            rows,
+            await self._parse_history(request.open.history),
         )
 
     def _parse_sampling(self, wanted: common_pb2.Sampling) -> common_pb2.Sampling:
@@ -114,7 +113,19 @@ class LmService(WorkerService[LmModel], lm_pb2_grpc.LmServicer):
                 raise InvalidInput(f"open.sampling.{name}", "must be at least 1")
         return sampling
 
-    def _parse_history(self, frame: lm_pb2.HistoryFrame, field: str) -> list[int]:
+    async def _parse_history(self, history: Sequence[lm_pb2.HistoryFrame]) -> npt.NDArray[np.int64]:
+        """int64 [frames, 1 + K]. In slices: an hour's history takes 0.2 s, and other sessions' frames pass meanwhile."""
+        limit = self._settings.max_history_frames
+        if len(history) > limit:
+            raise InvalidInput("open.history", f"at most {limit} frames, got {len(history)}")
+        rows = np.empty((len(history), 1 + self.model.moshi_codebooks + self.model.user_codebooks), np.int64)
+        for index, frame in enumerate(history):
+            rows[index] = self._parse_history_frame(frame, f"open.history[{index}]")
+            if index % _HISTORY_SLICE_FRAMES == _HISTORY_SLICE_FRAMES - 1:
+                await asyncio.sleep(0)
+        return rows
+
+    def _parse_history_frame(self, frame: lm_pb2.HistoryFrame, field: str) -> list[int]:
         model = self.model
         if frame.text_token >= model.text_card:
             raise InvalidInput(f"{field}.text_token", f"must be below {model.text_card}, got {frame.text_token}")

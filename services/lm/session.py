@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+import numpy.typing as npt
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, eq=False)
 class SessionSpec:
     """A conversation, completely: how tokens are drawn and what was said so far."""
 
@@ -14,7 +17,7 @@ class SessionSpec:
     audio_temperature: float
     audio_top_k: int
     seed: int
-    history: list[list[int]]  # one row a frame: text token, Moshi's codes, user's codes
+    history: npt.NDArray[np.int64]  # [frames, 1 + K]: text token, Moshi's codes, user's codes
 
 
 @dataclass(frozen=True)
