@@ -9,7 +9,7 @@ from torch import Tensor
 
 from models.loading.checkpoint import Checkpoint
 from models.loading.errors import CheckpointError
-from models.loading.opening import opened
+from models.loading.opening import naming, opened
 from models.loading.tensors import SafetensorsFile
 from models.moshi_lm import LmConfig, MoshiLm
 
@@ -19,10 +19,12 @@ _EARLY_EOS_ID, _PAD_ID = 2, 3
 
 def load_lm(checkpoint: Checkpoint, dtype: torch.dtype = torch.bfloat16, device: torch.device | str = "cpu") -> MoshiLm:
     """The LM in the given type, with a progress line on stderr. Raises CheckpointError."""
+    with naming("config.json"):
+        config = LmConfig.from_dict(checkpoint.lm_config)
     with opened(checkpoint.lm_weights, "the LM") as file:
         _refuse_quantised(file)
         tensors = _without_early_eos(file) if checkpoint.model_type == "hibiki" else file
-        return MoshiLm.from_tensors(tensors, LmConfig.from_dict(checkpoint.lm_config), dtype, device)
+        return MoshiLm.from_tensors(tensors, config, dtype, device)
 
 
 def _refuse_quantised(file: SafetensorsFile) -> None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import torch
 
 from models.loading.checkpoint import Checkpoint
-from models.loading.opening import opened
+from models.loading.opening import naming, opened
 from models.mimi import Mimi, MimiConfig
 
 
 def load_mimi(checkpoint: Checkpoint, device: torch.device | str = "cpu") -> Mimi:
     """The codec, always float32, with a progress line on stderr. Raises CheckpointError."""
-    with opened(checkpoint.mimi_weights, "Mimi") as tensors:
+    with naming("mimi_config"):
         config = MimiConfig() if checkpoint.mimi_config is None else MimiConfig.from_dict(checkpoint.mimi_config)
+    with opened(checkpoint.mimi_weights, "Mimi") as tensors:
         return Mimi.from_tensors(tensors, config, checkpoint.codebooks, device)

@@ -13,16 +13,19 @@ from models.loading.tensors import SafetensorsFile
 
 @contextmanager
 def opened(path: Path | None, what: str) -> Iterator[SafetensorsFile]:
-    """The tensors of a file, while a model is built from them.
-
-    Whatever the model finds wrong with its configuration or the tensors becomes a CheckpointError naming the file.
-    """
+    """The tensors of a file, while a model is built from them. Whatever is wrong with them is said with its name."""
     if path is None:
         raise CheckpointError(f"the checkpoint was resolved without the files of {what}")
+    with naming(path), LoadingLine(what, path) as line:
+        yield SafetensorsFile(path, line.advance)
+
+
+@contextmanager
+def naming(where: object) -> Iterator[None]:
+    """What a model finds wrong with its configuration or its tensors becomes a CheckpointError that says where."""
     try:
-        with LoadingLine(what, path) as line:
-            yield SafetensorsFile(path, line.advance)
+        yield
     except CheckpointError:
         raise
     except (KeyError, TypeError, ValueError) as error:
-        raise CheckpointError(f"{path}: {error}") from error
+        raise CheckpointError(f"{where}: {error}") from error

@@ -18,7 +18,7 @@ class SafetensorsFile(Mapping[str, Tensor]):
     """The tensors of one file by name. Memory-mapped: a tensor is read from disk when its values are used."""
 
     def __init__(self, path: Path, on_read: Callable[[int], None] = lambda _bytes: None) -> None:
-        """on_read is called with the size in bytes of every tensor handed out. Raises CheckpointError."""
+        """on_read: called with the size in bytes of a tensor when it is first asked for. Raises CheckpointError."""
         self.path = path
         self._on_read = on_read
         _check_whole(path)
@@ -27,6 +27,7 @@ class SafetensorsFile(Mapping[str, Tensor]):
         except (SafetensorError, OSError) as error:
             raise CheckpointError(f"{path}: not a safetensors file ({error})") from error
         self._names = dict.fromkeys(self._file.keys())
+        self._unread = set(self._names)
 
     def __getitem__(self, name: str) -> Tensor:
         """The tensor, on the CPU, in its stored shape and type. Raises MissingTensorError."""
@@ -36,7 +37,9 @@ class SafetensorsFile(Mapping[str, Tensor]):
             tensor: Tensor = self._file.get_tensor(name)
         except (SafetensorError, TypeError) as error:
             raise CheckpointError(f"{self.path}: tensor {name} cannot be read ({error})") from error
-        self._on_read(tensor.nbytes)
+        if name in self._unread:
+            self._unread.remove(name)
+            self._on_read(tensor.nbytes)
         return tensor
 
     def stored_type(self, name: str) -> str:

@@ -29,11 +29,11 @@ def test_a_file_is_a_mapping_of_its_tensors(path: Path) -> None:
     assert tensors.stored_type("b") == "BF16"
 
 
-def test_every_tensor_handed_out_is_counted(path: Path) -> None:
+def test_every_tensor_is_counted_when_it_is_first_read(path: Path) -> None:
     read_bytes: list[int] = []
     tensors = SafetensorsFile(path, read_bytes.append)
     assert read_bytes == []
-    _ = dict(tensors)
+    _ = dict(tensors), tensors["a"]
     assert sum(read_bytes) == 6 * 4 + 4 * 2
 
 
