@@ -13,9 +13,6 @@ the caller would hear every answer that much later from then on. Hence each fill
   nothing. Frames known to be quiet are dropped first, without waiting.
 - Beyond the limit the oldest waiting frames are dropped at once.
 
-A caller who resumes just before a slot would be filled takes that slot, almost a frame late. When that lasts he is
-moved to the next slot and has his whole allowance again; the slot between passes empty.
-
 A caller's own clock is never exact: the schedule follows the late edge of his frames at up to `LATER_PPM` and
 `EARLIER_PPM`, slower than any stall and faster than any crystal.
 """
@@ -34,8 +31,8 @@ LATER_PPM = 1_000
 EARLIER_PPM = 250
 """Four to one: with random jitter the schedule settles where one frame in five is late, near the late edge."""
 
-_OFF_PLACE_S = 0.75 * FRAME_S
-"""A caller who is less ahead or behind cannot be told from one with jitter, and stays in his slots."""
+_AHEAD_S = 0.75 * FRAME_S
+"""A caller who is less ahead cannot be told from one with jitter, and dropping a frame would make him late."""
 
 _BURST_S = 0.5 * FRAME_S
 """Frames that follow each other faster came in one burst; only the first tells how late the line is."""
@@ -76,7 +73,6 @@ class CallerClock:
         self._last_frame_s = start_s
         self._edge_lead_s = 0.0
         self._ahead_since_s: float | None = None
-        self._behind_since_s: float | None = None
         self._frames_in = self._filled = self._dropped = self._stepped = self._backlog_max = 0
 
     @property
@@ -104,7 +100,7 @@ class CallerClock:
             self._note_lead(lead_s, now_s)
         self._last_frame_s = now_s
         self._slots_taken += 1
-        dropped = self._drop_for_lead(lead_s, now_s, quiet) + self._drop_for_backlog(lead_s, now_s)
+        dropped = self._drop_for_lead(lead_s, now_s, quiet) + self._drop_for_backlog(lead_s)
         self._backlog_max = max(self._backlog_max, self._backlog())
         return dropped
 
@@ -135,20 +131,16 @@ class CallerClock:
 
     def _note_lead(self, lead_s: float, now_s: float) -> None:
         self._edge_lead_s = lead_s
-        self._find_place(now_s)
-        if self._ahead_since_s is None:
-            self._follow(lead_s, now_s - self._last_frame_s)
-        if self._behind_since_s is not None and now_s - self._behind_since_s >= SETTLE_S:
-            self._slots_taken += 1
-            self._edge_lead_s += FRAME_S
-            self._find_place(now_s)
+        if self._is_ahead():
+            if self._ahead_since_s is None:
+                self._ahead_since_s = now_s
+            return
+        self._ahead_since_s = None
+        self._follow(lead_s, now_s - self._last_frame_s)
 
-    def _find_place(self, now_s: float) -> None:
-        """Since when the caller is ahead because of what was filled in, or almost a slot behind."""
-        ahead = self._owed > 0 and self._edge_lead_s >= _OFF_PLACE_S
-        behind = self._edge_lead_s <= -_OFF_PLACE_S
-        self._ahead_since_s = _since(self._ahead_since_s, ahead, now_s)
-        self._behind_since_s = _since(self._behind_since_s, behind, now_s)
+    def _is_ahead(self) -> bool:
+        """Whether the caller is ahead because of what was filled in."""
+        return self._owed > 0 and self._edge_lead_s >= _AHEAD_S
 
     def _follow(self, lead_s: float, elapsed_s: float) -> None:
         """Moves the schedule with the caller's own clock."""
@@ -158,33 +150,28 @@ class CallerClock:
     def _drop_for_lead(self, lead_s: float, now_s: float, quiet: bool) -> int:
         if lead_s > self._absorbed_max_s:
             if self._owed:
-                return self._settle(now_s)
+                return self._settle()
             # Nothing was filled: the caller sends faster than real time, and the schedule goes with him.
             self._anchor_s -= lead_s - self._absorbed_max_s
         ahead_since_s = self._ahead_since_s
         if ahead_since_s is None or not (quiet or now_s - ahead_since_s >= SETTLE_S):
             return 0
-        return self._settle(now_s)
+        return self._settle()
 
-    def _drop_for_backlog(self, lead_s: float, now_s: float) -> int:
+    def _drop_for_backlog(self, lead_s: float) -> int:
         if self._backlog() <= self._backlog_limit:
             return 0
-        if self._owed and lead_s >= _OFF_PLACE_S:
-            return self._settle(now_s)
+        if self._owed and lead_s >= _AHEAD_S:
+            return self._settle()
         self._dropped += 1
         return 1
 
-    def _settle(self, now_s: float) -> int:
+    def _settle(self) -> int:
         """Drops a frame for one that was filled in; its slot is free again."""
         self._owed -= 1
         self._slots_taken -= 1
         self._dropped += 1
         self._edge_lead_s -= FRAME_S
-        self._find_place(now_s)
+        if not self._is_ahead():
+            self._ahead_since_s = None
         return 1
-
-
-def _since(before_s: float | None, holds: bool, now_s: float) -> float | None:
-    if not holds:
-        return None
-    return now_s if before_s is None else before_s

@@ -135,6 +135,24 @@ def test_a_sender_that_woke_late_catches_up():
     assert replies.next_due_s(0.05) == pytest.approx(0.06)
 
 
+def test_a_packet_that_comes_early_waits_for_its_time():
+    replies = queue(paced=True)
+    push(replies, packets(1), 0.0)
+    assert pop_all(replies, 0.0) == ["0"]
+    push(replies, packets(1, first=1), 0.005)
+    assert replies.next_due_s(0.005) == pytest.approx(0.02)
+
+
+def test_less_than_a_packet_too_much_is_left_alone():
+    replies = queue(paced=True)
+    audio = packets(60, packet_ms=100)
+    push(replies, audio[:2], 0.0)
+    for index, packet in enumerate(audio[2:]):
+        assert replies.pop(index * 0.1 + 0.001) is not None
+        assert replies.push_audio(packet, index * 0.1 + 0.09) == 0
+    assert replies.counters.frames_dropped == 0
+
+
 def test_after_running_dry_the_schedule_starts_again_rather_than_rushing():
     replies = queue(paced=True)
     push(replies, packets(4), 0.0)
