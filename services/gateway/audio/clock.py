@@ -58,7 +58,7 @@ class CallerClock:
     """
 
     def __init__(self, start_s: float, jitter_allowance_s: float = 0.1, backlog_limit_frames: int = 6) -> None:
-        """The first slot ends one frame after `start_s`, or with the first frame if that comes before a fill."""
+        """The first slot ends one frame after `start_s`; the schedule then follows the first frame of all."""
         if not jitter_allowance_s > 0:
             raise ValueError(f"jitter_allowance_s: must be positive, got {jitter_allowance_s}")
         if backlog_limit_frames < 1:
@@ -66,6 +66,7 @@ class CallerClock:
         self._allowance_s = jitter_allowance_s
         self._backlog_limit = backlog_limit_frames
         self._absorbed_max_s = (min(backlog_limit_frames, ABSORBED_FRAMES_MAX) + 0.5) * FRAME_S
+        self._lead_max_s = (backlog_limit_frames + 0.5) * FRAME_S
         self._anchor_s = start_s
         self._slots_taken = 0
         self._owed = 0
@@ -148,11 +149,11 @@ class CallerClock:
         self._anchor_s += min(max(-lead_s, earliest_s), latest_s)
 
     def _drop_for_lead(self, lead_s: float, now_s: float, quiet: bool) -> int:
-        if lead_s > self._absorbed_max_s:
-            if self._owed:
-                return self._settle()
+        if lead_s > self._absorbed_max_s and self._owed:
+            return self._settle()
+        if lead_s > self._lead_max_s:
             # Nothing was filled: the caller sends faster than real time, and the schedule goes with him.
-            self._anchor_s -= lead_s - self._absorbed_max_s
+            self._anchor_s -= lead_s - self._lead_max_s
         ahead_since_s = self._ahead_since_s
         if ahead_since_s is None or not (quiet or now_s - ahead_since_s >= SETTLE_S):
             return 0

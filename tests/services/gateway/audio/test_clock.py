@@ -208,6 +208,25 @@ def test_a_line_that_bursts_loses_no_more_than_was_filled_in(quiet):
     assert call.counters.frames_stepped == pytest.approx(11.88 / FRAME_S, abs=2)
 
 
+@pytest.mark.parametrize("quiet", [False, True])
+def test_a_line_that_bursts_is_not_made_late_by_too_many_drops(quiet):
+    """The pause before leaves plenty of silence that drops could be taken for."""
+    arrivals = held_back([-(-arrival // 0.2) * 0.2 for arrival in steady(4, 16)], 8.0, 8.2)
+    call = simulate([(arrival, quiet) for arrival in arrivals], end_s=16)
+    filled_by_stall = len([filled_s for filled_s in call.filled_at_s if filled_s > 5])
+    assert 1 <= filled_by_stall <= 3
+    assert call.counters.frames_dropped <= filled_by_stall
+    assert max(call.filled_at_s) < 8.2
+
+
+@pytest.mark.parametrize("packet_s", [0.5, 1.0])
+def test_packets_of_up_to_a_second_are_heard_whole_where_the_backlog_holds_them(packet_s):
+    arrivals = [-(-arrival // packet_s) * packet_s for arrival in steady(0, 60)]
+    clock = CallerClock(start_s=packet_s - 0.08, backlog_limit_frames=13)
+    call = simulate(arrivals, end_s=60.01, clock=clock)
+    assert call.counters.frames_filled == call.counters.frames_dropped == 0
+
+
 def test_jitter_after_a_pause_drops_nothing_though_silence_was_filled_in():
     late_s = random.Random(0)
     call = simulate([arrival + late_s.uniform(0, 0.06) for arrival in steady(4, 64)], end_s=64)
