@@ -59,5 +59,8 @@ class Quantizer:
         if codes.numel() and not 0 <= int(codes.min()) <= int(codes.max()) < self._bins:
             raise ValueError(f"a code is outside 0..{self._bins - 1}")
         vectors = [book.centroids[column] for book, column in zip(self._books, codes.unbind(1), strict=False)]
-        acoustic = torch.stack(vectors[1:]).sum(dim=0) if len(vectors) > 1 else torch.zeros_like(vectors[0])
+        # Added one by one: torch.sum chooses its order by the number of rows.
+        acoustic = torch.zeros_like(vectors[0])
+        for vector in vectors[1:]:
+            acoustic += vector
         return self._project_out(torch.cat((vectors[0], acoustic), dim=1))
