@@ -11,9 +11,9 @@ import asyncio
 import contextlib
 import logging
 import signal
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import grpc
 import uvloop
@@ -23,6 +23,8 @@ from prometheus_client import CollectorRegistry
 
 from services.common.metrics import MetricsEndpoint
 from services.common.rpc import Options
+
+T = TypeVar("T")
 
 _log = logging.getLogger(__name__)
 _STOP_GRACE_S = 1.0
@@ -127,29 +129,32 @@ async def _set_health(servicer: health.aio.HealthServicer, names: list[str], sta
 
 async def _finished_first(work: Coroutine[Any, Any, None], stop_requested: asyncio.Event) -> bool:
     """Runs `work`; False if the stop signal came first."""
-    task = asyncio.ensure_future(work)
-    stop = asyncio.ensure_future(stop_requested.wait())
-    await asyncio.wait((task, stop), return_when=asyncio.FIRST_COMPLETED)
-    stop.cancel()
-    if task.done():
-        task.result()
-        return True
-    task.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        await task
-    return False
+    async with _task(work) as working, _task(stop_requested.wait()) as stop:
+        await asyncio.wait((working, stop), return_when=asyncio.FIRST_COMPLETED)
+        if working.done():
+            working.result()
+        return working.done()
 
 
 async def _first_of(stop_requested: asyncio.Event, failed: asyncio.Future[BaseException]) -> None:
-    stop = asyncio.ensure_future(stop_requested.wait())
-    await asyncio.wait((stop, failed), return_when=asyncio.FIRST_COMPLETED)
-    stop.cancel()
+    async with _task(stop_requested.wait()) as stop:
+        await asyncio.wait((stop, failed), return_when=asyncio.FIRST_COMPLETED)
 
 
 async def _until_no_sessions(service: Service, grace_s: float) -> None:
     """Waits out the drain; a service that fails meanwhile has nothing left to wait for."""
-    idle = asyncio.ensure_future(service.until_idle())
-    done, _ = await asyncio.wait((idle, service.failed), timeout=grace_s, return_when=asyncio.FIRST_COMPLETED)
-    idle.cancel()
+    async with _task(service.until_idle()) as idle:
+        done, _ = await asyncio.wait((idle, service.failed), timeout=grace_s, return_when=asyncio.FIRST_COMPLETED)
     if not done:
         _log.warning("grace is over, ending sessions=%d", service.live_sessions)
+
+
+@contextlib.asynccontextmanager
+async def _task(work: Coroutine[Any, Any, T]) -> AsyncIterator[asyncio.Task[T]]:
+    """A task that is over when the context is."""
+    task = asyncio.create_task(work)
+    try:
+        yield task
+    finally:
+        task.cancel()
+        await asyncio.wait((task,))

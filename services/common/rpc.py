@@ -13,8 +13,8 @@ from services.common.errors import NoFreeSlot, SessionError
 _KEEPALIVE_MS = 20_000
 _KEEPALIVE_TIMEOUT_MS = 8_000
 
-# A worker's initial metadata once it holds a slot for the stream. A refused stream has none of it, so a client knows which
-# it is before it sends a frame.
+# A worker's initial metadata once it holds a slot for the stream. A refused stream has none of it, so a client knows
+# which it is before it sends a frame.
 SLOT_HELD = (("moshi-slot", "held"),)
 
 Options = list[tuple[str, int]]

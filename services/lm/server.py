@@ -114,7 +114,7 @@ class LmService(WorkerService[LmModel], lm_pb2_grpc.LmServicer):
         return sampling
 
     async def _parse_history(self, history: Sequence[lm_pb2.HistoryFrame]) -> npt.NDArray[np.int64]:
-        """int64 [frames, 1 + K]. In slices: an hour's history takes 0.2 s, and other sessions' frames pass meanwhile."""
+        """int64 [frames, 1 + K], in slices: an hour takes 0.2 s, and other sessions' frames pass meanwhile."""
         limit = self._settings.max_history_frames
         if len(history) > limit:
             raise InvalidInput("open.history", f"at most {limit} frames, got {len(history)}")
