@@ -1,0 +1,265 @@
+"""The order in which a process comes up and goes down, and the exit codes."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import signal
+import socketserver
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any
+
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+from prometheus_client import CollectorRegistry
+
+from moshi_cluster.v1 import codec_pb2_grpc, worker_pb2, worker_pb2_grpc
+from services.common import lifecycle, probe
+from services.common.rpc import server_options
+from tests.services.fake_workers import FakeCodec, pcm_frame
+from tests.services.in_process import eventually, few_turns, read, read_all, status_of
+
+SERVING = health_pb2.HealthCheckResponse.SERVING
+NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
+GRACE_S = 30.0  # beyond any test
+
+
+class Script:
+    """A service whose loading and sessions the test ends, and that notes what is asked of it."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+        self.loaded = asyncio.Event()
+        self.idle = asyncio.Event()
+        self.failed: asyncio.Future[BaseException] = asyncio.get_running_loop().create_future()
+        self.live_sessions = 1
+
+    def register(self, server: grpc.aio.Server) -> Sequence[str]:
+        return ["test.Test"]
+
+    async def start(self) -> None:
+        self.asked.append("start")
+        try:
+            await self.loaded.wait()
+        except asyncio.CancelledError:
+            self.asked.append("start cancelled")
+            raise
+
+    def drain(self, grace_s: float) -> None:
+        self.asked.append(f"drain {grace_s:g}")
+
+    async def until_idle(self) -> None:
+        await self.idle.wait()
+        self.asked.append("idle")
+
+    async def stop(self) -> None:
+        self.asked.append("stop")
+
+
+class Process:
+    """`serve` running in the test's own loop."""
+
+    def __init__(self, exit_code: asyncio.Task[int], target: str, channel: grpc.aio.Channel) -> None:
+        self.exit_code = exit_code
+        self.target = target
+        self.channel = channel
+
+    async def health(self, name: str = "") -> Any:
+        stub = health_pb2_grpc.HealthStub(self.channel)
+        return (await stub.Check(health_pb2.HealthCheckRequest(service=name))).status
+
+    async def until_health(self, status: int) -> None:
+        watch = health_pb2_grpc.HealthStub(self.channel).Watch(health_pb2.HealthCheckRequest())
+        while (await read(watch)).status != status:
+            pass
+        watch.cancel()
+
+
+StartProcess = Callable[..., AbstractAsyncContextManager[Process]]
+
+
+@pytest.fixture
+def process(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> StartProcess:
+    """Starts `serve` around a service; ends it with the context."""
+    caplog.set_level("INFO", "services.common.lifecycle")
+    # The metrics endpoint looks this often for its end; half a second, times every test here, is long.
+    monkeypatch.setattr(socketserver.BaseServer.serve_forever, "__defaults__", (0.01,))
+
+    def port() -> int:
+        found = re.search(r"listening name=test port=(\d+)", caplog.text)
+        return int(found.group(1)) if found else 0
+
+    @asynccontextmanager
+    async def started(service: lifecycle.Service, grace_s: float = GRACE_S) -> AsyncIterator[Process]:
+        endpoint = lifecycle.Endpoint("127.0.0.1", 0, 0, grace_s, server_options(1 << 20, 64))
+        task = asyncio.create_task(lifecycle.serve(lambda: service, "test", endpoint, CollectorRegistry()))
+        await eventually(lambda: bool(port()) or task.done())
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{port()}") as channel:
+            yield Process(task, f"127.0.0.1:{port()}", channel)
+        task.cancel()
+        await asyncio.wait([task])
+
+    return started
+
+
+def terminate() -> None:
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+async def test_a_process_serves_only_once_it_has_loaded(process: StartProcess) -> None:
+    service = Script()
+    async with process(service) as running:
+        for name in ("", "test.Test"):
+            assert await running.health(name) == NOT_SERVING
+        service.loaded.set()
+        await running.until_health(SERVING)
+        assert await running.health("test.Test") == SERVING
+        service.idle.set()
+        terminate()
+        assert await running.exit_code == 0
+
+
+async def test_a_signal_drains_before_it_stops(process: StartProcess) -> None:
+    service = Script()
+    service.loaded.set()
+    async with process(service) as running:
+        await running.until_health(SERVING)
+        terminate()
+        await running.until_health(NOT_SERVING)
+        await eventually(lambda: "drain 30" in service.asked)
+        assert not running.exit_code.done()
+        service.idle.set()
+        assert await running.exit_code == 0
+        assert service.asked == ["start", "drain 30", "idle", "stop"]
+
+
+async def test_an_interrupt_is_a_signal_too(process: StartProcess) -> None:
+    service = Script()
+    service.loaded.set()
+    service.idle.set()
+    async with process(service) as running:
+        await running.until_health(SERVING)
+        os.kill(os.getpid(), signal.SIGINT)
+        assert await running.exit_code == 0
+
+
+async def test_sessions_have_no_more_than_the_grace(process: StartProcess) -> None:
+    service = Script()
+    service.loaded.set()
+    async with process(service, grace_s=0.05) as running:
+        await running.until_health(SERVING)
+        terminate()
+        assert await running.exit_code == 0
+        assert service.asked == ["start", "drain 0.05", "stop"]
+
+
+async def test_a_signal_while_loading_ends_the_load(process: StartProcess) -> None:
+    service = Script()
+    async with process(service) as running:
+        await running.health()
+        terminate()
+        assert await running.exit_code == 0
+        assert service.asked == ["start", "start cancelled", "stop"]
+
+
+async def test_a_failure_ends_the_process_at_once_with_its_own_code(process: StartProcess) -> None:
+    service = Script()
+    service.loaded.set()
+    async with process(service) as running:
+        await running.until_health(SERVING)
+        service.failed.set_result(RuntimeError("device lost"))
+        assert await running.exit_code == lifecycle.EXIT_ENGINE_FAILED == 70
+        assert service.asked == ["start", "stop"]
+
+
+async def test_a_failure_in_the_middle_of_a_drain_is_not_waited_out(process: StartProcess) -> None:
+    service = Script()
+    service.loaded.set()
+    async with process(service) as running:
+        await running.until_health(SERVING)
+        terminate()
+        await eventually(lambda: "drain 30" in service.asked)
+        service.failed.set_result(RuntimeError("device lost"))
+        assert await running.exit_code == lifecycle.EXIT_ENGINE_FAILED
+        assert service.asked == ["start", "drain 30", "stop"]
+
+
+async def test_a_service_that_cannot_load_is_stopped_and_the_reason_is_raised(process: StartProcess) -> None:
+    class Broken(Script):
+        async def start(self) -> None:
+            raise FileNotFoundError("no such checkpoint")
+
+    service = Broken()
+    async with process(service) as running:
+        with pytest.raises(FileNotFoundError, match="no such checkpoint"):
+            await running.exit_code
+        assert service.asked == ["stop"]
+
+
+async def test_reflection_lists_every_service(process: StartProcess) -> None:
+    async with process(Script()) as running:
+        stub = reflection_pb2_grpc.ServerReflectionStub(running.channel)
+        request = reflection_pb2.ServerReflectionRequest(list_services="")
+        (reply,) = await read_all(stub.ServerReflectionInfo(iter([request])))
+        names = {service.name for service in reply.list_services_response.service}
+        assert names >= {"test.Test", "grpc.health.v1.Health", "grpc.reflection.v1alpha.ServerReflection"}
+
+
+async def test_the_probe_tells_serving_from_loading(process: StartProcess) -> None:
+    service = Script()
+    async with process(service) as running:
+        await running.health()
+        assert not await asyncio.to_thread(probe.is_serving, running.target)
+        service.loaded.set()
+        await running.until_health(SERVING)
+        assert await asyncio.to_thread(probe.is_serving, running.target)
+    assert not await asyncio.to_thread(probe.is_serving, running.target, 0.2)
+
+
+async def test_a_worker_drains_with_its_last_stream(process: StartProcess, nothing_swallowed: None) -> None:
+    codec = FakeCodec()
+    async with process(codec) as running:
+        await running.until_health(SERVING)
+        stream = codec_pb2_grpc.CodecStub(running.channel).Encode()
+        await stream.write(pcm_frame(0))
+        await read(stream)
+        watch = worker_pb2_grpc.WorkerStub(running.channel).WatchCapacity(worker_pb2.WatchCapacityRequest())
+        await read(watch)
+        terminate()
+        await running.until_health(NOT_SERVING)
+        await stream.write(pcm_frame(1))
+        assert (await read(stream)).frame_index == 1
+        await few_turns()
+        assert not running.exit_code.done()
+        await stream.done_writing()
+        assert await read_all(stream) == []
+        assert await status_of(watch) == (grpc.StatusCode.UNAVAILABLE, "the worker is stopping")
+        assert await running.exit_code == 0
+
+
+async def test_a_stream_that_outlives_the_grace_ends_as_unavailable(
+    process: StartProcess, nothing_swallowed: None
+) -> None:
+    codec = FakeCodec()
+    async with process(codec, grace_s=0.05) as running:
+        await running.until_health(SERVING)
+        stream = codec_pb2_grpc.CodecStub(running.channel).Encode()
+        await stream.initial_metadata()
+        terminate()
+        assert (await status_of(stream))[0] == grpc.StatusCode.UNAVAILABLE
+        assert await running.exit_code == 0
+
+
+async def test_an_engine_failure_ends_a_worker_with_its_own_code(process: StartProcess) -> None:
+    codec = FakeCodec()
+    async with process(codec) as running:
+        await running.until_health(SERVING)
+        codec.encoder.failure = RuntimeError("device lost")
+        stream = codec_pb2_grpc.CodecStub(running.channel).Encode()
+        await stream.write(pcm_frame(0))
+        assert (await status_of(stream))[0] == grpc.StatusCode.INTERNAL
+        assert await running.exit_code == lifecycle.EXIT_ENGINE_FAILED
