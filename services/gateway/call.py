@@ -46,7 +46,7 @@ class Call:
         self._spec = spec
         self._metrics = metrics
         self._hops = hops
-        self._news = News()
+        self._news = News(self._count)
         self._edge = CallerEdge(spec, settings.backlog_frames, now_s, self.counters, self._news)
         self._limits = CallLimits(settings, now_s)
         self._cutter = ReplyCutter(spec.output_format, spec.reply_packet_ms)
@@ -98,11 +98,11 @@ class Call:
 
     def clear(self) -> None:
         """Throws away reply audio that has not left."""
-        self._event(EventKind.CLEARED, self._lost(self._replies.clear()))
+        self._event(EventKind.CLEARED, self._withdrawn(self._replies.clear()))
 
     def pause(self) -> None:
         """Replies stop; what Moshi says meanwhile is dropped and counted."""
-        self._event(EventKind.PAUSED, self._lost(self._replies.pause()))
+        self._event(EventKind.PAUSED, self._withdrawn(self._replies.pause()))
 
     def resume(self) -> None:
         """Replies go on."""
@@ -132,9 +132,13 @@ class Call:
             now_s = time.monotonic()
             item = self._replies.pop(now_s)
             if item is not None:
-                yield item
                 if isinstance(item, ReplyPacket):
-                    self._sent(item)
+                    # Taken out first: what is lost while the caller reads slowly is what waits behind it.
+                    frames = [self._leaving.popleft() for _ in range(item.frames_ended)]
+                    yield item
+                    self._sent(item, frames)
+                else:
+                    yield item
             elif (due_s := self._replies.next_due_s(now_s)) is not None:
                 await asyncio.sleep(due_s - now_s)
             elif self._all_pushed:
@@ -270,6 +274,11 @@ class Call:
             self._news.add(EventKind.REPLY_DROPPED, self._lost(dropped_frames))
         self._reply_waits.set()
 
+    def _withdrawn(self, frames: int) -> int:
+        """Reply frames lost at the caller's own request, of which another event tells him."""
+        self._count(EventKind.REPLY_DROPPED, frames)
+        return self._lost(frames)
+
     def _lost(self, frames: int) -> int:
         """Reply frames that will never leave; the oldest of those that have not."""
         for _ in range(frames):
@@ -277,11 +286,10 @@ class Call:
         self.counters.reply_frames_dropped += frames
         return frames
 
-    def _sent(self, packet: ReplyPacket) -> None:
+    def _sent(self, packet: ReplyPacket, frames: list[UserFrame]) -> None:
         self.counters.samples_out += packet.samples
         now_s = time.monotonic()
-        for _ in range(packet.frames_ended):
-            frame = self._leaving.popleft()
+        for frame in frames:
             self._metrics.hop_s["edge_out"].observe(now_s - frame.sent_s)
             self._metrics.hop_s["turnaround"].observe(now_s - frame.complete_s)
             self._metrics.frames["out"].inc()
@@ -290,7 +298,10 @@ class Call:
                 self._metrics.frames["late"].inc()
         check_slo(self._spec.slo, self.counters, len(self._edge))
 
-    # --- what the caller is told
+    # --- what the operator and the caller are told
+
+    def _count(self, kind: EventKind, frames: int) -> None:
+        self._metrics.frames[kind.name.lower()].inc(frames)
 
     def _event(self, kind: EventKind, frames: int = 0, detail: str = "") -> None:
         self._note(CallEvent(kind, self._replied_frames, frames, detail))
@@ -307,6 +318,5 @@ class Call:
         if now_s < self._next_report_s and not last:
             return
         for kind, frames in self._news.take().items():
-            self._metrics.frames[kind.name.lower()].inc(frames)
             self._event(kind, frames)
             self._next_report_s = now_s + _REPORT_INTERVAL_S

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -49,11 +50,14 @@ Note = TextPiece | CallEvent
 class News:
     """Frames that something happened to and of which the caller has not been told yet."""
 
-    def __init__(self) -> None:
+    def __init__(self, count: Callable[[EventKind, int], None]) -> None:
+        """count: told of everything at once, for the metrics; a call may end before its caller is told."""
+        self._count = count
         self._frames: dict[EventKind, int] = {}
 
     def add(self, kind: EventKind, frames: int) -> None:
         """Adds to what is to be told."""
+        self._count(kind, frames)
         self._frames[kind] = self._frames.get(kind, 0) + frames
 
     def take(self) -> dict[EventKind, int]:
