@@ -38,8 +38,13 @@ class Worker:
         return self.capacity is not None and self.capacity.slots_total > 0 and not self.capacity.draining
 
     @property
+    def is_full(self) -> bool:
+        """Whether the last report had no free slot: asking again would only cost the caller time."""
+        return self.capacity is None or self.capacity.slots_used >= self.capacity.slots_total
+
+    @property
     def free_slots(self) -> int:
-        """Free slots by the last report, less what this gateway took since."""
+        """Free slots by the last report, less what this gateway took since; an estimate, good for ranking."""
         if self.capacity is None:
             return 0
         return self.capacity.slots_total - self.capacity.slots_used - self._taken_since_report
@@ -100,7 +105,7 @@ class WorkerPool:
         workers = [worker for worker in self._workers.values() if worker.takes_sessions]
         refusal: SessionError = Unavailable(f"no {self.service} worker is within reach")
         for worker in sorted(workers, key=lambda worker: worker.free_slots, reverse=True):
-            if worker.free_slots <= 0:
+            if worker.is_full:
                 refusal = NoFreeSlot(f"every {self.service} slot is in use", self._retry_after_ms)
                 continue
             worker.took_slot()

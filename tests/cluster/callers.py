@@ -1,0 +1,95 @@
+"""Callers for whole-cluster tests, speaking only the public contract through the command-line client's own code."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+import grpc
+
+from clients.cli.__main__ import DEMO_UTTERANCE
+from clients.cli.audio import ENCODINGS, Recording, read_wav, to_wire
+from clients.cli.converse import Call, Listener, Reply, converse
+from moshi_cluster.v1 import common_pb2, gateway_pb2, gateway_pb2_grpc, worker_pb2, worker_pb2_grpc
+
+PACKET_S = 0.02
+FRAME_S = 0.08
+GREEDY = common_pb2.Sampling(text_temperature=0, audio_temperature=0, seed=1)
+
+
+@dataclass(frozen=True)
+class Line:
+    """One caller's format."""
+
+    format_name: str
+    rate_hz: int
+
+    @property
+    def audio_format(self) -> gateway_pb2.AudioFormat:
+        return gateway_pb2.AudioFormat(encoding=ENCODINGS[self.format_name], sample_rate_hz=self.rate_hz)
+
+    @property
+    def packet_samples(self) -> int:
+        return round(self.rate_hz * PACKET_S)
+
+
+def start(line: Line, **changes: object) -> gateway_pb2.Start:
+    """A greedy call that never gets silence filled in, so that its frames can be counted."""
+    return gateway_pb2.Start(
+        **{"input_format": line.audio_format, "sampling": GREEDY, "jitter_allowance_ms": 2000} | changes
+    )
+
+
+def speech(line: Line, seconds: float, offset_s: float = 0.0) -> list[bytes]:
+    """Packets of the demo utterance, from the offset on and around, in the line's format."""
+    recording = _at_rate(read_wav(DEMO_UTTERANCE), line.rate_hz)
+    samples = recording.samples
+    first, count = round(offset_s * line.rate_hz), round(seconds * line.rate_hz)
+    spoken = samples[:0]
+    for index in range(first, first + count):
+        spoken.append(samples[index % len(samples)])
+    return [
+        to_wire(spoken[position : position + line.packet_samples], line.format_name)
+        for position in range(0, count, line.packet_samples)
+    ]
+
+
+async def call(target: str, line: Line, seconds: float, offset_s: float = 0.0, **changes: object) -> Reply:
+    """One whole call in real time."""
+    packets = speech(line, seconds, offset_s)
+    return await converse(target, Call(start(line, **changes), packets, PACKET_S), Listener())
+
+
+async def capacity(channel: grpc.aio.Channel) -> worker_pb2.Capacity:
+    """What a worker says of its slots now."""
+    stream = worker_pb2_grpc.WorkerStub(channel).WatchCapacity(worker_pb2.WatchCapacityRequest())
+    try:
+        return await stream.read()
+    finally:
+        stream.cancel()
+
+
+async def until(condition: Callable[[], Awaitable[bool]], within_s: float) -> None:
+    """Returns once the condition holds. Raises TimeoutError."""
+    deadline_s = time.monotonic() + within_s
+    while not await condition():
+        if time.monotonic() > deadline_s:
+            raise TimeoutError(f"not within {within_s:g} s")
+        await asyncio.sleep(0.02)
+
+
+async def open_call(channel: grpc.aio.Channel, line: Line) -> grpc.aio.StreamStreamCall:
+    """A call that is up and has said nothing yet."""
+    stream = gateway_pb2_grpc.GatewayStub(channel).Converse()
+    await stream.write(gateway_pb2.ConverseRequest(start=start(line)))
+    assert (await stream.read()).HasField("started")
+    return stream
+
+
+def _at_rate(recording: Recording, rate_hz: int) -> Recording:
+    """The nearest sample at another rate: good enough to be counted, not to be listened to."""
+    count = len(recording.samples) * rate_hz // recording.rate_hz
+    picked = (recording.samples[index * recording.rate_hz // rate_hz] for index in range(count))
+    return Recording(type(recording.samples)("h", picked), rate_hz)

@@ -1,0 +1,35 @@
+"""The real three processes, once for all whole-cluster tests."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from scripts.local_cluster import Layout, LocalCluster
+from scripts.make_checkpoint import make
+
+SLOTS = 8
+
+
+@pytest.fixture(scope="session")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The default checkpoint, freshly made."""
+    folder = tmp_path_factory.mktemp("checkpoint") / "default"
+    make(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def cluster(checkpoint: Path) -> Iterator[LocalCluster]:
+    """One gateway, one codec and one lm worker with SLOTS slots each."""
+    with LocalCluster(Layout(str(checkpoint), slots=SLOTS)) as running:
+        yield running
+
+
+@pytest.fixture
+def own_cluster(checkpoint: Path) -> Iterator[LocalCluster]:
+    """The same, for a test that stops it."""
+    with LocalCluster(Layout(str(checkpoint), slots=SLOTS)) as running:
+        yield running

@@ -1,0 +1,44 @@
+"""SIGTERM while people talk."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from moshi_cluster.v1 import gateway_pb2
+from scripts.local_cluster import LocalCluster
+from tests.cluster.callers import Line, call, open_call, until
+
+pytestmark = pytest.mark.cluster
+
+LINE = Line("mulaw", 8_000)
+NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
+
+
+@pytest.mark.parametrize("name", ["gateway-0", "lm-0", "codec-0"])
+async def test_running_calls_finish_and_new_ones_are_refused_after_sigterm(
+    own_cluster: LocalCluster, name: str
+) -> None:
+    async with grpc.aio.insecure_channel(own_cluster.address()) as channel:
+        running = [asyncio.create_task(call(own_cluster.address(), LINE, 4.0)) for _ in range(3)]
+        await asyncio.sleep(1.0)
+        own_cluster.signal(name, signal.SIGTERM)
+        await until(lambda: _is_not_serving(own_cluster.address(name)), within_s=2)
+        with pytest.raises(grpc.aio.AioRpcError) as refusal:
+            await open_call(channel, LINE)
+        assert refusal.value.code() == grpc.StatusCode.UNAVAILABLE
+        for reply in await asyncio.gather(*running):
+            assert reply.ended is not None
+            assert reply.ended.reason == gateway_pb2.Ended.REASON_HANGUP
+            assert reply.ended.counters.frames_out == reply.ended.counters.frames_in == 50
+    assert own_cluster.wait(name, timeout_s=10) == 0
+
+
+async def _is_not_serving(target: str) -> bool:
+    async with grpc.aio.insecure_channel(target) as channel:
+        answer = await health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest())
+        return bool(answer.status == NOT_SERVING)
