@@ -8,11 +8,12 @@ from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
 import grpc
+from google.protobuf.message import DecodeError
 
 from moshi_cluster.v1 import common_pb2
 from services.common import rpc
 from services.common.engine import Reply, Session
-from services.common.errors import LimitReached, SessionError
+from services.common.errors import InvalidInput, LimitReached, SessionError
 
 T = TypeVar("T")
 
@@ -27,15 +28,22 @@ async def statuses(context: grpc.aio.ServicerContext) -> AsyncIterator[None]:
     failure: SessionError | None = None
     try:
         yield
-    except SessionError as error:
-        failure = error
-    except ExceptionGroup as group:
-        known, unknown = group.split(SessionError)
-        if known is None or unknown is not None:
+    except Exception as error:
+        failure = session_error(error)
+        if failure is None:
             raise
-        failure = _first_leaf(known)
     if failure is not None:
         await rpc.abort(context, failure)
+
+
+def session_error(error: Exception) -> SessionError | None:
+    """What an exception, alone or a group of groups, says to the session's peer; None for what is our own fault."""
+    if isinstance(error, ExceptionGroup):
+        parts = [session_error(part) for part in error.exceptions]
+        return None if None in parts else parts[0]
+    if isinstance(error, DecodeError):  # gRPC reads the bytes when the message is asked for
+        return InvalidInput("message", "is not of the rpc's type")
+    return error if isinstance(error, SessionError) else None
 
 
 async def pump(
@@ -79,8 +87,3 @@ async def _submit_all(session: Session, requests: AsyncIterator[Any], parse: Par
             return
         await session.submit(parse(request, index))
         index += 1
-
-
-def _first_leaf(group: BaseExceptionGroup[SessionError]) -> SessionError:
-    first = group.exceptions[0]
-    return _first_leaf(first) if isinstance(first, BaseExceptionGroup) else first

@@ -13,7 +13,7 @@ import grpc
 
 from moshi_cluster.v1 import gateway_pb2, gateway_pb2_grpc
 from services.common.errors import InvalidInput, NoFreeSlot, SessionError, Unavailable
-from services.common.streams import statuses, within
+from services.common.streams import session_error, statuses, within
 from services.gateway.call import Call
 from services.gateway.hops import Hops
 from services.gateway.metrics import GatewayMetrics
@@ -164,11 +164,9 @@ class GatewayService(gateway_pb2_grpc.GatewayServicer):
         except asyncio.CancelledError:
             outcome = "CANCELLED"
             raise
-        except SessionError as error:
-            outcome = error.status
-            raise
-        except ExceptionGroup as group:
-            outcome = next((e.status for e in group.exceptions if isinstance(e, SessionError)), outcome)
+        except Exception as error:
+            if (known := session_error(error)) is not None:
+                outcome = known.status
             raise
         finally:
             self._metrics.ended(outcome)
