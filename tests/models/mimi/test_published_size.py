@@ -1,4 +1,4 @@
-"""At the published widths the matrix products take other kernels than in the small codec: rows must stay independent."""
+"""At the published widths products take other kernels than in the small codec: rows must stay independent there too."""
 
 from __future__ import annotations
 
