@@ -13,6 +13,7 @@ from clients.cli.__main__ import DEMO_UTTERANCE
 from clients.cli.audio import ENCODINGS, Recording, read_wav, to_wire
 from clients.cli.converse import Call, Listener, Reply, converse
 from moshi_cluster.v1 import common_pb2, gateway_pb2, gateway_pb2_grpc, worker_pb2, worker_pb2_grpc
+from scripts.local_cluster import LocalCluster
 
 PACKET_S = 0.02
 FRAME_S = 0.08
@@ -69,6 +70,15 @@ async def capacity(channel: grpc.aio.Channel) -> worker_pb2.Capacity:
         return await stream.read()
     finally:
         stream.cancel()
+
+
+async def slots_used(cluster: LocalCluster, slots: int) -> bool:
+    """Whether both workers hold exactly that many sessions."""
+    for worker in ("codec-0", "lm-0"):
+        async with grpc.aio.insecure_channel(cluster.address(worker)) as channel:
+            if (await capacity(channel)).slots_used != slots:
+                return False
+    return True
 
 
 async def until(condition: Callable[[], Awaitable[bool]], within_s: float) -> None:

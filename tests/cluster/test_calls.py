@@ -14,7 +14,7 @@ from grpc_status import rpc_status
 from clients.cli.__main__ import DEMO_UTTERANCE
 from moshi_cluster.v1 import gateway_pb2
 from scripts.local_cluster import LocalCluster
-from tests.cluster.callers import FRAME_S, Line, call, capacity, open_call, until
+from tests.cluster.callers import FRAME_S, Line, call, open_call, slots_used, until
 from tests.cluster.conftest import SLOTS
 
 pytestmark = pytest.mark.cluster
@@ -78,20 +78,12 @@ async def test_a_killed_callers_slots_are_free_within_two_seconds(cluster: Local
         *command, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL
     )
     try:
-        await until(lambda: _slots_used(cluster, 1), within_s=20)
+        await until(lambda: slots_used(cluster, 1), within_s=20)
     finally:
         caller.kill()
         await caller.wait()
-    await until(lambda: _slots_used(cluster, 0), within_s=2)
+    await until(lambda: slots_used(cluster, 0), within_s=2)
 
 
 async def _until_idle(cluster: LocalCluster) -> None:
-    await until(lambda: _slots_used(cluster, 0), within_s=5)
-
-
-async def _slots_used(cluster: LocalCluster, slots: int) -> bool:
-    for worker in ("codec-0", "lm-0"):
-        async with grpc.aio.insecure_channel(cluster.address(worker)) as channel:
-            if (await capacity(channel)).slots_used != slots:
-                return False
-    return True
+    await until(lambda: slots_used(cluster, 0), within_s=5)
