@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any
 
@@ -13,7 +14,10 @@ from services.common.errors import NoFreeSlot, SessionError, Unavailable
 from services.common.rpc import SLOT_HELD
 from services.gateway.workers import Worker, WorkerPool
 
+_HELD_WITHIN_S = 2.0  # a worker says at once whether it has a slot
+
 _REFUSALS: dict[grpc.StatusCode, Callable[[str], SessionError]] = {
+    grpc.StatusCode.OK: Unavailable,  # it ended the stream although frames were still to come
     grpc.StatusCode.RESOURCE_EXHAUSTED: NoFreeSlot,
     grpc.StatusCode.UNAVAILABLE: Unavailable,
     grpc.StatusCode.CANCELLED: Unavailable,
@@ -46,8 +50,9 @@ class Hop:
         return None if message is grpc.aio.EOF else message
 
     async def done_writing(self) -> None:
-        """Half-closes: the worker answers what is in flight and ends."""
-        await self._stream.done_writing()
+        """Half-closes: the worker answers what is in flight and ends. On a lost stream the next read says why."""
+        with contextlib.suppress(grpc.aio.InternalError):
+            await self._stream.done_writing()
 
     def cancel(self) -> None:
         """Gives the slot back at once."""
@@ -59,8 +64,12 @@ class Hop:
         return self._sent_frames - 1
 
     async def until_held(self) -> None:
-        """Returns once the worker holds a slot. Raises NoFreeSlot or Unavailable when it refuses."""
-        metadata = await self._stream.initial_metadata()
+        """Returns once the worker holds a slot. Raises NoFreeSlot or Unavailable when it refuses or does not answer."""
+        try:
+            async with asyncio.timeout(_HELD_WITHIN_S):
+                metadata = await self._stream.initial_metadata()
+        except TimeoutError:
+            raise Unavailable(f"{self.name}: the worker does not answer") from None
         if dict(metadata or ()).get(SLOT_HELD[0][0]) is None:
             raise await self._error()
 
@@ -149,6 +158,10 @@ async def _held(hop: Hop, open_session: Callable[[Hop], Awaitable[None]] = Hop.u
 async def _give_back(opening: Sequence[asyncio.Future[Hop]]) -> None:
     for task in opening:
         task.cancel()
-    for outcome in await asyncio.gather(*opening, return_exceptions=True):
-        if isinstance(outcome, Hop):
-            outcome.cancel()
+        task.add_done_callback(_cancel_opened)  # also when this wait is cancelled
+    await asyncio.gather(*opening, return_exceptions=True)
+
+
+def _cancel_opened(task: asyncio.Future[Hop]) -> None:
+    if not task.cancelled() and task.exception() is None:
+        task.result().cancel()

@@ -130,11 +130,17 @@ class GatewayService(gateway_pb2_grpc.GatewayServicer):
         if spec.loopback:
             return None
         try:
-            opening = Hops.open(self._codec, self._lm, spec.sampling)
-            return await within(opening, self._settings.open_timeout_s, "the workers did not open the call")
+            return await self._open_in_time(spec)
         except SessionError as error:
             self._metrics.rejected(error.status)
             raise
+
+    async def _open_in_time(self, spec: CallSpec) -> Hops:
+        try:
+            async with asyncio.timeout(self._settings.open_timeout_s):
+                return await Hops.open(self._codec, self._lm, spec.sampling)
+        except TimeoutError:
+            raise Unavailable("the workers did not open the call in time") from None
 
     @contextmanager
     def _admitted(self) -> Iterator[None]:

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 import socket
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import TypeVar
 
 import grpc
@@ -17,6 +17,7 @@ from services.common.rpc import channel_options
 
 _log = logging.getLogger(__name__)
 _RETRY_S = 0.25
+_SILENCE_MAX_S = 3.0  # a worker reports at least once a second; beyond this it is stopped or cut off
 _MAX_MESSAGE_BYTES = 64 * 1024
 
 T = TypeVar("T")
@@ -55,19 +56,27 @@ class Worker:
 
     async def watch(self, on_change: Callable[[], None]) -> None:
         """Follows the worker's reports until cancelled; a worker that cannot be reached has no capacity."""
-        stub = worker_pb2_grpc.WorkerStub(self.channel)
         while True:
-            with contextlib.suppress(grpc.aio.AioRpcError):
-                async for capacity in stub.WatchCapacity(worker_pb2.WatchCapacityRequest()):
-                    if self.capacity is None:
-                        _log.info("worker up address=%s service=%s", self.address, capacity.service)
-                    self.capacity = capacity
-                    self._taken_since_report = 0
-                    on_change()
+            with contextlib.suppress(grpc.aio.AioRpcError, TimeoutError):
+                await self._follow(on_change)
             if self.capacity is not None:
                 _log.warning("worker down address=%s", self.address)
             self.capacity = None
             await asyncio.sleep(_RETRY_S)
+
+    async def _follow(self, on_change: Callable[[], None]) -> None:
+        """Returns or raises AioRpcError when the worker is lost; raises TimeoutError when it stands still."""
+        reports = worker_pb2_grpc.WorkerStub(self.channel).WatchCapacity(worker_pb2.WatchCapacityRequest())
+        while True:
+            async with asyncio.timeout(_SILENCE_MAX_S):
+                report = await reports.read()
+            if report is grpc.aio.EOF:
+                return
+            if self.capacity is None:
+                _log.info("worker up address=%s service=%s", self.address, report.service)
+            self.capacity = report
+            self._taken_since_report = 0
+            on_change()
 
 
 class WorkerPool:
@@ -102,26 +111,38 @@ class WorkerPool:
 
         Raises NoFreeSlot when every worker is full, Unavailable when none is within reach.
         """
-        workers = [worker for worker in self._workers.values() if worker.takes_sessions]
-        refusal: SessionError = Unavailable(f"no {self.service} worker is within reach")
-        for worker in sorted(workers, key=lambda worker: worker.free_slots, reverse=True):
+        full = False
+        lost: SessionError = Unavailable(f"no {self.service} worker is within reach")
+        for worker in self._ranked():
             if worker.is_full:
-                refusal = NoFreeSlot(f"every {self.service} slot is in use", self._retry_after_ms)
+                full = True
                 continue
             worker.took_slot()
             try:
                 return await open_on(worker)
-            except (NoFreeSlot, Unavailable) as error:
-                refusal = error
-        raise refusal
+            except NoFreeSlot:
+                full = True
+            except Unavailable as error:
+                lost = error
+        if full:
+            raise NoFreeSlot(f"every {self.service} slot is in use", self._retry_after_ms)
+        raise lost
+
+    def _ranked(self) -> Iterator[Worker]:
+        """Workers that take sessions, most free slots first; one that is lost meanwhile is left out."""
+        workers = [worker for worker in self._workers.values() if worker.takes_sessions]
+        for worker in sorted(workers, key=lambda worker: worker.free_slots, reverse=True):
+            if worker.takes_sessions:
+                yield worker
 
     async def _resolve(self) -> None:
         addresses: set[str] = set()
         for target in self._targets:
             try:
                 addresses |= await _addresses(target)
-            except OSError:
+            except (OSError, UnicodeError) as error:
                 # The name service may be down for a while: keep the workers that it named before.
+                _log.warning("cannot look up target=%s error=%s", target, error)
                 addresses |= {address for address, worker in self._workers.items() if worker.capacity is not None}
         for address in addresses - self._workers.keys():
             self._workers[address] = Worker(address)
@@ -131,10 +152,10 @@ class WorkerPool:
                 await self._forget(address)
 
     async def _forget(self, address: str) -> None:
-        watch = self._watches.pop(address)
+        worker, watch = self._workers.pop(address), self._watches.pop(address)
         watch.cancel()
         await asyncio.gather(watch, return_exceptions=True)
-        await self._workers.pop(address).channel.close()
+        await worker.channel.close()
 
     def _changed(self) -> None:
         if any(worker.takes_sessions for worker in self._workers.values()):
