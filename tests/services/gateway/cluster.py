@@ -1,0 +1,118 @@
+"""A whole cluster in the test's own process: real services, real gRPC, models that compute nothing.
+
+What goes in comes out: every reply frame is full of the first sample of the user's frame, so that order, loss and
+doubling show in the audio.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+import numpy as np
+from prometheus_client import CollectorRegistry
+
+from moshi_cluster.v1 import common_pb2, gateway_pb2_grpc
+from services.codec.server import CodecModel, CodecService
+from services.codec.settings import CodecSettings
+from services.common.lifecycle import Service
+from services.common.metrics import EngineMetrics
+from services.gateway.metrics import GatewayMetrics
+from services.gateway.server import GatewayService
+from services.gateway.settings import GatewaySettings
+from services.lm.server import LmModel, LmService
+from services.lm.session import LmReply
+from services.lm.settings import LmSettings
+from tests.services.fake_runner import FakeRunner, fake_program
+from tests.services.fake_workers import CODEBOOKS, FINGERPRINT, FRAME_SAMPLES, TEXT_CARD, pcm_of
+from tests.services.in_process import eventually, serving
+
+LEVELS = 60  # a frame's first sample survives the codes in steps of 1 / LEVELS
+_BINS = 64
+# Nothing is filled in or dropped although the tests send whole calls at once.
+PATIENT = {"backlog_frames": 1000, "jitter_allowance_ms": 2000, "reply_backlog_ms": 100_000, "retry_after_ms": 250}
+
+
+class EchoCodec(CodecService):
+    """Encode: the frame's first sample as the first code. Decode: a frame full of it."""
+
+    def __init__(self, slots: int = 8, **settings: Any) -> None:
+        self.encoder = FakeRunner(lambda spec, index, pcm: [_level(pcm), *[0] * (CODEBOOKS - 1)])
+        self.decoder = FakeRunner(lambda spec, index, codes: pcm_of(codes[0] / LEVELS))
+        programs = [
+            fake_program(self.encoder, slots, slots, "encode"),
+            fake_program(self.decoder, slots, slots, "decode"),
+        ]
+        model = CodecModel(programs, FINGERPRINT, FRAME_SAMPLES, CODEBOOKS, _BINS)
+        super().__init__(CodecSettings(**settings), lambda: model, EngineMetrics("codec", CollectorRegistry()))
+
+
+class EchoLm(LmService):
+    """Says back the user's codes, and with every other frame its number as text."""
+
+    def __init__(self, slots: int = 8, prepare_pieces: int = 1, **settings: Any) -> None:
+        self.runner = FakeRunner(
+            lambda spec, index, codes: LmReply(codes, index % TEXT_CARD, "" if index % 2 else f" {index}"),
+            prepare_pieces,
+        )
+        sampling = common_pb2.Sampling(text_temperature=0.7, text_top_k=25, audio_temperature=0.8, audio_top_k=250)
+        program = fake_program(self.runner, slots, slots, "lm")
+        model = LmModel([program], FINGERPRINT, TEXT_CARD, _BINS, CODEBOOKS, CODEBOOKS, sampling)
+        super().__init__(LmSettings(**settings), lambda: model, EngineMetrics("lm", CollectorRegistry()))
+
+
+@dataclass
+class Cluster:
+    """A gateway that serves, and what is behind it."""
+
+    service: GatewayService
+    metrics: GatewayMetrics
+    registry: CollectorRegistry
+    channel: grpc.aio.Channel
+    workers: Sequence[Service]
+
+    @property
+    def stub(self) -> gateway_pb2_grpc.GatewayStub:
+        return gateway_pb2_grpc.GatewayStub(self.channel)
+
+    def sample(self, name: str, **labels: str) -> float:
+        """A metric's value now."""
+        return self.registry.get_sample_value(name, labels) or 0.0
+
+    async def until_free(self) -> None:
+        """Returns once every slot of every worker and every place at the gateway is free."""
+        await eventually(lambda: not any(service.live_sessions for service in (self.service, *self.workers)))
+
+
+@asynccontextmanager
+async def cluster(
+    codecs: Sequence[Service] | None = None, lms: Sequence[Service] | None = None, **settings: Any
+) -> AsyncIterator[Cluster]:
+    """A cluster of these workers, by default one echoing worker of each kind; settings: of the gateway."""
+    codecs = [EchoCodec()] if codecs is None else codecs
+    lms = [EchoLm()] if lms is None else lms
+    async with AsyncExitStack() as stack:
+        codec_targets = [(await stack.enter_async_context(serving(codec))).target for codec in codecs]
+        lm_targets = [(await stack.enter_async_context(serving(lm))).target for lm in lms]
+        async with gateway(codec_targets, lm_targets, **settings) as (service, metrics, registry, channel):
+            yield Cluster(service, metrics, registry, channel, [*codecs, *lms])
+
+
+@asynccontextmanager
+async def gateway(
+    codec_targets: Sequence[str], lm_targets: Sequence[str], **settings: Any
+) -> AsyncIterator[tuple[GatewayService, GatewayMetrics, CollectorRegistry, grpc.aio.Channel]]:
+    """A gateway that has found its workers."""
+    registry = CollectorRegistry()
+    metrics = GatewayMetrics(registry)
+    targets = {"codec_targets": tuple(codec_targets), "lm_targets": tuple(lm_targets)}
+    service = GatewayService(GatewaySettings(**{**PATIENT, **targets, **settings}), metrics)
+    async with serving(service) as listener:
+        yield service, metrics, registry, listener.channel
+
+
+def _level(pcm: bytes) -> int:
+    return round(float(np.frombuffer(pcm, "<f4")[0]) * LEVELS)
