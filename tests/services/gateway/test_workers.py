@@ -64,50 +64,54 @@ async def until_all_report(pool: WorkerPool, count: int) -> None:
     await eventually(lambda: sum(worker.takes_sessions for worker in known(pool).values()) == count)
 
 
+@asynccontextmanager
+async def two_workers(first_slots: int, second_slots: int) -> AsyncIterator[tuple[str, str, WorkerPool]]:
+    """Their addresses and a pool that knows both."""
+    async with (
+        serving(EchoCodec(first_slots)) as first,
+        serving(EchoCodec(second_slots)) as second,
+        watching(first.target, second.target) as pool,
+    ):
+        await until_all_report(pool, 2)
+        yield first.target, second.target, pool
+
+
 async def test_the_worker_with_the_most_free_slots_comes_first() -> None:
-    async with serving(EchoCodec(2)) as small, serving(EchoCodec(5)) as large:
-        async with watching(small.target, large.target) as pool:
-            await until_all_report(pool, 2)
-            taken = [await pool.acquire(address_of) for _ in range(6)]
-            assert taken[:3] == [large.target] * 3
-            assert set(taken) == {large.target, small.target}
+    async with two_workers(2, 5) as (small, large, pool):
+        taken = [await pool.acquire(address_of) for _ in range(6)]
+        assert taken[:3] == [large] * 3
+        assert set(taken) == {large, small}
 
 
 async def test_calls_spread_over_equal_workers_before_they_have_reported() -> None:
-    async with serving(EchoCodec(8)) as one, serving(EchoCodec(8)) as other:
-        async with watching(one.target, other.target) as pool:
-            await until_all_report(pool, 2)
-            taken = [await pool.acquire(address_of) for _ in range(10)]
-            assert taken.count(one.target) == taken.count(other.target) == 5
+    async with two_workers(8, 8) as (one, other, pool):
+        taken = [await pool.acquire(address_of) for _ in range(10)]
+        assert taken.count(one) == taken.count(other) == 5
 
 
 @pytest.mark.parametrize("refusal", [NoFreeSlot("full"), Unavailable("gone")])
 async def test_a_refused_session_is_tried_elsewhere(refusal: SessionError) -> None:
-    async with serving(EchoCodec(5)) as first, serving(EchoCodec(2)) as second:
-        async with watching(first.target, second.target) as pool:
-            await until_all_report(pool, 2)
+    async with two_workers(5, 2) as (first, second, pool):
 
-            async def open_on(worker: Worker) -> str:
-                if worker.address == first.target:
-                    raise refusal
-                return worker.address
+        async def open_on(worker: Worker) -> str:
+            if worker.address == first:
+                raise refusal
+            return worker.address
 
-            assert await pool.acquire(open_on) == second.target
+        assert await pool.acquire(open_on) == second
 
 
 async def test_any_other_failure_is_not_tried_elsewhere() -> None:
-    async with serving(EchoCodec(5)) as first, serving(EchoCodec(2)) as second:
-        async with watching(first.target, second.target) as pool:
-            await until_all_report(pool, 2)
-            tried = []
+    async with two_workers(5, 2) as (first, second, pool):
+        tried = []
 
-            async def open_on(worker: Worker) -> None:
-                tried.append(worker.address)
-                raise SessionError("a bug")
+        async def open_on(worker: Worker) -> None:
+            tried.append(worker.address)
+            raise SessionError("a bug")
 
-            with pytest.raises(SessionError, match="a bug"):
-                await pool.acquire(open_on)
-            assert tried == [first.target]
+        with pytest.raises(SessionError, match="a bug"):
+            await pool.acquire(open_on)
+        assert tried == [first]
 
 
 async def test_full_workers_refuse_with_the_gateways_own_retry_hint() -> None:
@@ -135,16 +139,14 @@ async def test_workers_whose_last_report_was_full_are_not_asked() -> None:
 
 @pytest.mark.parametrize("full_first", [True, False])
 async def test_one_full_worker_among_lost_ones_is_reason_to_try_again(full_first: bool) -> None:
-    async with serving(EchoCodec(5)) as first, serving(EchoCodec(2)) as second:
-        async with watching(first.target, second.target) as pool:
-            await until_all_report(pool, 2)
-            full = first.target if full_first else second.target
+    async with two_workers(5, 2) as (first, second, pool):
+        full = first if full_first else second
 
-            async def open_on(worker: Worker) -> None:
-                raise NoFreeSlot("full") if worker.address == full else Unavailable("gone")
+        async def open_on(worker: Worker) -> None:
+            raise NoFreeSlot("full") if worker.address == full else Unavailable("gone")
 
-            with pytest.raises(NoFreeSlot):
-                await pool.acquire(open_on)
+        with pytest.raises(NoFreeSlot):
+            await pool.acquire(open_on)
 
 
 async def test_without_a_worker_within_reach_calls_are_refused_as_unavailable() -> None:
