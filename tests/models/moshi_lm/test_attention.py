@@ -1,6 +1,8 @@
-"""Kernels choose by shape, so tiny models prove nothing: at published widths, too, a row does not see its neighbours."""
+"""At published widths and on several threads too, no bit of a row depends on its neighbours: kernels differ by shape."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
 
 import pytest
 import torch
@@ -24,6 +26,15 @@ WIDE = MOSHI_LIKE | {
     "depformer_num_heads": 4,
     "depformer_dim_feedforward": 1056,
 }
+
+
+@pytest.fixture(autouse=True)
+def several_threads() -> Iterator[None]:
+    """Shared work is where kernels start to sum in another order."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
 
 
 def normal(*shape: int) -> Tensor:
