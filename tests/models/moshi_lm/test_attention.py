@@ -1,4 +1,4 @@
-"""At published widths and on several threads too, no bit of a row depends on its neighbours: kernels differ by shape."""
+"""At published widths and on several threads, too, no bit of a row depends on its neighbours: kernels go by shape."""
 
 from __future__ import annotations
 
