@@ -1,0 +1,87 @@
+"""A part's model, loaded once, with sessions and floors for any batch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from benchmarks.offline.floors import Work, lm_work, mimi_work
+from benchmarks.offline.lm import LmSteps
+from benchmarks.offline.mimi import MimiFrames
+from benchmarks.offline.parts import Part
+from models.mimi import Mimi, MimiConfig
+from models.moshi_lm import LmConfig, MoshiLm
+
+_FRESH_FRAMES = 0
+
+
+class ModelUnderTest(Protocol):
+    """What the LM and the codec have in common here."""
+
+    def ages(self) -> list[int]:
+        """Frames that sessions hold when they are opened, one variant each."""
+
+    def sessions(self, batch: int, age: int) -> LmSteps | MimiFrames:
+        """Open sessions."""
+
+    def held(self, age: int, steps: int) -> int:
+        """Entries that attention reads half-way through so many steps."""
+
+    def work(self, batch: int, held: int) -> Work:
+        """What a step must do."""
+
+
+class LmUnderTest:
+    """Sessions that have just begun, and sessions whose window is full."""
+
+    def __init__(self, part: Part, tensors: Mapping[str, Tensor], device: torch.device) -> None:
+        self._tensors, self._config = tensors, part.config
+        self._lm = MoshiLm.from_tensors(tensors, LmConfig.from_dict(part.config), torch.bfloat16, device)
+
+    def ages(self) -> list[int]:
+        """See ModelUnderTest."""
+        return [_FRESH_FRAMES, self._lm.config.context]
+
+    def sessions(self, batch: int, age: int) -> LmSteps:
+        """See ModelUnderTest."""
+        return LmSteps(self._lm, batch, age)
+
+    def held(self, age: int, steps: int) -> int:
+        """See ModelUnderTest."""
+        return min(age + steps // 2, self._lm.config.context)
+
+    def work(self, batch: int, held: int) -> Work:
+        """See ModelUnderTest."""
+        return lm_work(self._tensors, self._config, batch, held)
+
+
+class MimiUnderTest:
+    """Sessions whose windows are full."""
+
+    def __init__(self, part: Part, tensors: Mapping[str, Tensor], device: torch.device) -> None:
+        self._tensors = tensors
+        self._mimi = Mimi.from_tensors(tensors, MimiConfig.from_dict(part.config), device=device)
+
+    def ages(self) -> list[int]:
+        """See ModelUnderTest."""
+        return [self._mimi.config.context]
+
+    def sessions(self, batch: int, age: int) -> MimiFrames:
+        """See ModelUnderTest."""
+        return MimiFrames(self._mimi, batch)
+
+    def held(self, age: int, steps: int) -> int:
+        """See ModelUnderTest."""
+        return age
+
+    def work(self, batch: int, held: int) -> Work:
+        """See ModelUnderTest."""
+        return mimi_work(self._tensors, self._mimi.config, batch, held)
+
+
+def model_under_test(part: Part, tensors: Mapping[str, Tensor], device: torch.device) -> ModelUnderTest:
+    """tensors: the part's."""
+    return LmUnderTest(part, tensors, device) if part.kind == "lm" else MimiUnderTest(part, tensors, device)

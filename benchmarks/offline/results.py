@@ -1,0 +1,112 @@
+"""What a run found, and where."""
+
+from __future__ import annotations
+
+import datetime
+import os
+import platform
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks.offline.measure import Timings, times_faster
+from benchmarks.offline.parts import Part
+from benchmarks.offline.rates import Rates
+
+
+@dataclass(frozen=True)
+class Row:
+    """One part at one batch."""
+
+    part: Part
+    batch: int
+    held: int  # frames, of a codec positions, that a session's attention reads
+    ours: Timings
+    upstream: Timings | None
+    read_ms: float
+    multiply_ms: float
+
+    @property
+    def faster(self) -> float | None:
+        return times_faster(self.ours, self.upstream) if self.upstream else None
+
+    @property
+    def over_floor(self) -> float:
+        return self.ours.median_ms / max(self.read_ms, self.multiply_ms)
+
+    def as_json(self) -> dict[str, Any]:
+        """Units are in the names."""
+        return {
+            "part": self.part.name,
+            "batch": self.batch,
+            "held": self.held,
+            "ours": _timings(self.ours),
+            "upstream": _timings(self.upstream) if self.upstream else None,
+            "times_faster": self.faster,
+            "read_ms": self.read_ms,
+            "multiply_ms": self.multiply_ms,
+        }
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What the figures depend on."""
+
+    device: torch.device
+    threads: int
+    rates: Rates
+    upstream: dict[str, str] | None  # versions
+    started: datetime.datetime
+
+    def as_json(self) -> dict[str, Any]:
+        """Units are in the names."""
+        return {
+            "date": self.started.isoformat(timespec="seconds"),
+            "processor": processor(self.device),
+            "device": str(self.device),
+            "threads": self.threads,
+            "torch": torch.__version__,
+            "upstream": self.upstream,
+            "load_average_1_min": os.getloadavg()[0],
+            "read_gb_s_by_mib": self.rates.read_gb_s,
+            "matrix_gflop_s": {_short(dtype): rate for dtype, rate in self.rates.matrix_gflop_s.items()},
+        }
+
+    def __str__(self) -> str:
+        reads = ", ".join(f"{size} MiB {rate:.0f}" for size, rate in self.rates.read_gb_s.items())
+        products = ", ".join(f"{_short(dtype)} {rate:.0f}" for dtype, rate in self.rates.matrix_gflop_s.items())
+        upstream = ", ".join(f"{name} {version}" for name, version in (self.upstream or {"not": "measured"}).items())
+        return "\n".join(
+            [
+                f"- {self.started:%Y-%m-%d %H:%M}, {processor(self.device)}, {self.threads} threads of "
+                f"{os.cpu_count()} cores, load average at the start {os.getloadavg()[0]:.1f}",
+                f"- ours: torch {torch.__version__}; upstream: {upstream}",
+                f"- reading, GB/s by size of what is read again and again: {reads}",
+                f"- square matrix products, GFLOP/s: {products}",
+            ]
+        )
+
+
+def processor(device: torch.device) -> str:
+    """The name of the GPU, or of the CPU as Linux tells it."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text(encoding="utf-8").splitlines() if cpuinfo.exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def _timings(timings: Timings) -> dict[str, Any]:
+    return {
+        "median_ms": timings.median_ms,
+        "p10_ms": timings.quantile_ms(0.1),
+        "p90_ms": timings.quantile_ms(0.9),
+        "rounds_ms": [list(one) for one in timings.rounds],
+    }
+
+
+def _short(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
