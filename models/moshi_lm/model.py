@@ -57,7 +57,9 @@ class MoshiLm:
         trace: gets the residual stream after every layer.
         """
         embedded = self._tokens.sum(tokens.roll(-1, dims=1))
-        return self._temporal(embedded, positions, attention, trace)
+        if len(tokens) > 1:
+            return self._temporal(embedded, positions, attention, trace)
+        return self._temporal(_twice(embedded), positions, _Single(attention), trace)[:1]
 
     def text_logits(self, hidden: Tensor) -> Tensor:
         """[N, D] -> [N, text_card_out] in the model's type."""
@@ -70,4 +72,22 @@ class MoshiLm:
         """
         if self._depth is None:
             return text.new_empty(text.shape[0], 0)
-        return self._depth(hidden, text, choose)
+        if len(hidden) > 1:
+            return self._depth(hidden, text, choose)
+        return self._depth(_twice(hidden), _twice(text), lambda k, logits: _twice(choose(k, logits[:1])))[:1]
+
+
+class _Single:
+    """A single row is computed as two equal ones, for kernels for one row may sum in another order; the session sees
+    one. `Linear` would do the same, once per product."""
+
+    def __init__(self, attention: Attention) -> None:
+        self._attention = attention
+
+    def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        return _twice(self._attention(layer, q[:1], k[:1], v[:1]))
+
+
+def _twice(row: Tensor) -> Tensor:
+    """[1, ...] -> [2, ...]."""
+    return torch.cat((row, row))

@@ -39,4 +39,4 @@ def teacher_forced(lm: MoshiLm, inputs: Tensor, raw: Tensor) -> Forced:
 
     lm.audio(hidden, raw[:, 0], given)
     audio = torch.stack(audio_logits, dim=1) if audio_logits else hidden.new_empty(T, 0, lm.config.card)
-    return Forced(hidden, lm.text_logits(hidden).float(), audio, torch.stack(layers))
+    return Forced(hidden, lm.text_logits(hidden).float(), audio, torch.stack(layers)[:, :T])
