@@ -1,0 +1,152 @@
+"""One caller on the wire: packets out on an absolute schedule, replies noted as they come.
+
+Thirty-two callers with 20 ms packets are 3,200 messages a second on a core that the cluster needs too, so requests are
+serialised before the run, and what is done per message is little.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import grpc
+
+from benchmarks.online.impairments import SendPlan
+from benchmarks.online.matching import CountersThen
+from benchmarks.online.record import OK, CallRecord
+from moshi_cluster.v1 import gateway_pb2
+
+CONVERSE = "/moshi_cluster.v1.Gateway/Converse"
+
+_PATIENCE_S = 30.0  # that a call may take longer than it should
+# What writing raises once the call is over; reading says why it is.
+_CALL_IS_OVER = (grpc.aio.AioRpcError, asyncio.InvalidStateError)
+_STATUS = gateway_pb2.ConverseRequest(
+    control=gateway_pb2.Control(status=gateway_pb2.Control.StatusRequest())
+).SerializeToString()
+
+
+class Caller:
+    """One call from `start` to its status."""
+
+    def __init__(
+        self, record: CallRecord, start: gateway_pb2.Start, loop_messages: Sequence[bytes], first: int, plan: SendPlan
+    ) -> None:
+        """loop_messages: serialised packets, said over and over from number `first` on."""
+        self.record = record
+        self._start = gateway_pb2.ConverseRequest(start=start).SerializeToString()
+        self._messages = loop_messages
+        self._first = first
+        self._plan = plan
+        self._hang_up = False
+
+    def hang_up(self) -> None:
+        """Says nothing more; the call ends when everything is answered."""
+        self._hang_up = True
+
+    @property
+    def is_up(self) -> bool:
+        """Whether the call has started and not ended."""
+        return self.record.started_s is not None and not self.record.ended_s
+
+    async def call(self, channel: grpc.aio.Channel) -> None:
+        """Makes the call; however it ends, the record says so."""
+        record = self.record
+        length_s = self._plan.offsets_s[-1] if self._plan.offsets_s else 0.0
+        record.opened_s = time.monotonic()
+        try:
+            async with asyncio.timeout(length_s + _PATIENCE_S):
+                await self._converse(channel)
+                record.outcome = OK
+        except grpc.aio.AioRpcError as error:
+            record.outcome, record.detail = error.code().name, error.details() or ""
+        except TimeoutError:
+            record.outcome = "NO_ANSWER"
+        finally:
+            record.ended_s = time.monotonic()
+
+    async def _converse(self, channel: grpc.aio.Channel) -> None:
+        open_stream = channel.stream_stream(
+            CONVERSE, request_serializer=None, response_deserializer=gateway_pb2.ConverseResponse.FromString
+        )
+        stream: Any = open_stream()
+        sender: asyncio.Task[None] | None = None
+        try:
+            await _write(stream, self._start)
+            while (message := await stream.read()) is not grpc.aio.EOF:
+                now_s = time.monotonic()
+                kind = message.WhichOneof("message")
+                if kind == "audio":
+                    self._hear(message.audio, now_s)
+                elif kind == "event":
+                    self._note(message.event, now_s)
+                elif kind == "started":
+                    self.record.started_s = now_s
+                    sender = asyncio.create_task(self._speak(stream, now_s))
+                elif kind == "ended":
+                    self.record.counters = message.ended.counters
+        finally:
+            stream.cancel()
+            if sender is not None:
+                sender.cancel()
+                await asyncio.wait([sender])
+                if not sender.cancelled():
+                    sender.result()
+
+    async def _speak(self, stream: Any, begin_s: float) -> None:
+        record, messages, first = self.record, self._messages, self._first
+        matcher, count = record.matcher, len(self._messages)
+        try:
+            for packet, offset_s in zip(self._plan.packets, self._plan.offsets_s, strict=True):
+                due_s = begin_s + offset_s
+                if (early_s := due_s - time.monotonic()) > 0:
+                    await asyncio.sleep(early_s)
+                if self._hang_up:
+                    record.cut_short = True
+                    break
+                now_s = time.monotonic()
+                record.lateness_s.append(max(0.0, now_s - due_s))
+                matcher.sent(now_s)
+                await stream.write(messages[(first + packet) % count])
+                if matcher.wants_counters:
+                    await stream.write(_STATUS)
+            matcher.hung_up()
+            await stream.done_writing()
+        except _CALL_IS_OVER:
+            return
+
+    def _hear(self, audio: gateway_pb2.ReplyAudio, now_s: float) -> None:
+        record, line = self.record, self.record.line
+        if record.first_reply_s is None:
+            record.first_reply_s = now_s
+        samples, first = len(audio.data) // line.sample_bytes, audio.first_sample
+        record.gaps += first != record.reply_position
+        record.reply_samples += samples
+        record.reply_position = first + samples
+        record.playback.arrive(now_s, samples / line.rate_hz)
+        for frame in range(first // line.frame_samples, record.reply_position // line.frame_samples):
+            record.reply_frames += 1
+            record.matcher.replied(frame, now_s)
+
+    def _note(self, event: gateway_pb2.Event, now_s: float) -> None:
+        matcher = self.record.matcher
+        if event.kind == gateway_pb2.Event.KIND_FILLED:
+            matcher.told(event.frame_index, now_s, filled=event.frames)
+        elif event.kind == gateway_pb2.Event.KIND_DROPPED:
+            matcher.told(event.frame_index, now_s, dropped=event.frames)
+        elif event.kind == gateway_pb2.Event.KIND_REPLY_DROPPED:
+            self.record.reply_dropped += event.frames
+        elif event.kind == gateway_pb2.Event.KIND_STATUS:
+            figures = event.counters
+            matcher.counted(
+                CountersThen(figures.samples_in, figures.frames_in, figures.frames_filled, figures.frames_dropped)
+            )
+
+
+async def _write(stream: Any, message: bytes) -> None:
+    try:
+        await stream.write(message)
+    except _CALL_IS_OVER:
+        return

@@ -1,0 +1,60 @@
+"""What a run is made against: a cluster that is there, or one started for it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from scripts.latency_table import scrape
+from scripts.local_cluster import Layout, LocalCluster
+
+_START_TIMEOUT_S = 600.0
+# A process of its own: making a checkpoint takes torch, and torch takes memory and threads.
+_DEFAULT_CHECKPOINT = """
+from scripts.make_checkpoint import default_folder, make
+make(default_folder(), if_missing=True)
+print(default_folder())
+"""
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """Where callers call, and what can be seen of the services."""
+
+    target: str  # host:port of the gateway
+    metrics_urls: Sequence[str] = ()
+    process_ids: Mapping[str, int] = field(default_factory=dict)  # by name; empty when it is not ours
+
+    def metrics(self) -> list[str]:
+        """The text of every /metrics endpoint. Raises OSError."""
+        return [scrape(url) for url in self.metrics_urls]
+
+
+@contextmanager
+def local_cluster(checkpoint: str | None, slots: int, environment: Mapping[str, str]) -> Iterator[Cluster]:
+    """One gateway, one codec and one lm worker on this machine. Raises ClusterError, CalledProcessError.
+
+    checkpoint: a folder or repository; the generated default one if None.
+    """
+    layout = Layout(checkpoint or default_checkpoint(), slots=slots)
+    cluster = LocalCluster(layout, environment)
+    try:
+        cluster.start()
+        cluster.wait_until_serving(_START_TIMEOUT_S)
+        names = cluster.names
+        yield Cluster(
+            cluster.address(),
+            [cluster.metrics_url(name) for name in names],
+            {name: cluster.process_id(name) for name in names},
+        )
+    finally:
+        cluster.stop()
+
+
+def default_checkpoint() -> str:
+    """The folder of the generated checkpoint, made when it is missing."""
+    made = subprocess.run([sys.executable, "-c", _DEFAULT_CHECKPOINT], check=True, stdout=subprocess.PIPE, text=True)
+    return made.stdout.strip()

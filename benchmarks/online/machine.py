@@ -1,0 +1,35 @@
+"""What a run ran on, without names of hosts or paths."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+from pathlib import Path
+
+
+def machine() -> dict[str, object]:
+    """CPU model, usable cores, memory and Python."""
+    cpu = re.search(r"^model name\s*:\s*(.*)$", _read("/proc/cpuinfo"), re.MULTILINE)
+    memory = re.search(r"^MemTotal:\s*(\d+) kB$", _read("/proc/meminfo"), re.MULTILINE)
+    return {
+        "cpu": cpu[1] if cpu else platform.machine(),
+        "cores": usable_cores(),
+        "memory_gib": round(int(memory[1]) / 2**20, 1) if memory else None,
+        "python": platform.python_version(),
+        "system": platform.system(),
+    }
+
+
+def usable_cores() -> int:
+    """Cores that this process may use; a control group may allow less time than that."""
+    cores = len(os.sched_getaffinity(0))
+    quota, _, period = _read("/sys/fs/cgroup/cpu.max").partition(" ")
+    return min(cores, max(1, round(int(quota) / int(period)))) if quota.isdigit() else cores
+
+
+def _read(path: str) -> str:
+    try:
+        return Path(path).read_text()
+    except OSError:
+        return ""

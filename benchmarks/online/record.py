@@ -1,0 +1,82 @@
+"""What is known of one call after it has ended."""
+
+from __future__ import annotations
+
+from array import array
+from dataclasses import dataclass, field
+
+from benchmarks.online.matching import FrameMatcher
+from benchmarks.online.playback import PlaybackBuffer
+from benchmarks.online.scenarios import PlannedCall
+from benchmarks.online.speech import LineFormat
+from moshi_cluster.v1 import gateway_pb2
+
+OK = "OK"
+REJECTED = "RESOURCE_EXHAUSTED"
+NOT_STARTED = "NOT_STARTED"
+
+
+@dataclass
+class CallRecord:
+    """Filled while the call runs. Times are seconds on the driver's monotonic clock."""
+
+    plan: PlannedCall
+    line: LineFormat
+    matcher: FrameMatcher
+    playback: PlaybackBuffer
+    outcome: str = NOT_STARTED  # OK, or the status that the call ended with
+    detail: str = ""
+    opened_s: float = 0.0  # `start` was sent
+    started_s: float | None = None  # `started` came
+    first_reply_s: float | None = None  # the first reply audio came
+    ended_s: float = 0.0
+    lateness_s: array[float] = field(default_factory=lambda: array("d"))  # of each packet's sending
+    cut_short: bool = False  # the driver ended the run early
+    reply_samples: int = 0  # that came
+    reply_position: int = 0  # the sample after the last one that came
+    reply_frames: int = 0  # whose last sample came
+    reply_dropped: int = 0  # told by the gateway
+    gaps: int = 0  # places where a packet does not begin where the one before it ended
+    counters: gateway_pb2.Counters | None = None  # the gateway's own, at the end
+
+    @property
+    def rejected(self) -> bool:
+        """No slot was free."""
+        return self.outcome == REJECTED and self.started_s is None
+
+    @property
+    def samples_sent(self) -> int:
+        """In all packets that were sent."""
+        return len(self.matcher.sent_s) * self.line.packet_samples
+
+    @property
+    def frames_sent(self) -> int:
+        """Frames of 80 ms that the sent packets make, the last completed with silence.
+
+        Where silence was filled in within a frame only the gateway knows how many frames the packets made: then they
+        are its count, plus what was lost on the way to it.
+        """
+        if self.matcher.filled and self.counters is not None:
+            lost = self.samples_sent - self.counters.samples_in
+            return int(self.counters.frames_in) + -(-lost // self.line.frame_samples)
+        return -(-self.samples_sent // self.line.frame_samples)
+
+    @property
+    def deficit(self) -> int:
+        """Frames that are unaccounted for: sent + filled in - dropped - reply frames dropped - answered."""
+        matcher = self.matcher
+        return self.frames_sent + matcher.filled - matcher.dropped - self.reply_dropped - self.reply_frames
+
+    @property
+    def agrees(self) -> bool:
+        """Whether the gateway's own counters say what the caller saw. True where there are none."""
+        counters = self.counters
+        if counters is None:
+            return True
+        seen = (self.samples_sent, self.reply_samples, self.reply_frames)
+        told = (self.matcher.filled, self.matcher.dropped, self.reply_dropped)
+        return seen == (counters.samples_in, counters.samples_out, counters.frames_out) and told == (
+            counters.frames_filled,
+            counters.frames_dropped,
+            counters.reply_frames_dropped,
+        )

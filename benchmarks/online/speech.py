@@ -1,0 +1,83 @@
+"""Real speech as messages ready for the wire: whatever can be done before the run is done here."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from clients.cli.audio import ENCODINGS, Recording, read_wav, to_wire
+from moshi_cluster.v1 import gateway_pb2
+
+FRAME_MS = 80
+
+
+@dataclass(frozen=True)
+class LineFormat:
+    """How audio travels in both directions."""
+
+    encoding: str  # one of clients.cli.audio.ENCODINGS
+    rate_hz: int
+    packet_ms: int  # of the caller's packets
+    reply_packet_ms: int
+
+    @property
+    def packet_samples(self) -> int:
+        """Samples in one of the caller's packets."""
+        return self.rate_hz * self.packet_ms // 1000
+
+    @property
+    def frame_samples(self) -> int:
+        """Samples in one model frame."""
+        return self.rate_hz * FRAME_MS // 1000
+
+    @property
+    def sample_bytes(self) -> int:
+        """Bytes of one sample."""
+        return {"s16le": 2, "f32le": 4}.get(self.encoding, 1)
+
+    def packets_of(self, frames: int) -> int:
+        """Packets that hold `frames` frames; the last may reach beyond them."""
+        return -(-frames * FRAME_MS // self.packet_ms)
+
+    def message(self) -> gateway_pb2.AudioFormat:
+        """As the contract spells it."""
+        return gateway_pb2.AudioFormat(encoding=ENCODINGS[self.encoding], sample_rate_hz=self.rate_hz)
+
+
+def speech_messages(path: Path, line: LineFormat) -> list[bytes]:
+    """A recording, to be looped, as serialised requests of one packet each. Raises AudioError."""
+    samples = looped(read_wav(path), line.rate_hz, line.packet_samples)
+    return [
+        gateway_pb2.ConverseRequest(
+            audio=gateway_pb2.Audio(data=to_wire(samples[first : first + line.packet_samples], line.encoding))
+        ).SerializeToString()
+        for first in range(0, len(samples), line.packet_samples)
+    ]
+
+
+def looped(recording: Recording, rate_hz: int, multiple: int) -> array[int]:
+    """The recording at another rate, cut to a multiple of samples so that it repeats without a seam in the packets.
+
+    A loop is periodic, so the change of rate by Fourier coefficients is exact.
+    """
+    spectrum = np.fft.rfft(np.asarray(recording.samples, dtype=np.float64))
+    count = len(recording.samples) * rate_hz // recording.rate_hz
+    bins = min(spectrum.size, count // 2 + 1)
+    sound = np.fft.irfft(spectrum[:bins], count) * (count / len(recording.samples))
+    whole = max(multiple, count - count % multiple)
+    sound = np.resize(sound, whole)
+    return array("h", np.clip(np.rint(sound), -32768, 32767).astype(np.int16).tobytes())
+
+
+def first_packet(caller: int, callers: int, packets: int) -> int:
+    """Where in the loop a caller begins: spread evenly, so that no two say the same at once."""
+    return packets * (caller % callers) // callers
+
+
+def choose(loops: Sequence[list[bytes]], caller: int) -> list[bytes]:
+    """Callers take the recordings in turn."""
+    return loops[caller % len(loops)]
