@@ -33,6 +33,12 @@ class NoFreeSlot(SessionError):
         self.retry_after_ms = retry_after_ms
 
 
+class OverQuota(SessionError):
+    """The client asks for more than one client may have."""
+
+    status = "RESOURCE_EXHAUSTED"
+
+
 class Unavailable(SessionError):
     """This process is draining or cannot reach a worker; another one may serve."""
 
