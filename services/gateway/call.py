@@ -9,9 +9,10 @@ The transport (gRPC, WebSocket) feeds packets in, sends what `outgoing` yields a
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 
 import numpy as np
 
@@ -82,6 +83,10 @@ class Call:
             self._report(start_s)
             check_slo(self._spec.slo, self.counters, len(self._edge))
 
+    def heard(self) -> None:
+        """The caller sent something that is not audio: he is still there."""
+        self._limits.heard(time.monotonic())
+
     def hang_up(self) -> None:
         """No more audio will come: `outgoing` ends once everything is answered."""
         if not self._hung_up:
@@ -123,10 +128,11 @@ class Call:
         self._note(CallEvent(EventKind.STATUS, self._replied_frames, counters=self.counters))
 
     def go_away(self, grace_s: float) -> None:
-        """Tells the caller that the gateway stops in `grace_s`."""
-        self._event(EventKind.GO_AWAY, detail=f"the gateway stops in {grace_s:g} s")
+        """Tells the caller that the gateway stops in `grace_s`, unless so much waits for him that he reads nothing."""
+        with contextlib.suppress(LimitReached):
+            self._event(EventKind.GO_AWAY, detail=f"the gateway stops in {grace_s:g} s")
 
-    async def outgoing(self) -> AsyncIterator[ReplyPacket | Note]:
+    async def outgoing(self) -> AsyncGenerator[ReplyPacket | Note, None]:
         """What is to be sent, as it becomes due. An item counts as sent when the next one is asked for."""
         while True:
             now_s = time.monotonic()

@@ -21,7 +21,8 @@ class CallLimits:
 
     def heard(self, now_s: float) -> None:
         """The caller sent something."""
-        self._heard_s = now_s
+        if not self._hung_up:
+            self._heard_s = now_s
 
     def hung_up(self, now_s: float) -> None:
         """The caller will send no more."""

@@ -7,7 +7,7 @@ import logging
 import time
 import uuid
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import aclosing, asynccontextmanager, contextmanager
 
 import grpc
 
@@ -54,6 +54,8 @@ class GatewayService(gateway_pb2_grpc.GatewayServicer):
     async def start(self) -> None:
         """Returns once a worker of each service takes sessions."""
         self._pools = [asyncio.create_task(pool.run()) for pool in (self._codec, self._lm)]
+        for pool in self._pools:
+            pool.add_done_callback(self._pool_over)
         await self._codec.until_found()
         await self._lm.until_found()
 
@@ -77,6 +79,11 @@ class GatewayService(gateway_pb2_grpc.GatewayServicer):
     async def until_idle(self) -> None:
         """Returns once no call is left."""
         await self._idle.wait()
+
+    def _pool_over(self, pool: asyncio.Task[None]) -> None:
+        """A pool runs until it is cancelled; without it no worker would ever be found again."""
+        if not pool.cancelled() and not self.failed.done():
+            self.failed.set_result(pool.exception() or RuntimeError("a worker pool ended"))
 
     async def stop(self) -> None:
         """Lets go of the workers."""
@@ -106,6 +113,7 @@ class GatewayService(gateway_pb2_grpc.GatewayServicer):
         spec = parse_start(start, settings)
         hops = await self._open_hops(spec)
         try:
+            self._require_open()  # a call that opens into a drain would never be told
             call = Call(spec, settings, self._metrics, hops)
             setup_s = time.monotonic() - start_s
             self._metrics.setup_s.observe(setup_s)
@@ -113,10 +121,10 @@ class GatewayService(gateway_pb2_grpc.GatewayServicer):
             await context.write(_started(session_id, spec, setup_s))
             self._calls.add(call)
             try:
-                async with asyncio.TaskGroup() as tasks:
+                async with asyncio.TaskGroup() as tasks, aclosing(call.outgoing()) as outgoing:
                     reader = tasks.create_task(_read_caller(requests, start, call))
                     tasks.create_task(call.run())
-                    async for item in call.outgoing():
+                    async for item in outgoing:
                         await context.write(render(item))
                     reader.cancel()
             finally:
@@ -145,8 +153,7 @@ class GatewayService(gateway_pb2_grpc.GatewayServicer):
     @contextmanager
     def _admitted(self) -> Iterator[None]:
         """A place among this gateway's calls. Raises Unavailable while draining, NoFreeSlot when full."""
-        if self._draining:
-            raise Unavailable("the gateway is draining")
+        self._require_open()
         if self._sessions >= self._settings.max_sessions:
             raise NoFreeSlot(f"this gateway holds its {self._sessions} calls", self._settings.retry_after_ms)
         self._sessions += 1
@@ -159,6 +166,10 @@ class GatewayService(gateway_pb2_grpc.GatewayServicer):
             self._metrics.sessions.set(self._sessions)
             if not self._sessions:
                 self._idle.set()
+
+    def _require_open(self) -> None:
+        if self._draining:
+            raise Unavailable("the gateway is draining")
 
     @asynccontextmanager
     async def _outcome(self, session_id: str) -> AsyncIterator[None]:
@@ -207,6 +218,7 @@ async def _read_caller(
 
 
 def _apply(control: gateway_pb2.Control, call: Call) -> None:
+    call.heard()
     kind = control.WhichOneof("control")
     if kind == "clear":
         call.clear()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from services.common.settings import setting
+from services.common.settings import SettingError, setting
 
 PREFIX = "MOSHI_GATEWAY_"
 
@@ -34,8 +34,20 @@ class GatewaySettings:
     )
     backlog_frames: int = setting(8, "Caller's frames that may wait; beyond, the oldest are dropped.", minimum=1)
     inflight_frames: int = setting(4, "Frames of a call inside the workers at once.", minimum=1, maximum=8)
-    reply_backlog_ms: int = setting(2000, "Reply audio that may wait for a slow reader.", minimum=80)
+    reply_backlog_ms: int = setting(2000, "Reply audio that may wait for a slow reader.", minimum=100)
     reply_notes_max: int = setting(1000, "Texts and events that may wait for a slow reader.", minimum=10)
     retry_after_ms: int = setting(1000, "Hint to callers that find no free slot.", minimum=1)
     drain_grace_s: float = setting(30.0, "Time that running calls have after SIGTERM.", minimum=0.0)
     log_level: str = setting("info", "Least serious lines to log.", choices=("debug", "info", "warning", "error"))
+
+    def __post_init__(self) -> None:
+        for name in ("codec_targets", "lm_targets"):
+            targets: tuple[str, ...] = getattr(self, name)
+            wrong = [target for target in targets if not _is_target(target)]
+            if wrong or not targets:
+                raise SettingError(f"{PREFIX}{name.upper()}: expected host:port, got {wrong[0] if wrong else ''!r}")
+
+
+def _is_target(target: str) -> bool:
+    host, _, port = target.rpartition(":")
+    return bool(host) and port.isdecimal() and 1 <= int(port) <= 65535
