@@ -29,17 +29,19 @@ def pools(all_of_it: Cluster) -> tuple[WorkerPool, WorkerPool]:
 
 
 class SilentLm(EchoLm):
-    """Takes the stream and never says anything."""
+    """Takes the stream and says nothing until it may go on."""
 
     def __init__(self) -> None:
         super().__init__()
         self.entered = asyncio.Event()
         self.left = asyncio.Event()
+        self.go_on = asyncio.Event()
 
     async def Generate(self, request_iterator: AsyncIterator[Any], context: grpc.aio.ServicerContext) -> None:
         self.entered.set()
         try:
-            await asyncio.Event().wait()
+            await self.go_on.wait()
+            await super().Generate(request_iterator, context)
         finally:
             self.left.set()
 
@@ -130,15 +132,18 @@ async def test_a_worker_that_does_not_answer_is_passed_over(monkeypatch: pytest.
 
 
 class Answering(EchoCodec):
-    """An encoder that does something else after its first answer."""
+    """An encoder that ends the stream after its first answer."""
 
     def __init__(self, status: grpc.StatusCode | None) -> None:
         super().__init__()
         self._status = status
+        self.go_on = asyncio.Event()
+        self.go_on.set()
 
     async def Encode(self, request_iterator: AsyncIterator[Any], context: grpc.aio.ServicerContext) -> None:
         await context.send_initial_metadata(rpc.SLOT_HELD)
         await anext(request_iterator)
+        await self.go_on.wait()
         await context.write(codec_pb2.CodeFrame(codes=[1] * 8))
         if self._status is not None:
             await context.abort(self._status, "what it says")
