@@ -19,7 +19,8 @@ from services.gateway.hops import Hops
 from services.gateway.metrics import GatewayMetrics
 from services.gateway.render import render
 from services.gateway.settings import GatewaySettings
-from services.gateway.spec import CallSpec, parse_start
+from services.gateway.spec import CallSpec
+from services.gateway.start_metadata import parse_call
 from services.gateway.workers import WorkerPool
 
 _DTMF_DIGITS = "0123456789*#ABCD"
@@ -110,7 +111,7 @@ class GatewayService(gateway_pb2_grpc.GatewayServicer):
         settings = self._settings
         start = await within(_read_start(requests), settings.open_timeout_s, "no `start` came")
         start_s = time.monotonic()
-        spec = parse_start(start, settings)
+        spec = parse_call(start, context.invocation_metadata() or (), settings)
         hops = await self._open_hops(spec)
         try:
             self._require_open()  # a call that opens into a drain would never be told
