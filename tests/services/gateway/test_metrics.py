@@ -1,0 +1,79 @@
+"""The exposition: read by both text formats, named as the documents name it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import pytest
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.openmetrics import exposition as openmetrics
+from prometheus_client.openmetrics import parser as openmetrics_parser
+from prometheus_client.parser import text_string_to_metric_families
+
+from services.gateway.metrics import GatewayMetrics
+
+FORMATS: dict[str, tuple[Callable[[CollectorRegistry], bytes], Callable[[str], Iterable[Any]]]] = {
+    "prometheus": (generate_latest, text_string_to_metric_families),
+    "openmetrics": (openmetrics.generate_latest, openmetrics_parser.text_string_to_metric_families),
+}
+NAMES = {
+    "moshi_gateway_hop_seconds_bucket",
+    "moshi_gateway_hop_seconds_count",
+    "moshi_gateway_hop_seconds_sum",
+    "moshi_gateway_sessions",
+    "moshi_gateway_sessions_total",
+    "moshi_gateway_frames_total",
+    "moshi_gateway_backlog_frames_bucket",
+    "moshi_gateway_setup_seconds_bucket",
+    "moshi_gateway_worker_rejections_total",
+    "moshi_gateway_dtmf_total",
+}
+
+
+@pytest.fixture
+def registry() -> CollectorRegistry:
+    registry = CollectorRegistry()
+    metrics = GatewayMetrics(registry)
+    metrics.sessions.set(3)
+    metrics.ended("ok")
+    metrics.ended("ok")
+    metrics.ended("UNAVAILABLE")
+    metrics.rejected("RESOURCE_EXHAUSTED")
+    metrics.digit()
+    metrics.frames["late"].inc(2)
+    metrics.hop_s["turnaround"].observe(0.0801)
+    return registry
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_the_exposition_is_read_in_both_formats(name: str, registry: CollectorRegistry) -> None:
+    write, read = FORMATS[name]
+    samples = [sample for family in read(write(registry).decode()) for sample in family.samples]
+    assert {sample.name for sample in samples} >= NAMES
+    values = {(sample.name, *sample.labels.values()): sample.value for sample in samples}
+    assert values["moshi_gateway_sessions",] == 3
+    assert values["moshi_gateway_sessions_total", "ok"] == 2
+    assert values["moshi_gateway_sessions_total", "UNAVAILABLE"] == 1
+    assert values["moshi_gateway_worker_rejections_total", "RESOURCE_EXHAUSTED"] == 1
+    assert values["moshi_gateway_frames_total", "late"] == 2
+
+
+def test_every_hop_and_every_kind_of_frame_is_there_from_the_start() -> None:
+    registry = CollectorRegistry()
+    GatewayMetrics(registry)
+    for hop in ("edge_in", "encode", "lm", "decode", "edge_out", "turnaround"):
+        assert registry.get_sample_value("moshi_gateway_hop_seconds_count", {"hop": hop}) == 0
+    for kind in ("in", "out", "filled", "dropped", "late", "reply_dropped"):
+        assert registry.get_sample_value("moshi_gateway_frames_total", {"kind": kind}) == 0
+
+
+def test_a_bucket_ends_at_one_frame(registry: CollectorRegistry) -> None:
+    below = registry.get_sample_value("moshi_gateway_hop_seconds_bucket", {"hop": "turnaround", "le": "0.08"})
+    above = registry.get_sample_value("moshi_gateway_hop_seconds_bucket", {"hop": "turnaround", "le": "0.085"})
+    assert (below, above) == (0, 1)
+
+
+def test_every_metric_says_what_it_means(registry: CollectorRegistry) -> None:
+    for family in registry.collect():
+        assert len(family.documentation.split()) >= 3, family.name

@@ -1,0 +1,26 @@
+"""Settings that could never work are refused at start, by name."""
+
+from __future__ import annotations
+
+import pytest
+
+from services.common.settings import SettingError, load
+from services.gateway.settings import PREFIX, GatewaySettings
+
+
+@pytest.mark.parametrize("name", ["codec_targets", "lm_targets"])
+@pytest.mark.parametrize("value", ["localhost", ":50052", "name:", "name:0", "name:65536", "a:1,b:x", ""])
+def test_a_target_is_host_and_port(name: str, value: str) -> None:
+    variable = f"{PREFIX}{name.upper()}"
+    with pytest.raises(SettingError, match=f"{variable}: expected host:port"):
+        load(GatewaySettings, PREFIX, [], {variable: value})
+
+
+def test_targets_may_be_many_names_and_addresses() -> None:
+    settings = load(GatewaySettings, PREFIX, ["--lm-targets", "lm.internal:1, [::1]:2,10.0.0.1:65535"], {})
+    assert settings.lm_targets == ("lm.internal:1", "[::1]:2", "10.0.0.1:65535")
+
+
+def test_a_reply_backlog_holds_the_longest_packet() -> None:
+    with pytest.raises(SettingError, match="REPLY_BACKLOG_MS"):
+        load(GatewaySettings, PREFIX, ["--reply-backlog-ms", "99"], {})
