@@ -137,6 +137,13 @@ async def test_a_bad_frame_ends_its_own_stream_and_disturbs_no_neighbour(
     assert await read_all(neighbour) == []
 
 
+async def test_bytes_that_are_no_message_are_refused(codec: FakeCodec) -> None:
+    async with serving(codec) as listener:
+        call = listener.channel.stream_stream("/moshi_cluster.v1.Codec/Encode")(iter([b"\xff\xff"]))
+        assert await status_of(call) == (grpc.StatusCode.INVALID_ARGUMENT, "message: is not of the rpc's type")
+        await eventually(lambda: codec.live_sessions == 0)
+
+
 async def test_a_full_worker_refuses_with_a_hint_when_to_try_again(
     codec: FakeCodec, stub: codec_pb2_grpc.CodecStub
 ) -> None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from typing import Any
+from collections.abc import AsyncIterator, Callable
+from typing import Any, cast
 
 import grpc
 import pytest
@@ -33,12 +33,16 @@ def watch(listener: Listening) -> Any:
     return worker_pb2_grpc.WorkerStub(listener.channel).WatchCapacity(worker_pb2.WatchCapacityRequest())
 
 
-async def until_used(call: Any, slots: int) -> worker_pb2.Capacity:
-    """The next state with that many slots in use; those before are heartbeats and states on the way."""
-    state = worker_pb2.Capacity(slots_used=slots + 1)
-    while state.slots_used != slots:
-        state = await read(call)
-    return state
+async def until(call: Any, is_awaited: Callable[[worker_pb2.Capacity], bool]) -> worker_pb2.Capacity:
+    """The next such state; those before are heartbeats and states on the way."""
+    async with asyncio.timeout(20):
+        while not is_awaited(state := await read(call)):
+            pass
+    return cast(worker_pb2.Capacity, state)
+
+
+async def until_used(call: Any, slots: int) -> None:
+    await until(call, lambda state: state.slots_used == slots)
 
 
 async def test_the_state_is_told_at_once(listener: Listening) -> None:
@@ -86,8 +90,7 @@ async def test_a_loading_worker_has_no_slots() -> None:
         call = watch(listener)
         assert await read(call) == worker_pb2.Capacity(service="codec")
         await codec.start()
-        while (state := await read(call)).slots_total == 0:
-            pass
+        state = await until(call, lambda state: state.slots_total > 0)
         assert state == worker_pb2.Capacity(service="codec", slots_total=SLOTS, checkpoint=FINGERPRINT)
         call.cancel()
 
@@ -98,9 +101,7 @@ async def test_a_drain_is_told_and_the_watch_ends_with_the_last_session(codec: F
     call = watch(listener)
     assert not (await read(call)).draining
     codec.drain(grace_s=5)
-    while not (state := await read(call)).draining:
-        pass
-    assert state.slots_used == 1
+    assert (await until(call, lambda state: state.draining)).slots_used == 1
     await stream.done_writing()
     assert await status_of(call) == (grpc.StatusCode.UNAVAILABLE, "the worker is stopping")
 
@@ -112,8 +113,7 @@ async def test_a_worker_whose_engine_failed_asks_for_no_more_sessions(codec: Fak
     stream = codec_pb2_grpc.CodecStub(listener.channel).Encode()
     await stream.write(pcm_frame(0))
     assert (await status_of(stream))[0] == grpc.StatusCode.INTERNAL
-    while not (await read(call)).draining:
-        pass
+    await until(call, lambda state: state.draining)
     call.cancel()
 
 

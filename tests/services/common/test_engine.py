@@ -122,10 +122,13 @@ async def test_the_program_whose_frame_has_waited_longest_runs_first() -> None:
         await a.submit(0)
         await first.step_entered()
         await b.submit(0)
-        await a.submit(1)
         first.let_one()
+        await second.step_entered()  # every program has had its turn
+        await b.submit(1)
+        await a.submit(1)
+        second.let_one()
         await second.step_entered()
-        assert len(first.steps) == 1, "the younger frame of the first program went ahead"
+        assert len(first.steps) == 1, "the younger frame went ahead"
 
 
 async def test_opening_work_is_done_piece_by_piece_between_the_steps_of_others() -> None:
@@ -216,6 +219,25 @@ async def test_a_slot_closed_in_mid_step_is_free_only_after_it_was_cleaned() -> 
         runner.let_all()
         await eventually(lambda: program.table.used == 0)
         assert [name for name, _ in runner.log[-2:]] == ["step", "close"], "the frame that waited was stepped"
+
+
+async def test_a_slot_is_held_while_it_is_being_cleaned() -> None:
+    class SlowToClean(FakeRunner):
+        def close(self, slot: int) -> None:
+            self.step([], [])
+            super().close(slot)
+
+    runner = SlowToClean()
+    program = fake_program(runner)
+    async with running(program) as engine:
+        (session,) = await opened(engine, "a")
+        runner.hold()
+        engine.close(session)
+        await runner.step_entered()
+        await few_turns()
+        assert program.table.used == 1
+        runner.let_all()
+        await eventually(lambda: program.table.used == 0)
 
 
 async def test_a_late_result_never_reaches_the_next_owner_of_the_slot() -> None:

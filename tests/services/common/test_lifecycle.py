@@ -74,8 +74,9 @@ class Process:
 
     async def until_health(self, status: int) -> None:
         watch = health_pb2_grpc.HealthStub(self.channel).Watch(health_pb2.HealthCheckRequest())
-        while (await read(watch)).status != status:
-            pass
+        async with asyncio.timeout(20):
+            while (await read(watch)).status != status:
+                pass
         watch.cancel()
 
 
