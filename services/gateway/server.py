@@ -6,25 +6,25 @@ import asyncio
 import logging
 import time
 import uuid
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import aclosing, asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Sequence
+from contextlib import aclosing, asynccontextmanager
 
 import grpc
 
 from moshi_cluster.v1 import gateway_pb2, gateway_pb2_grpc
-from services.common.errors import InvalidInput, NoFreeSlot, SessionError, Unavailable
+from services.common.errors import SessionError, Unavailable
 from services.common.streams import session_error, statuses, within
+from services.gateway.admission import Admission
 from services.gateway.call import Call
 from services.gateway.hops import Hops
 from services.gateway.metrics import GatewayMetrics
 from services.gateway.render import render
+from services.gateway.requests import Requests, read_caller, read_start
 from services.gateway.settings import GatewaySettings
 from services.gateway.spec import CallSpec
 from services.gateway.start_metadata import parse_call
 from services.gateway.workers import WorkerPool
 
-_DTMF_DIGITS = "0123456789*#ABCD"
-_MARK_MAX_CHARACTERS = 64
 _CUT_BEFORE_END_S = 2.0
 
 _log = logging.getLogger(__name__)
@@ -41,10 +41,7 @@ class GatewayService(gateway_pb2_grpc.GatewayServicer):
         self._lm = WorkerPool("lm", settings.lm_targets, settings.resolve_interval_s, settings.retry_after_ms)
         self._pools: list[asyncio.Task[None]] = []
         self._calls: set[Call] = set()
-        self._sessions = 0
-        self._idle = asyncio.Event()
-        self._idle.set()
-        self._draining = False
+        self._admission = Admission(settings, metrics)
 
     # --- the life of the process
 
@@ -63,11 +60,11 @@ class GatewayService(gateway_pb2_grpc.GatewayServicer):
     @property
     def live_sessions(self) -> int:
         """Calls that are not over yet."""
-        return self._sessions
+        return self._admission.sessions
 
     def drain(self, grace_s: float) -> None:
         """Refuses new calls and tells the live ones."""
-        self._draining = True
+        self._admission.drain()
         for call in self._calls:
             call.go_away(grace_s)
         # Cut what is left while there is still time to say so.
@@ -79,7 +76,7 @@ class GatewayService(gateway_pb2_grpc.GatewayServicer):
 
     async def until_idle(self) -> None:
         """Returns once no call is left."""
-        await self._idle.wait()
+        await self._admission.until_idle()
 
     def _pool_over(self, pool: asyncio.Task[None]) -> None:
         """A pool runs until it is cancelled; without it no worker would ever be found again."""
@@ -94,27 +91,27 @@ class GatewayService(gateway_pb2_grpc.GatewayServicer):
 
     # --- a call
 
-    async def Converse(
-        self, request_iterator: AsyncIterator[gateway_pb2.ConverseRequest], context: grpc.aio.ServicerContext
-    ) -> None:
+    async def Converse(self, request_iterator: Requests, context: grpc.aio.ServicerContext) -> None:
         session_id = uuid.uuid4().hex
         async with statuses(context), self._outcome(session_id):
-            with self._admitted():
-                await self._converse(session_id, request_iterator, context)
+            # Read before refusing: a refusal that crosses the caller's first message can reach him as INTERNAL.
+            start = await within(read_start(request_iterator), self._settings.open_timeout_s, "no `start` came")
+            with self._admission.place(context.peer()):
+                await self._converse(session_id, start, request_iterator, context)
 
     async def _converse(
         self,
         session_id: str,
-        requests: AsyncIterator[gateway_pb2.ConverseRequest],
+        start: gateway_pb2.Start,
+        requests: Requests,
         context: grpc.aio.ServicerContext,
     ) -> None:
         settings = self._settings
-        start = await within(_read_start(requests), settings.open_timeout_s, "no `start` came")
         start_s = time.monotonic()
         spec = parse_call(start, context.invocation_metadata() or (), settings)
         hops = await self._open_hops(spec)
         try:
-            self._require_open()  # a call that opens into a drain would never be told
+            self._admission.require_open()  # a call that opens into a drain would never be told
             call = Call(spec, settings, self._metrics, hops)
             setup_s = time.monotonic() - start_s
             self._metrics.setup_s.observe(setup_s)
@@ -123,7 +120,7 @@ class GatewayService(gateway_pb2_grpc.GatewayServicer):
             self._calls.add(call)
             try:
                 async with asyncio.TaskGroup() as tasks, aclosing(call.outgoing()) as outgoing:
-                    reader = tasks.create_task(_read_caller(requests, start, call))
+                    reader = tasks.create_task(read_caller(requests, start, call, settings.max_messages_per_s))
                     tasks.create_task(call.run())
                     async for item in outgoing:
                         await context.write(render(item))
@@ -151,27 +148,6 @@ class GatewayService(gateway_pb2_grpc.GatewayServicer):
         except TimeoutError:
             raise Unavailable("the workers did not open the call in time") from None
 
-    @contextmanager
-    def _admitted(self) -> Iterator[None]:
-        """A place among this gateway's calls. Raises Unavailable while draining, NoFreeSlot when full."""
-        self._require_open()
-        if self._sessions >= self._settings.max_sessions:
-            raise NoFreeSlot(f"this gateway holds its {self._sessions} calls", self._settings.retry_after_ms)
-        self._sessions += 1
-        self._metrics.sessions.set(self._sessions)
-        self._idle.clear()
-        try:
-            yield
-        finally:
-            self._sessions -= 1
-            self._metrics.sessions.set(self._sessions)
-            if not self._sessions:
-                self._idle.set()
-
-    def _require_open(self) -> None:
-        if self._draining:
-            raise Unavailable("the gateway is draining")
-
     @asynccontextmanager
     async def _outcome(self, session_id: str) -> AsyncIterator[None]:
         """Counts and logs how a call ended."""
@@ -189,60 +165,6 @@ class GatewayService(gateway_pb2_grpc.GatewayServicer):
         finally:
             self._metrics.ended(outcome)
             _log.info("call over session=%s outcome=%s", session_id, outcome)
-
-
-async def _read_start(requests: AsyncIterator[gateway_pb2.ConverseRequest]) -> gateway_pb2.Start:
-    try:
-        first = await anext(requests)
-    except StopAsyncIteration:
-        raise InvalidInput("start", "the stream ended before it") from None
-    if first.WhichOneof("message") != "start":
-        raise InvalidInput("start", "must be the first message")
-    return first.start
-
-
-async def _read_caller(
-    requests: AsyncIterator[gateway_pb2.ConverseRequest], start: gateway_pb2.Start, call: Call
-) -> None:
-    async for request in requests:
-        kind = request.WhichOneof("message")
-        if kind == "audio":
-            call.feed(request.audio.data)
-        elif kind == "control":
-            _apply(request.control, call)
-        elif kind == "start":
-            if request.start != start:
-                raise InvalidInput("start", "differs from the one that opened the call")
-        else:
-            raise InvalidInput("message", "is none of start, audio and control")
-    call.hang_up()
-
-
-def _apply(control: gateway_pb2.Control, call: Call) -> None:
-    call.heard()
-    kind = control.WhichOneof("control")
-    if kind == "clear":
-        call.clear()
-    elif kind == "mark":
-        call.mark(_mark_name(control.mark.name))
-    elif kind == "pause":
-        call.pause()
-    elif kind == "resume":
-        call.resume()
-    elif kind == "status":
-        call.tell_status()
-    elif kind == "dtmf":
-        if len(control.dtmf.digit) != 1 or control.dtmf.digit not in _DTMF_DIGITS:
-            raise InvalidInput("control.dtmf.digit", f"must be one of {_DTMF_DIGITS}")
-        call.digit(control.dtmf.digit)
-    else:
-        raise InvalidInput("control", "is none of clear, mark, pause, resume, status and dtmf")
-
-
-def _mark_name(name: str) -> str:
-    if not 1 <= len(name) <= _MARK_MAX_CHARACTERS:
-        raise InvalidInput("control.mark.name", f"must be 1 to {_MARK_MAX_CHARACTERS} characters, got {len(name)}")
-    return name
 
 
 def _started(session_id: str, spec: CallSpec, setup_s: float) -> gateway_pb2.ConverseResponse:

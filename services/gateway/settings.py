@@ -24,6 +24,10 @@ class GatewaySettings:
     )
     resolve_interval_s: float = setting(5.0, "Names of targets are looked up this often.", minimum=0.1)
     max_sessions: int = setting(100, "Calls held at once.", minimum=1, maximum=10_000)
+    max_sessions_per_client: int = setting(
+        100, "Calls held at once for one client address; a telephony system is one client.", minimum=1, maximum=10_000
+    )
+    max_messages_per_s: float = setting(250.0, "Messages of one call per second, on average.", minimum=1.0)
     max_message_bytes: int = setting(512 * 1024, "Largest message from a caller.", minimum=1024)
     open_timeout_s: float = setting(10.0, "A call whose `start` and slots take longer than this ends.", minimum=0.1)
     idle_timeout_s: float = setting(60.0, "A call that sends nothing for this long ends.", minimum=0.1)

@@ -390,7 +390,7 @@ async def test_replies_that_do_not_come_after_hang_up_end_the_call() -> None:
 
 
 async def test_a_slow_reader_is_bounded_and_told() -> None:
-    async with cluster(reply_backlog_ms=800) as all_of_it:
+    async with cluster(reply_backlog_ms=800, max_messages_per_s=1e6) as all_of_it:
         caller = Caller(all_of_it.stub)
         await caller.start(loopback=True)
         for start in range(0, 600, 10):
@@ -408,7 +408,7 @@ async def test_a_slow_reader_is_bounded_and_told() -> None:
 
 
 async def test_a_caller_who_never_reads_ends_and_frees_his_slots() -> None:
-    async with cluster(flush_timeout_s=0.2, reply_backlog_ms=800) as all_of_it:
+    async with cluster(flush_timeout_s=0.2, reply_backlog_ms=800, max_messages_per_s=1e6) as all_of_it:
         caller = Caller(all_of_it.stub)
         await caller.start()
         for _ in range(30):

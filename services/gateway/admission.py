@@ -1,0 +1,59 @@
+"""Who may call: free places, places per client, drain."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from services.common.errors import NoFreeSlot, Unavailable
+from services.gateway.metrics import GatewayMetrics
+from services.gateway.quota import ClientQuota
+from services.gateway.settings import GatewaySettings
+
+
+class Admission:
+    """The places of one gateway."""
+
+    def __init__(self, settings: GatewaySettings, metrics: GatewayMetrics) -> None:
+        self.sessions = 0
+        self._settings = settings
+        self._metrics = metrics
+        self._clients = ClientQuota(settings.max_sessions_per_client)
+        self._draining = False
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    @contextmanager
+    def place(self, peer: str) -> Iterator[None]:
+        """A place for as long as the context lasts. Raises Unavailable, NoFreeSlot or OverQuota."""
+        self.require_open()
+        if self.sessions >= self._settings.max_sessions:
+            raise NoFreeSlot(f"this gateway holds its {self.sessions} calls", self._settings.retry_after_ms)
+        with self._clients.session(peer):
+            self._count(+1)
+            try:
+                yield
+            finally:
+                self._count(-1)
+
+    def require_open(self) -> None:
+        """Raises Unavailable while draining."""
+        if self._draining:
+            raise Unavailable("the gateway is draining")
+
+    def drain(self) -> None:
+        """From now on nobody is admitted."""
+        self._draining = True
+
+    async def until_idle(self) -> None:
+        """Returns once every place is free."""
+        await self._idle.wait()
+
+    def _count(self, change: int) -> None:
+        self.sessions += change
+        self._metrics.sessions.set(self.sessions)
+        if self.sessions:
+            self._idle.clear()
+        else:
+            self._idle.set()
