@@ -7,8 +7,12 @@ STUBS := moshi_cluster/.generated
 PROTOS := $(wildcard protos/moshi_cluster/v1/*.proto)
 TYPED := services models clients scripts $(if $(wildcard benchmarks/*/*.py),benchmarks)
 
+GHZ_TARGET ?= localhost:50051
+GHZ_CODEC_TARGET ?= localhost:50052
+GHZ_LM_TARGET ?= localhost:50053
+
 .DEFAULT_GOAL := help
-.PHONY: help install stubs demo test parity bench lint format clean
+.PHONY: help install stubs demo test parity bench ghz lint format clean
 
 help: ## This list
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -29,6 +33,10 @@ parity: $(STUBS) ## Only the comparisons with the original implementation (GOLDE
 
 bench: $(STUBS) ## Time per LM step and codec frame against batch size
 	$(BIN)/python -m benchmarks.offline
+
+ghz: $(STUBS) ## Load scenarios with the ghz on PATH (GHZ_TARGET=host:port, GHZ_SCENARIOS="smoke ramp", GHZ_CALLS=8)
+	$(BIN)/python -m benchmarks.ghz $(GHZ_SCENARIOS) --target $(GHZ_TARGET) --codec-target $(GHZ_CODEC_TARGET) \
+		--lm-target $(GHZ_LM_TARGET) $(if $(GHZ_CALLS),--calls $(GHZ_CALLS))
 
 lint: $(STUBS) ## Lint and format check, types, contract
 	$(BIN)/ruff check .

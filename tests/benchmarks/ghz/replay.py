@@ -1,0 +1,91 @@
+"""Calls as ghz 0.121 makes them, without ghz.
+
+As its runner/worker.go does: send a message, wait the interval after the send has returned, take the next message of
+the array and the first again after the last, half-close after the last send without waiting; replies are read and
+thrown away; the status is all that counts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+from google.protobuf import descriptor_pool, json_format, message_factory
+from google.protobuf.message import Message
+
+from benchmarks.ghz.keys import seconds
+from benchmarks.ghz.scenario import Scenario
+from moshi_cluster.v1 import codec_pb2, gateway_pb2, lm_pb2  # noqa: F401 - their types are found by name
+
+_PATIENCE_S = 30.0
+
+
+@dataclass(frozen=True)
+class Loop:
+    """A scenario's calls, shortened."""
+
+    scenario: Scenario
+    messages: Sequence[Message]
+    sends: int
+
+
+def request_type(call: str) -> type[Message]:
+    """The message that a call `package.Service.Method` takes."""
+    service, _, method = call.rpartition(".")
+    found = descriptor_pool.Default().FindServiceByName(service).FindMethodByName(method)
+    return message_factory.GetMessageClass(found.input_type)
+
+
+def parse(scenario: Scenario) -> list[Any]:
+    """The scenario's message array as messages. Raises json_format.ParseError."""
+    kind = request_type(scenario.config["call"])
+    return [json_format.ParseDict(row, kind()) for row in scenario.messages()]
+
+
+def shortened(scenario: Scenario, array_messages: int, loops: float) -> Loop:
+    """The first messages of the array, looped where the scenario loops, sent once where it does not."""
+    messages = parse(scenario)[:array_messages]
+    looping = "stream-call-count" in scenario.config
+    return Loop(scenario, messages, round(loops * len(messages)) if looping else len(messages))
+
+
+async def statuses(loop: Loop, target: str, calls: int) -> list[grpc.StatusCode]:
+    """How each of so many calls at once ended."""
+    async with grpc.aio.insecure_channel(target) as channel, asyncio.timeout(_PATIENCE_S):
+        return list(await asyncio.gather(*(_call(loop, channel, number) for number in range(calls))))
+
+
+async def _call(loop: Loop, channel: grpc.aio.Channel, number: int) -> grpc.StatusCode:
+    path = "/{}/{}".format(*loop.scenario.config["call"].rsplit(".", 1))
+    method = channel.stream_stream(path, request_serializer=lambda message: message.SerializeToString())
+    call = method(metadata=_metadata(loop.scenario, number))
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(_send(call, loop))
+        tasks.create_task(_ignore_replies(call))
+    return await call.code()
+
+
+async def _send(call: Any, loop: Loop) -> None:
+    interval_s = seconds(loop.scenario.config["stream-interval"])
+    with contextlib.suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):  # the server has ended the call
+        for number in range(loop.sends):
+            await call.write(loop.messages[number % len(loop.messages)])
+            if number + 1 < loop.sends:
+                await asyncio.sleep(interval_s)
+        await call.done_writing()
+
+
+async def _ignore_replies(call: Any) -> None:
+    with contextlib.suppress(grpc.aio.AioRpcError):
+        while await call.read() is not grpc.aio.EOF:
+            pass
+
+
+def _metadata(scenario: Scenario, number: int) -> list[tuple[str, str]]:
+    """The one template that our configurations use is filled in as ghz does it."""
+    texts = scenario.config.get("metadata", {})
+    return [(key.lower(), text.replace("{{.RequestNumber}}", str(number))) for key, text in texts.items()]

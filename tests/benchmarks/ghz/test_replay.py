@@ -1,0 +1,69 @@
+"""The running cluster takes what ghz would send, shortened."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from grpc import StatusCode
+
+from benchmarks.ghz.scenario import NAMES, load
+from scripts.local_cluster import Layout, LocalCluster
+from scripts.make_checkpoint import make
+from tests.benchmarks.ghz.replay import shortened, statuses
+from tests.cluster.callers import slots_used, until
+
+pytestmark = pytest.mark.cluster
+
+SLOTS = 4
+_ENVIRONMENT = {
+    "MOSHI_CODEC_MAX_BATCH": "4",
+    "MOSHI_LM_MAX_BATCH": "4",
+    # Below every scenario's limit: a slow test machine drops frames, it does not fail the calls.
+    "MOSHI_GATEWAY_BACKLOG_FRAMES": "3",
+}
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCluster]:
+    checkpoint: Path = tmp_path_factory.mktemp("checkpoint") / "default"
+    make(checkpoint)
+    with LocalCluster(Layout(str(checkpoint), slots=SLOTS), _ENVIRONMENT) as running:
+        yield running
+
+
+async def replay(cluster: LocalCluster, name: str, calls: int, loops: float = 2.5) -> list[StatusCode]:
+    """Twelve messages of the scenario's array, so many times over where it loops: about half a second."""
+    scenario = load(name)
+    return await statuses(shortened(scenario, 12, loops), cluster.address(f"{scenario.service}-0"), calls)
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "over-capacity"])
+async def test_the_cluster_accepts_the_sequence(cluster: LocalCluster, name: str) -> None:
+    assert await replay(cluster, name, calls=2) == [StatusCode.OK] * 2
+
+
+async def test_calls_beyond_the_slots_are_refused_and_the_others_are_not(cluster: LocalCluster) -> None:
+    await until(lambda: slots_used(cluster, 0), within_s=10.0)
+    ended = await replay(cluster, "over-capacity", calls=2 * SLOTS, loops=8)
+    assert sorted(ended, key=str) == [StatusCode.OK] * SLOTS + [StatusCode.RESOURCE_EXHAUSTED] * SLOTS
+
+
+@pytest.mark.parametrize("name", ["codec-only", "lm-only"])
+async def test_an_array_with_frame_numbers_is_not_accepted_looped(cluster: LocalCluster, name: str) -> None:
+    scenario = load(name)
+    once = shortened(scenario, 3, 1)
+    looped = type(once)(scenario, once.messages, sends=5)
+    assert await statuses(looped, cluster.address(f"{scenario.service}-0"), 1) == [StatusCode.INVALID_ARGUMENT]
+
+
+async def test_an_option_in_the_metadata_counts_and_a_bad_one_is_refused(cluster: LocalCluster) -> None:
+    scenario = load("telephony")
+    wrong = type(scenario)("telephony", scenario.path, {**scenario.config, "metadata": {"moshi-reply-packet-ms": "25"}})
+    refused, accepted = await asyncio.gather(
+        statuses(shortened(wrong, 12, 1), cluster.address(), 1),
+        statuses(shortened(scenario, 12, 1), cluster.address(), 1),
+    )
+    assert (refused, accepted) == ([StatusCode.INVALID_ARGUMENT], [StatusCode.OK])
