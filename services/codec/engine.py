@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from models.mimi import Mimi, StreamingDecoder, StreamingEncoder
-from services.common.engine import Program
+from services.common.program import Program
 
 
 def programs(mimi: Mimi, slots: int, max_batch: int) -> list[Program]:

@@ -10,8 +10,8 @@ import grpc
 from moshi_cluster.v1 import codec_pb2, codec_pb2_grpc
 from services.codec.settings import CodecSettings
 from services.common import checks, rpc
-from services.common.engine import Reply
 from services.common.metrics import EngineMetrics
+from services.common.session import Reply
 from services.common.streams import Parse, Render, pump, statuses, timing
 from services.common.worker import Model, WorkerService
 

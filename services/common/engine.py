@@ -17,12 +17,12 @@ import asyncio
 import logging
 import threading
 import time
-from collections import deque
-from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from collections.abc import Callable, Sequence
+from typing import Any
 
-from services.common.errors import EngineFailed, SessionError
+from services.common.errors import EngineFailed
+from services.common.program import PrepareStats, Program, StepStats
+from services.common.session import Reply, Session, Waiting
 from services.common.slots import SlotTable
 
 FRAME_S = 0.080
@@ -30,142 +30,7 @@ FRAME_S = 0.080
 _log = logging.getLogger(__name__)
 
 
-class Runner(Protocol):
-    """The model behind a program. Only the engine thread calls it."""
-
-    def warm(self, max_batch: int) -> None:
-        """Runs every batch size up to `max_batch` once, so that no session pays for a first time."""
-
-    def open(self, slot: int, spec: Any) -> None:
-        """Notes what the slot's session is; must be quick."""
-
-    def prepare(self, slot: int) -> bool:
-        """Does one bounded piece of a session's opening work. True once the session can step."""
-
-    def step(self, slots: Sequence[int], frames: Sequence[Any]) -> Sequence[Any]:
-        """One frame for each listed slot; the results in the same order."""
-
-    def close(self, slot: int) -> None:
-        """Makes the slot as good as new."""
-
-
-@dataclass(frozen=True)
-class Reply:
-    """The answer to one frame and the time it took."""
-
-    value: Any
-    queue_s: float
-    step_s: float
-    batch_size: int
-
-
-@dataclass(frozen=True)
-class StepStats:
-    """One step as the metrics see it."""
-
-    program: str
-    step_s: float
-    queue_s: Sequence[float]
-    deadline_misses: int
-
-
-@dataclass(frozen=True)
-class PrepareStats:
-    """One piece of opening work as the metrics see it."""
-
-    program: str
-    prepare_s: float
-
-
-@dataclass
-class Program:
-    """One kind of step over one table of slots."""
-
-    name: str
-    runner: Runner
-    slots: int
-    max_batch: int
-    table: SlotTable = field(init=False)
-    sessions: list[Session] = field(init=False, default_factory=list)
-
-    def __post_init__(self) -> None:
-        self.table = SlotTable(self.name, self.slots)
-
-    def oldest_arrival_s(self) -> float:
-        """Arrival of the frame that has waited longest, infinite when none waits. Call under the engine's lock."""
-        return min((s.waiting[0].arrival_s for s in self.sessions if s.steppable), default=float("inf"))
-
-
-@dataclass(frozen=True)
-class _Waiting:
-    frame: Any
-    arrival_s: float
-
-
-class Session:
-    """One slot as the asyncio side sees it: frames in, replies out, in order.
-
-    The slot is held until `close`; results that arrive later find no reader and are dropped, so they can never reach
-    the slot's next owner.
-    """
-
-    def __init__(self, engine: Engine, program: Program, slot: int, spec: Any, inflight_frames: int) -> None:
-        self.slot = slot
-        self.spec = spec
-        self.program = program
-        self._engine = engine
-        self._credits = asyncio.Semaphore(inflight_frames)
-        self._replies: asyncio.Queue[Reply | SessionError | None] = asyncio.Queue()  # bounded by the credits
-        self._unanswered = 0
-        self._finishing = False
-        # Shared with the engine thread, under the engine's lock.
-        self.waiting: deque[_Waiting] = deque()  # bounded by the credits
-        self.opened = False
-        self.prepared = False
-        self.ended = False
-        self.ready: asyncio.Future[None] = engine.loop.create_future()
-
-    @property
-    def steppable(self) -> bool:
-        """Whether the next step may take a frame from here."""
-        return self.prepared and not self.ended and bool(self.waiting)
-
-    async def submit(self, frame: Any) -> None:
-        """Hands a frame to the engine; waits while too many are in flight."""
-        await self._credits.acquire()
-        self._unanswered += 1
-        self._engine.enqueue(self, _Waiting(frame, time.monotonic()))
-
-    def finish(self) -> None:
-        """No more frames will come: `replies` ends after the last answer."""
-        self._finishing = True
-        if not self._unanswered:
-            self._replies.put_nowait(None)
-
-    async def replies(self) -> AsyncIterator[Reply]:
-        """Every frame's reply, in order. Raises EngineFailed when the engine breaks."""
-        while (item := await self._replies.get()) is not None:
-            if isinstance(item, SessionError):
-                raise item
-            yield item
-            self._credits.release()
-
-    def deliver(self, reply: Reply) -> None:
-        """Takes a reply from the engine (event loop side)."""
-        self._unanswered -= 1
-        self._replies.put_nowait(reply)
-        if self._finishing and not self._unanswered:
-            self._replies.put_nowait(None)
-
-    def fail(self, error: SessionError) -> None:
-        """The engine broke (event loop side)."""
-        if not self.ready.done():
-            self.ready.set_exception(error)
-            self.ready.exception()  # somebody may have stopped waiting for it
-        self._replies.put_nowait(error)
-
-
-Batch = list[tuple[Session, _Waiting]]
+Batch = list[tuple[Session, Waiting]]
 
 
 class Engine:
@@ -210,7 +75,7 @@ class Engine:
         if self.failed.done():
             raise EngineFailed("the engine has failed")
         program = self._programs[program_name]
-        session = Session(self, program, program.table.acquire(), spec, self._inflight_frames)
+        session = Session(program.table.acquire(), spec, self._inflight_frames, self.enqueue)
         with self._work:
             program.sessions.append(session)
             self._work.notify()
@@ -224,7 +89,7 @@ class Engine:
             session.waiting.clear()
             self._work.notify()
 
-    def enqueue(self, session: Session, waiting: _Waiting) -> None:
+    def enqueue(self, session: Session, waiting: Waiting) -> None:
         """Adds a frame to a session's queue; a session that has ended takes none."""
         with self._work:
             if not session.ended:

@@ -29,6 +29,7 @@ T = TypeVar("T")
 _log = logging.getLogger(__name__)
 _STOP_GRACE_S = 1.0
 EXIT_ENGINE_FAILED = 70  # EX_SOFTWARE
+EXIT_CANNOT_START = 1
 
 
 class Service(Protocol):
@@ -94,8 +95,14 @@ async def serve(make_service: Callable[[], Service], name: str, endpoint: Endpoi
         await server.start()
         _log.info("listening name=%s port=%d metrics_port=%d", name, port, metrics.port)
         try:
-            if not await _finished_first(service.start(), stop_requested):
-                return 0
+            try:
+                if not await _finished_first(service.start(), stop_requested):
+                    return 0
+            except Exception as error:
+                # A bad checkpoint is the usual reason; its message is for the operator, the traceback for us.
+                _log.error("cannot start: %s: %s", type(error).__name__, error)
+                _log.debug("cannot start", exc_info=True)
+                return EXIT_CANNOT_START
             await _set_health(health_servicer, names, health_pb2.HealthCheckResponse.SERVING)
             _log.info("serving name=%s", name)
             await _first_of(stop_requested, service.failed)

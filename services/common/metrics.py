@@ -6,7 +6,7 @@ from types import TracebackType
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
 
-from services.common.engine import PrepareStats, StepStats
+from services.common.program import PrepareStats, StepStats
 from services.common.slots import SlotTable
 
 # Dense where it matters: one frame is 80 ms, and a hop should be a small part of that.

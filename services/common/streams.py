@@ -12,8 +12,8 @@ from google.protobuf.message import DecodeError
 
 from moshi_cluster.v1 import common_pb2
 from services.common import rpc
-from services.common.engine import Reply, Session
 from services.common.errors import InvalidInput, LimitReached, SessionError
+from services.common.session import Reply, Session
 
 T = TypeVar("T")
 

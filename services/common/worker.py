@@ -13,9 +13,11 @@ import grpc
 
 from moshi_cluster.v1 import worker_pb2_grpc
 from services.common.capacity import CapacityServicer
-from services.common.engine import Engine, Program, Session
+from services.common.engine import Engine
 from services.common.errors import NoFreeSlot, Unavailable
 from services.common.metrics import EngineMetrics
+from services.common.program import Program
+from services.common.session import Session
 from services.common.slots import SlotTable
 
 _log = logging.getLogger(__name__)

@@ -17,10 +17,9 @@ from collections.abc import AsyncGenerator
 import numpy as np
 
 from moshi_cluster.v1 import lm_pb2
-from services.common.engine import FRAME_S
 from services.common.errors import LimitReached, Unavailable
 from services.gateway.audio.framing import ReplyCutter, ReplyPacket
-from services.gateway.audio.pcm import Samples
+from services.gateway.audio.pcm import FRAME_S, Samples
 from services.gateway.audio.reply_queue import ReplyQueue, TooManyNotes
 from services.gateway.counters import CallCounters
 from services.gateway.edge import CallerEdge, UserFrame

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from models.moshi_lm import Generator, LmConfig, Sampling
-from services.common.engine import Program
+from services.common.program import Program
 from services.lm.session import LmReply, SessionSpec
 
 

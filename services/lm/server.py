@@ -13,9 +13,9 @@ import numpy.typing as npt
 
 from moshi_cluster.v1 import common_pb2, lm_pb2, lm_pb2_grpc
 from services.common import checks, rpc
-from services.common.engine import Reply, Session
 from services.common.errors import InvalidInput
 from services.common.metrics import EngineMetrics
+from services.common.session import Reply, Session
 from services.common.streams import Write, pump, statuses, timing, within
 from services.common.worker import Model, WorkerService
 from services.lm.session import LmReply, SessionSpec

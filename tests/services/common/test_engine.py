@@ -10,8 +10,10 @@ from typing import Any
 
 import pytest
 
-from services.common.engine import Engine, PrepareStats, Program, Session, StepStats
+from services.common.engine import Engine
 from services.common.errors import EngineFailed, NoFreeSlot
+from services.common.program import PrepareStats, Program, StepStats
+from services.common.session import Session
 from tests.services.fake_runner import FakeRunner, fake_program
 from tests.services.in_process import eventually, few_turns
 

@@ -9,8 +9,10 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.common.engine import Engine, Program, Session
+from services.common.engine import Engine
 from services.common.errors import NoFreeSlot
+from services.common.program import Program
+from services.common.session import Session
 from tests.services.fake_runner import FakeRunner, fake_program
 from tests.services.in_process import eventually
 

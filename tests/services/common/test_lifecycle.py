@@ -189,16 +189,18 @@ async def test_a_failure_in_the_middle_of_a_drain_is_not_waited_out(process: Sta
         assert service.asked == ["start", "drain 30", "stop"]
 
 
-async def test_a_service_that_cannot_load_is_stopped_and_the_reason_is_raised(process: StartProcess) -> None:
+async def test_a_service_that_cannot_load_is_stopped_and_the_reason_is_logged(
+    process: StartProcess, caplog: pytest.LogCaptureFixture
+) -> None:
     class Broken(Script):
         async def start(self) -> None:
             raise FileNotFoundError("no such checkpoint")
 
     service = Broken()
     async with process(service) as running:
-        with pytest.raises(FileNotFoundError, match="no such checkpoint"):
-            await running.exit_code
+        assert await running.exit_code == lifecycle.EXIT_CANNOT_START
         assert service.asked == ["stop"]
+    assert "no such checkpoint" in caplog.text
 
 
 async def test_reflection_lists_every_service(process: StartProcess) -> None:

@@ -6,8 +6,8 @@ import urllib.request
 
 from prometheus_client import CollectorRegistry, generate_latest
 
-from services.common.engine import PrepareStats, StepStats
 from services.common.metrics import LATENCY_BUCKETS_S, EngineMetrics, MetricsEndpoint
+from services.common.program import PrepareStats, StepStats
 from services.common.slots import SlotTable
 
 

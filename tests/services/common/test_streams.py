@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from services.common.engine import Engine, Reply, Session
+from services.common.engine import Engine
 from services.common.errors import EngineFailed, InvalidInput, LimitReached
+from services.common.session import Reply, Session
 from services.common.streams import pump, timing, within
 from tests.services.fake_runner import FakeRunner, fake_program
 

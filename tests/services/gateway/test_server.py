@@ -231,6 +231,31 @@ async def test_a_call_too_many_is_refused_with_a_hint_when_to_try_again(what_is_
         await all_of_it.until_free()
 
 
+async def test_a_client_beyond_its_own_number_of_calls_is_refused_alone() -> None:
+    async with cluster(max_sessions_per_client=1) as all_of_it:
+        caller = Caller(all_of_it.stub)
+        await caller.start()
+        code, details = await status_after(all_of_it, START)
+        assert (code, details) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "this client already holds its 1 calls")
+        await caller.hang_up()
+        await all_of_it.until_free()
+        again = Caller(all_of_it.stub)
+        await again.start()
+        await again.hang_up()
+
+
+async def test_a_flood_of_messages_ends_the_call() -> None:
+    async with cluster(max_messages_per_s=10.0) as all_of_it:
+        caller = Caller(all_of_it.stub)
+        await caller.start()
+        for _ in range(25):
+            with contextlib.suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):
+                await caller.say(b"")
+        await all_of_it.until_free()
+        assert all_of_it.sample("moshi_gateway_sessions_total", outcome="RESOURCE_EXHAUSTED") == 1
+        caller.call.cancel()
+
+
 @pytest.mark.parametrize("slots", [1, 3, 8])
 async def test_a_burst_of_calls_fills_every_slot_and_no_more(slots: int) -> None:
     async with cluster([EchoCodec(slots)], [EchoLm(slots)]) as all_of_it:

@@ -1,0 +1,66 @@
+"""What an engine runs: a model behind a narrow interface, its slots and sessions, and the account of its steps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from services.common.session import Session
+from services.common.slots import SlotTable
+
+
+class Runner(Protocol):
+    """The model behind a program. Only the engine thread calls it."""
+
+    def warm(self, max_batch: int) -> None:
+        """Runs every batch size up to `max_batch` once, so that no session pays for a first time."""
+
+    def open(self, slot: int, spec: Any) -> None:
+        """Notes what the slot's session is; must be quick."""
+
+    def prepare(self, slot: int) -> bool:
+        """Does one bounded piece of a session's opening work. True once the session can step."""
+
+    def step(self, slots: Sequence[int], frames: Sequence[Any]) -> Sequence[Any]:
+        """One frame for each listed slot; the results in the same order."""
+
+    def close(self, slot: int) -> None:
+        """Makes the slot as good as new."""
+
+
+@dataclass(frozen=True)
+class StepStats:
+    """One step as the metrics see it."""
+
+    program: str
+    step_s: float
+    queue_s: Sequence[float]
+    deadline_misses: int
+
+
+@dataclass(frozen=True)
+class PrepareStats:
+    """One piece of opening work as the metrics see it."""
+
+    program: str
+    prepare_s: float
+
+
+@dataclass
+class Program:
+    """One kind of step over one table of slots."""
+
+    name: str
+    runner: Runner
+    slots: int
+    max_batch: int
+    table: SlotTable = field(init=False)
+    sessions: list[Session] = field(init=False, default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.table = SlotTable(self.name, self.slots)
+
+    def oldest_arrival_s(self) -> float:
+        """Arrival of the frame that has waited longest, infinite when none waits. Call under the engine's lock."""
+        return min((s.waiting[0].arrival_s for s in self.sessions if s.steppable), default=float("inf"))
