@@ -271,29 +271,6 @@ async def test_a_burst_of_calls_fills_every_slot_and_no_more(slots: int) -> None
         await all_of_it.until_free()
 
 
-async def test_a_client_gets_only_so_many_calls() -> None:
-    async with cluster(max_sessions_per_client=1) as all_of_it:
-        caller, greedy = Caller(all_of_it.stub), Caller(all_of_it.stub)
-        await caller.start()
-        await greedy.send_start()
-        with pytest.raises(grpc.aio.AioRpcError) as error:
-            await greedy.rest()
-        assert error.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
-        assert (await caller.hang_up()).levels == []
-
-
-async def test_a_flood_of_messages_ends_the_call() -> None:
-    async with cluster(max_messages_per_s=10.0) as all_of_it:
-        caller = Caller(all_of_it.stub)
-        await caller.start(loopback=True)
-        for _ in range(21):
-            await caller.say(b"")
-        with pytest.raises(grpc.aio.AioRpcError):
-            await caller.rest()
-        await all_of_it.until_free()
-        assert all_of_it.sample("moshi_gateway_sessions_total", outcome="RESOURCE_EXHAUSTED") == 1
-
-
 async def test_a_place_is_free_again_after_every_kind_of_end() -> None:
     async with cluster([EchoCodec(1)], [EchoLm(1)], max_sessions=1) as all_of_it:
         workers = [worker for pool in pools(all_of_it) for worker in pool._workers.values()]
