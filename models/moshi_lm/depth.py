@@ -66,26 +66,26 @@ class _Layer:
         self._device = weights.device
 
     def memory(self, rows: int, steps: int) -> Tensor:
-        """Keys and values of one frame, [2, N, heads, steps, head_dim].
+        """Keys and values of one frame, [N, steps, 2, heads, head_dim].
 
         Float32 whatever the type of the model: elementwise arithmetic is faster in it on CPU, and there is little.
         """
-        return torch.empty(2, rows, self._heads, steps, self._head_dim, device=self._device)
+        return torch.empty(rows, steps, 2, self._heads, self._head_dim, device=self._device)
 
     def __call__(self, x: Tensor, step: int, block: int, memory: Tensor) -> Tensor:
         """x: [N, D] of one step -> the same."""
         qkv = self._qkv[block](self._attention_norm(x)).view(x.shape[0], 3, self._heads, self._head_dim)
-        memory[:, :, :, step] = qkv[:, 1:].transpose(0, 1)
-        x = self._out[block].add(self._attend(qkv, memory[:, :, :, : step + 1]).to(x.dtype), x)
+        memory.select(1, step).copy_(qkv.narrow(1, 1, 2))
+        x = self._out[block].add(self._attend(qkv, memory.narrow(1, 0, step + 1)).to(x.dtype), x)
         return self._feed_forward[block](self._feed_forward_norm(x), x)
 
     def _attend(self, qkv: Tensor, memory: Tensor) -> Tensor:
         """Written out: as fast as torch's fused kernel on CPU for so few keys, and, unlike it, not a bit of a row's
         result depends on the rows beside it."""
-        keys, values = memory
-        if keys.shape[2] == 1:  # softmax over one key
-            return qkv[:, 2].flatten(1)
-        q = (qkv[:, 0].float() * self._scale).unsqueeze(2)
-        weights = torch.softmax((keys * q).sum(dim=-1), dim=-1)
-        out: Tensor = (values * weights.unsqueeze(-1)).sum(dim=2)
+        if memory.shape[1] == 1:  # softmax over one key
+            return qkv.select(1, 2).flatten(1)
+        keys, values = memory.unbind(2)
+        q = qkv.narrow(1, 0, 1).float().mul(self._scale)
+        weights = torch.softmax((keys * q).sum(dim=-1, keepdim=True), dim=1)
+        out: Tensor = (values * weights).sum(dim=1)
         return out.flatten(1)

@@ -14,13 +14,12 @@ class GatedFeedForward:
     def __init__(self, weights: Weights, name: str, dim: int) -> None:
         """name: of the gate, with the block where every step has its own."""
         self._in = weights.linear(f"{name}.linear_in", None, dim)
-        self._hidden = self._in.out_features // 2
-        self._out = weights.linear(f"{name}.linear_out", dim, self._hidden)
+        self._out = weights.linear(f"{name}.linear_out", dim, self._in.out_features // 2)
 
     def __call__(self, x: Tensor, residual: Tensor) -> Tensor:
         """x, residual: [N, D] -> residual + the branch of x."""
-        both = self._in(x)
-        return self._out.add(F.silu(both[:, : self._hidden]).mul_(both[:, self._hidden :]), residual)
+        a, b = self._in(x).chunk(2, dim=1)
+        return self._out.add(F.silu(a).mul_(b), residual)
 
 
 class PlainFeedForward:
