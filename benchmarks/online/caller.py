@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import grpc
 
 from benchmarks.online.impairments import SendPlan
 from benchmarks.online.matching import CountersThen
-from benchmarks.online.record import OK, CallRecord
+from benchmarks.online.record import NO_ANSWER, NOT_ENDED, OK, CallRecord
 from moshi_cluster.v1 import gateway_pb2
 
 CONVERSE = "/moshi_cluster.v1.Gateway/Converse"
@@ -32,14 +32,23 @@ class Caller:
     """One call from `start` to its status."""
 
     def __init__(
-        self, record: CallRecord, start: gateway_pb2.Start, loop_messages: Sequence[bytes], first: int, plan: SendPlan
+        self,
+        record: CallRecord,
+        start: gateway_pb2.Start,
+        loop_messages: Sequence[bytes],
+        first: int,
+        plan: SendPlan,
+        now_s: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
-        """loop_messages: serialised packets, said over and over from number `first` on."""
+        """loop_messages: serialised packets, said over and over from number `first` on. now_s, sleep: the clock."""
         self.record = record
         self._start = gateway_pb2.ConverseRequest(start=start).SerializeToString()
         self._messages = loop_messages
         self._first = first
         self._plan = plan
+        self._now_s = now_s
+        self._sleep = sleep
         self._hang_up = False
 
     def hang_up(self) -> None:
@@ -55,17 +64,17 @@ class Caller:
         """Makes the call; however it ends, the record says so."""
         record = self.record
         length_s = self._plan.offsets_s[-1] if self._plan.offsets_s else 0.0
-        record.opened_s = time.monotonic()
+        record.opened_s = self._now_s()
         try:
             async with asyncio.timeout(length_s + _PATIENCE_S):
                 await self._converse(channel)
-                record.outcome = OK
+                record.outcome = OK if record.counters is not None else NOT_ENDED
         except grpc.aio.AioRpcError as error:
             record.outcome, record.detail = error.code().name, error.details() or ""
         except TimeoutError:
-            record.outcome = "NO_ANSWER"
+            record.outcome = NO_ANSWER
         finally:
-            record.ended_s = time.monotonic()
+            record.ended_s = self._now_s()
 
     async def _converse(self, channel: grpc.aio.Channel) -> None:
         open_stream = channel.stream_stream(
@@ -76,7 +85,7 @@ class Caller:
         try:
             await _write(stream, self._start)
             while (message := await stream.read()) is not grpc.aio.EOF:
-                now_s = time.monotonic()
+                now_s = self._now_s()
                 kind = message.WhichOneof("message")
                 if kind == "audio":
                     self._hear(message.audio, now_s)
@@ -84,7 +93,7 @@ class Caller:
                     self._note(message.event, now_s)
                 elif kind == "started":
                     self.record.started_s = now_s
-                    sender = asyncio.create_task(self._speak(stream, now_s))
+                    sender = asyncio.create_task(self.speak(stream, now_s))
                 elif kind == "ended":
                     self.record.counters = message.ended.counters
         finally:
@@ -95,18 +104,19 @@ class Caller:
                 if not sender.cancelled():
                     sender.result()
 
-    async def _speak(self, stream: Any, begin_s: float) -> None:
+    async def speak(self, stream: Any, begin_s: float) -> None:
+        """Sends every packet of the plan, the first one due at `begin_s`, and half-closes."""
         record, messages, first = self.record, self._messages, self._first
         matcher, count = record.matcher, len(self._messages)
         try:
             for packet, offset_s in zip(self._plan.packets, self._plan.offsets_s, strict=True):
                 due_s = begin_s + offset_s
-                if (early_s := due_s - time.monotonic()) > 0:
-                    await asyncio.sleep(early_s)
+                if (early_s := due_s - self._now_s()) > 0:
+                    await self._sleep(early_s)
                 if self._hang_up:
                     record.cut_short = True
                     break
-                now_s = time.monotonic()
+                now_s = self._now_s()
                 record.lateness_s.append(max(0.0, now_s - due_s))
                 matcher.sent(now_s)
                 await stream.write(messages[(first + packet) % count])

@@ -17,13 +17,14 @@ from benchmarks.online.impairments import Impairment, send_plan
 from benchmarks.online.live import LiveView
 from benchmarks.online.matching import FrameMatcher
 from benchmarks.online.playback import PlaybackBuffer
-from benchmarks.online.processes import ProcessWatch
+from benchmarks.online.processes import ProcessWatch, machine_cpu_s
 from benchmarks.online.record import CallRecord
 from benchmarks.online.scenarios import PlannedCall
 from benchmarks.online.speech import LineFormat, choose, first_packet
 from moshi_cluster.v1 import common_pb2, gateway_pb2
 
 _WATCH_PERIOD_S = 1.0
+_CONNECT_TIMEOUT_S = 10.0
 # Each channel a connection of its own, as telephony systems have.
 _CHANNEL_OPTIONS = (("grpc.use_local_subchannel_pool", 1),)
 
@@ -59,6 +60,7 @@ class Run:
     end_s: float
     records: Sequence[CallRecord]  # of the calls that were made
     driver_cpu_s: float
+    machine_cpu_s: float  # of everything that ran on this machine meanwhile
     stopped_because: str  # empty when the plan was carried out
 
 
@@ -86,18 +88,19 @@ async def drive(
 ) -> Run:
     """Makes the calls to the gateway at host:port.
 
-    watch: called every second; a reason ends the run: live calls hang up, the others are not made.
+    watch: called every second; a reason ends the run: live calls hang up, the others are not made. Raises
+    ConnectionError when nothing answers there.
     """
     async with contextlib.AsyncExitStack() as open_channels:
         channels = [
             await open_channels.enter_async_context(grpc.aio.insecure_channel(target, _CHANNEL_OPTIONS))
             for _ in range(connections)
         ]
-        await asyncio.gather(*(channel.channel_ready() for channel in channels))
+        await _connect(channels, target)
         gc.collect()
         gc.freeze()  # what was prepared is not looked through again during the run
         stop = asyncio.Event()
-        begin_s, begin_cpu_s = time.monotonic(), time.process_time()
+        begin_s, begin_cpu_s, begin_machine_cpu_s = time.monotonic(), time.process_time(), machine_cpu_s()
         processes.sample()
         calls = [
             asyncio.create_task(_call(caller, channels[index % connections], begin_s, stop))
@@ -110,9 +113,18 @@ async def drive(
                 call.cancel()
             await asyncio.wait(calls)
         processes.sample()
-        cpu_s = time.process_time() - begin_cpu_s
+        cpu_s, all_cpu_s = time.process_time() - begin_cpu_s, machine_cpu_s() - begin_machine_cpu_s
+        end_s = time.monotonic()
     made = [caller.record for caller in callers if caller.record.opened_s]
-    return Run(begin_s, time.monotonic(), made, cpu_s, stopped_because)
+    return Run(begin_s, end_s, made, cpu_s, all_cpu_s, stopped_because)
+
+
+async def _connect(channels: Sequence[grpc.aio.Channel], target: str) -> None:
+    try:
+        async with asyncio.timeout(_CONNECT_TIMEOUT_S):
+            await asyncio.gather(*(channel.channel_ready() for channel in channels))
+    except TimeoutError as error:
+        raise ConnectionError(f"no gateway answers at {target} within {_CONNECT_TIMEOUT_S:g} s") from error
 
 
 async def _call(caller: Caller, channel: grpc.aio.Channel, begin_s: float, stop: asyncio.Event) -> None:

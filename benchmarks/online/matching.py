@@ -13,12 +13,12 @@ from __future__ import annotations
 
 import math
 from array import array
+from bisect import bisect_left
 from dataclasses import dataclass
 
 FRAME_S = 0.08
 
-_TELLING_LATE_S = 1.3  # the gateway tells once a second, with the next frame; and the way to us
-_TELLING_LATE_FRAMES = math.ceil(_TELLING_LATE_S / FRAME_S) + 4  # in which a backlog may have been worked off
+_TELLING_LATE_S = 2.0  # the gateway tells once a second, with the next frame, which may be held up; and the way to us
 _SAME_TELLING_S = 0.02  # fills and drops are told by two events in a row
 
 
@@ -53,7 +53,8 @@ class FrameMatcher:
         self._anchor: tuple[int, int] | None = (0, self._frame_samples)
         self._anchor_filled = self._anchor_dropped = 0
         self._last_counters: CountersThen | None = None
-        self._last_telling_s = -math.inf
+        self._last_told_s = -math.inf
+        self._last_told_frame = self._told_from_frame = 0
         self._hung_up = False
 
     @property
@@ -90,12 +91,16 @@ class FrameMatcher:
         """The gateway says that frames were filled in or dropped, when `frame_index` replies had been made."""
         self.filled += filled
         self.dropped += dropped
-        since_s, self._last_telling_s = now_s - self._last_telling_s, now_s
-        if self._anchor and (self.filled <= self._anchor_filled and self.dropped <= self._anchor_dropped):
-            return  # the place was found after it happened
-        prompt = since_s > _TELLING_LATE_S or since_s < _SAME_TELLING_S
-        self._unplace(frame_index if prompt else frame_index - _TELLING_LATE_FRAMES)
-        self._lose_place()
+        since_s, self._last_told_s = now_s - self._last_told_s, now_s
+        if since_s > _SAME_TELLING_S:
+            # What is told long after the last telling is told at once; otherwise it may have been kept back since then.
+            self._told_from_frame = frame_index if since_s > _TELLING_LATE_S else self._last_told_frame
+        self._last_told_frame = frame_index
+        if self._anchor and self.filled <= self._anchor_filled and self.dropped <= self._anchor_dropped:
+            self._unplace(self._told_from_frame, self._anchor[0])  # the place was found after it happened
+        else:
+            self._unplace(self._told_from_frame, None)
+            self._lose_place()
 
     def counted(self, now: CountersThen) -> None:
         """The gateway's answer to the question after a packet."""
@@ -112,9 +117,11 @@ class FrameMatcher:
         self._anchor = None
         self._last_counters = None
 
-    def _unplace(self, first_frame: int) -> None:
-        while self._placed_frames and self._placed_frames[-1] >= first_frame:
-            self._placed_frames.pop()
-            self.arrived_s.pop()
-            self.turnaround_s.pop()
-            self.unplaced += 1
+    def _unplace(self, first_frame: int, before_frame: int | None) -> None:
+        first = bisect_left(self._placed_frames, first_frame)
+        before = len(self._placed_frames)
+        if before_frame is not None:
+            before = bisect_left(self._placed_frames, before_frame)
+        self.unplaced += max(0, before - first)
+        for column in (self._placed_frames, self.arrived_s, self.turnaround_s):
+            del column[first:before]

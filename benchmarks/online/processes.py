@@ -19,6 +19,12 @@ def cpu_s(process_id: int) -> float:
     return (int(after_name[_UTIME]) + int(after_name[_STIME])) / _TICKS_PER_S
 
 
+def machine_cpu_s() -> float:
+    """Time that all cores of this machine were busy so far, time taken by a hypervisor included."""
+    user, nice, system, _idle, _iowait, irq, soft_irq, steal = map(int, Path("/proc/stat").read_text().split()[1:9])
+    return (user + nice + system + irq + soft_irq + steal) / _TICKS_PER_S
+
+
 def resident_bytes(process_id: int) -> int:
     """Its resident memory. Raises OSError when there is no such process."""
     return int(Path(f"/proc/{process_id}/statm").read_text().split()[1]) * _PAGE_BYTES

@@ -13,7 +13,8 @@ from moshi_cluster.v1 import gateway_pb2
 
 OK = "OK"
 REJECTED = "RESOURCE_EXHAUSTED"
-NOT_STARTED = "NOT_STARTED"
+NOT_ENDED = "NOT_ENDED"  # status OK, but no `ended` before it
+NO_ANSWER = "NO_ANSWER"  # given up
 
 
 @dataclass
@@ -24,7 +25,7 @@ class CallRecord:
     line: LineFormat
     matcher: FrameMatcher
     playback: PlaybackBuffer
-    outcome: str = NOT_STARTED  # OK, or the status that the call ended with
+    outcome: str = ""  # OK, the status that the call ended with, or one of the above
     detail: str = ""
     opened_s: float = 0.0  # `start` was sent
     started_s: float | None = None  # `started` came

@@ -9,10 +9,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from benchmarks.online.driver import Run
+from benchmarks.online.processes import ProcessWatch
 from benchmarks.online.quantiles import quantile, ratio
 from benchmarks.online.record import OK, CallRecord
 from benchmarks.online.scenarios import FRAME_S
 from benchmarks.online.timeline import Point, Replies, by_calls, by_second
+from scripts.latency_table import Histogram
 
 _AROUND_JOIN_S = 5.0
 
@@ -106,6 +108,7 @@ class Driver:
     lateness_ms: Spread  # of sending a packet, after its time on the schedule
     cpu_s: float
     core_ratio: float
+    others_core_ratio: float  # cores of this machine that neither the driver nor the watched services used
 
 
 @dataclass(frozen=True)
@@ -138,10 +141,10 @@ class Report:
     by_calls: Sequence[Point]
 
 
-def make_report(run: Run, hops: Mapping[str, Hop], processes: Mapping[str, Process]) -> Report:
+def make_report(run: Run, hops: Mapping[str, Histogram], watch: ProcessWatch) -> Report:
     """From what the calls recorded, and what was measured beside them."""
     records, seconds = run.records, run.end_s - run.begin_s
-    lateness_s = (late_s for record in records for late_s in record.lateness_s)
+    processes = _processes(watch, seconds, call_seconds(records))
     return Report(
         seconds=seconds,
         call_seconds=call_seconds(records),
@@ -152,13 +155,31 @@ def make_report(run: Run, hops: Mapping[str, Hop], processes: Mapping[str, Proce
         underruns=sum(record.playback.underruns for record in records),
         gaps=sum(record.gaps for record in records),
         callers=_per_caller(records),
-        driver=Driver(Spread.of_seconds(lateness_s), run.driver_cpu_s, ratio(run.driver_cpu_s, seconds)),
-        hops=hops,
+        driver=_driver(run, sum(process.cpu_s for process in processes.values())),
+        hops={row: _hop(histogram) for row, histogram in hops.items()},
         processes=processes,
         burst_join=_burst_join(records),
         over_time=by_second(records, run.begin_s),
         by_calls=by_calls(records),
     )
+
+
+def _hop(histogram: Histogram) -> Hop:
+    return Hop(histogram.count, 1000 * histogram.quantile(0.5), 1000 * histogram.quantile(0.99))
+
+
+def _processes(watch: ProcessWatch, seconds: float, total_call_s: float) -> dict[str, Process]:
+    return {
+        name: Process(cpu_s, ratio(cpu_s, seconds), ratio(cpu_s, total_call_s), watch.resident_bytes[name])
+        for name, cpu_s in watch.used_cpu_s().items()
+    }
+
+
+def _driver(run: Run, services_cpu_s: float) -> Driver:
+    seconds = run.end_s - run.begin_s
+    lateness_s = Spread.of_seconds(late_s for record in run.records for late_s in record.lateness_s)
+    others_cpu_s = run.machine_cpu_s - run.driver_cpu_s - services_cpu_s
+    return Driver(lateness_s, run.driver_cpu_s, ratio(run.driver_cpu_s, seconds), ratio(others_cpu_s, seconds))
 
 
 def call_seconds(records: Iterable[CallRecord]) -> float:

@@ -8,6 +8,7 @@ from benchmarks.online.hops import in_order
 from benchmarks.online.report import Report, Spread
 
 _SLOW_DRIVER_MS = 5.0
+_BUSY_CORES = 0.2
 
 
 def text_of(report: Report) -> str:
@@ -101,6 +102,8 @@ def _lines(report: Report) -> Iterable[tuple[str, str]]:
     yield "driver's CPU", f"{report.driver.cpu_s:.1f} s, {report.driver.core_ratio:.0%} of a core"
     if report.driver.lateness_ms.p99 > _SLOW_DRIVER_MS:
         yield "CAUTION", "the driver itself was late: part of the latency may be its own"
+    if report.processes and report.driver.others_core_ratio > _BUSY_CORES:
+        yield "CAUTION", f"other programs used {report.driver.others_core_ratio:.2f} cores meanwhile"
     if report.stopped_because:
         yield "stopped because", report.stopped_because
 
