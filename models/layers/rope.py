@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 class Rope:
-    """The turns exp(i * pos * max_period^(-2j/D)) of every pair j as complex numbers.
+    """The angles pos * max_period^(-2j/D) of every pair j.
 
     Angles are formed in float64 from integer positions, so they stay exact for any length of call; float32 angles
     drift audibly after hours.
@@ -20,9 +20,8 @@ class Rope:
         self._frequency = torch.exp(-math.log(max_period) * 2 * pair / head_dim)
 
     def turns(self, positions: Tensor) -> Tensor:
-        """positions: int64 [N] -> complex64 [N, 1, head_dim / 2], the middle axis for the heads."""
-        angle = positions.to(torch.float64)[:, None, None] * self._frequency
-        return torch.complex(angle.cos().float(), angle.sin().float())
+        """positions: int64 [N] -> exp(i angle), complex64 [N, 1, head_dim / 2], the middle axis for the heads."""
+        return torch.complex(*self.angles(positions))
 
     def angles(self, positions: Tensor) -> tuple[Tensor, Tensor]:
         """positions: int64 [N] -> cos, sin: float32 [N, 1, head_dim / 2], the middle axis for the heads."""
@@ -34,9 +33,3 @@ def turn(x: Tensor, turns: Tensor) -> Tensor:
     """x: [..., head_dim] -> the same, pairs (2j, 2j+1) turned; computed in float32. turns: broadcast against pairs."""
     pairs = torch.view_as_complex(x.float().unflatten(-1, (-1, 2)))
     return torch.view_as_real(pairs * turns).flatten(-2).to(x.dtype)
-
-
-def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """x: [N, heads, head_dim] -> the same, pairs (2i, 2i+1) turned by their angle; computed in float32."""
-    even, odd = x.float().unflatten(-1, (-1, 2)).unbind(-1)
-    return torch.stack((even * cos - odd * sin, even * sin + odd * cos), dim=-1).flatten(-2).to(x.dtype)
