@@ -12,7 +12,7 @@ GHZ_CODEC_TARGET ?= localhost:50052
 GHZ_LM_TARGET ?= localhost:50053
 
 .DEFAULT_GOAL := help
-.PHONY: help install stubs demo test parity bench ghz lint format clean
+.PHONY: help install stubs demo test parity bench load ghz lint format clean
 
 help: ## This list
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -38,6 +38,9 @@ ghz: $(STUBS) ## Load scenarios with the ghz on PATH (GHZ_TARGET=host:port, GHZ_
 	$(BIN)/python -m benchmarks.ghz $(GHZ_SCENARIOS) --target $(GHZ_TARGET) --codec-target $(GHZ_CODEC_TARGET) \
 		--lm-target $(GHZ_LM_TARGET) $(if $(GHZ_CALLS),--calls $(GHZ_CALLS))
 
+load: $(STUBS) ## Real-time calls to a cluster started for it; LOAD="ramp --callers 16" asks for others
+	$(BIN)/python -m benchmarks.online $(or $(LOAD),steady) --local
+
 lint: $(STUBS) ## Lint and format check, types, contract
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -58,7 +61,7 @@ $(INSTALLED): pyproject.toml constraints.txt | $(BIN)/python
 	$(BIN)/python -m pip install --disable-pip-version-check torch==2.13.0
 	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt setuptools
 	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt --no-build-isolation \
-		-e '.[gateway,codec,lm,dev]'
+		-e '.[gateway,codec,lm,bench,dev]'
 	@touch $@
 
 $(BIN)/python:
