@@ -112,6 +112,7 @@ async def drive(
             for call in calls:
                 call.cancel()
             await asyncio.wait(calls)
+            gc.unfreeze()
         processes.sample()
         cpu_s, all_cpu_s = time.process_time() - begin_cpu_s, machine_cpu_s() - begin_machine_cpu_s
         end_s = time.monotonic()
