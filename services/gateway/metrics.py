@@ -71,7 +71,7 @@ class GatewayMetrics:
         )
         self._rejections = Counter(
             "moshi_gateway_worker_rejections",
-            "Calls that got no slot, by service and status.",
+            "Calls for which the workers had no slot, by the status they ended with.",
             ("status",),
             registry=registry,
         )
