@@ -1,8 +1,7 @@
-"""One call: the caller's edge, the three hops, the reply, and the tasks between them.
+"""One call: the caller's edge, the workers behind it, the reply, and what the caller is told.
 
-    feed -> backlog -> encode -> lm -> decode -> reply queue -> outgoing
+    feed -> backlog -> pipeline -> reply queue -> outgoing
 
-Every user frame passes each hop exactly once and in order, so a deque per hop says which frame an answer belongs to.
 The transport (gRPC, WebSocket) feeds packets in, sends what `outgoing` yields and runs `run` beside both.
 """
 
@@ -14,20 +13,18 @@ import time
 from collections import deque
 from collections.abc import AsyncGenerator
 
-import numpy as np
-
-from moshi_cluster.v1 import lm_pb2
-from services.common.errors import LimitReached, Unavailable
+from services.common.errors import LimitReached
 from services.gateway.audio.framing import ReplyCutter, ReplyPacket
 from services.gateway.audio.pcm import FRAME_S, Samples
 from services.gateway.audio.reply_queue import ReplyQueue, TooManyNotes
 from services.gateway.counters import CallCounters
 from services.gateway.edge import CallerEdge, UserFrame
 from services.gateway.history import History
-from services.gateway.hops import Hop, Hops, codes_message, pcm_message, user_message
+from services.gateway.hops import Hops
 from services.gateway.limits import CallLimits, check_slo
 from services.gateway.metrics import GatewayMetrics
 from services.gateway.notes import CallEvent, EventKind, News, Note, TextPiece
+from services.gateway.pipeline import Pipeline
 from services.gateway.settings import GatewaySettings
 from services.gateway.spec import CallSpec
 
@@ -58,12 +55,7 @@ class Call:
         self._reply_waits = asyncio.Event()
         self._all_sent = asyncio.Event()
         self._hung_up = self._all_pushed = False
-        # Frames inside each hop and, last, those whose reply has not left: bounded by the in-flight limit, and by the
-        # reply queue.
-        self._encoding: deque[UserFrame] = deque()
-        self._generating: deque[UserFrame] = deque()
-        self._decoding: deque[UserFrame] = deque()
-        self._leaving: deque[UserFrame] = deque()
+        self._leaving: deque[UserFrame] = deque()  # frames whose reply has not left; bounded by the reply queue
         self._replied_frames = 0
         self._next_report_s = now_s
 
@@ -175,47 +167,8 @@ class Call:
     async def _carry(self) -> None:
         if self._hops is None:
             await self._loop_back()
-            return
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._caller_to_encode(self._hops.encode))
-            tasks.create_task(self._encode_to_lm(self._hops.encode, self._hops.lm))
-            tasks.create_task(self._lm_to_decode(self._hops.lm, self._hops.decode))
-            tasks.create_task(self._decode_to_caller(self._hops.decode))
-
-    async def _caller_to_encode(self, encode: Hop) -> None:
-        while (frame := await self._next_frame()) is not None:
-            frame.sent_s = time.monotonic()
-            self._encoding.append(frame)
-            await encode.write(pcm_message(encode, frame.pcm.tobytes()))
-        await encode.done_writing()
-
-    async def _encode_to_lm(self, encode: Hop, lm: Hop) -> None:
-        while (reply := await encode.read()) is not None:
-            frame = self._arrived(self._encoding, encode)
-            frame.user_codes = tuple(reply.codes)
-            self._generating.append(frame)
-            await lm.write(user_message(lm, frame.user_codes))
-        self._check_all_answered(self._encoding, encode)
-        await lm.done_writing()
-
-    async def _lm_to_decode(self, lm: Hop, decode: Hop) -> None:
-        while (message := await lm.read()) is not None:
-            if message.WhichOneof("message") != "frame":
-                continue  # go_away: the worker lets its sessions finish
-            reply: lm_pb2.GenerateResponse.ReplyFrame = message.frame
-            frame = self._arrived(self._generating, lm)
-            frame.text_piece = reply.text_piece
-            self.history.append(reply.text_token, reply.moshi_codes, frame.user_codes)
-            self._decoding.append(frame)
-            await decode.write(codes_message(decode, reply.moshi_codes))
-        self._check_all_answered(self._generating, lm)
-        await decode.done_writing()
-
-    async def _decode_to_caller(self, decode: Hop) -> None:
-        while (reply := await decode.read()) is not None:
-            frame = self._arrived(self._decoding, decode)
-            self._reply(frame, np.frombuffer(reply.pcm_f32le, "<f4"))
-        self._check_all_answered(self._decoding, decode)
+        else:
+            await Pipeline(self._hops, self.history, self._metrics, self._next_frame, self._reply).run()
 
     async def _loop_back(self) -> None:
         while (frame := await self._next_frame()) is not None:
@@ -249,20 +202,6 @@ class Call:
             await asyncio.sleep(self._limits.check(now_s) - now_s)
 
     # --- one frame's way
-
-    def _arrived(self, waiting: deque[UserFrame], hop: Hop) -> UserFrame:
-        """The frame that a hop has just answered, its time on that hop noted."""
-        if not waiting:
-            raise Unavailable(f"{hop.name}: the worker answered a frame that was not sent")
-        frame = waiting.popleft()
-        now_s = time.monotonic()
-        self._metrics.hop_s[hop.name].observe(now_s - frame.sent_s)
-        frame.sent_s = now_s
-        return frame
-
-    def _check_all_answered(self, waiting: deque[UserFrame], hop: Hop) -> None:
-        if waiting or not self._hung_up:
-            raise Unavailable(f"{hop.name}: the worker ended the stream")
 
     def _reply(self, frame: UserFrame, pcm: Samples) -> None:
         self._inflight.release()
