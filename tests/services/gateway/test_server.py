@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
+from collections.abc import AsyncIterator
 from typing import Any
 
 import grpc
@@ -15,7 +16,8 @@ from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 from hypothesis import strategies as st
 
-from moshi_cluster.v1 import common_pb2, gateway_pb2
+from moshi_cluster.v1 import codec_pb2, common_pb2, gateway_pb2
+from services.common import rpc
 from services.common.errors import LimitReached
 from tests.services.gateway.caller import F32_24K, Caller, Kind, frame, start
 from tests.services.gateway.cluster import Cluster, EchoCodec, EchoLm, cluster
@@ -346,6 +348,33 @@ async def test_a_worker_that_ends_a_stream_early_makes_the_call_unavailable(stat
         assert details.startswith("encode: ")
         await all_of_it.until_free()
         assert all_of_it.sample("moshi_gateway_sessions_total", outcome="UNAVAILABLE") == 1
+
+
+async def test_a_worker_that_ends_a_stream_is_noticed_although_the_caller_says_nothing() -> None:
+    async with cluster([Answering(None)]) as all_of_it:
+        caller = Caller(all_of_it.stub)
+        await caller.start()
+        await caller.say_levels([1])
+        assert await caller.status() == (grpc.StatusCode.UNAVAILABLE, "encode: the worker ended the stream")
+        await all_of_it.until_free()
+
+
+async def test_frames_that_a_worker_leaves_unanswered_do_not_end_a_call_well() -> None:
+    class Forgetful(EchoCodec):
+        async def Decode(self, request_iterator: AsyncIterator[Any], context: grpc.aio.ServicerContext) -> None:
+            await context.send_initial_metadata(rpc.SLOT_HELD)
+            frames = [request async for request in request_iterator]
+            for index in range(len(frames) - 1):
+                await context.write(codec_pb2.PcmFrame(pcm_f32le=frame(1), frame_index=index))
+
+    async with cluster([Forgetful()]) as all_of_it:
+        caller = Caller(all_of_it.stub)
+        await caller.start()
+        await caller.say_levels([1, 1, 1])
+        await caller.call.done_writing()
+        assert await caller.status() == (grpc.StatusCode.UNAVAILABLE, "decode: the worker ended the stream")
+        assert len(caller.heard.packets) <= 2
+        await all_of_it.until_free()
 
 
 async def test_a_worker_that_ends_a_stream_during_the_flush_makes_the_call_unavailable() -> None:
