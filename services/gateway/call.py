@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import time
 from collections import deque
 from collections.abc import AsyncGenerator
@@ -28,18 +29,27 @@ from services.gateway.pipeline import Pipeline
 from services.gateway.settings import GatewaySettings
 from services.gateway.spec import CallSpec
 
+_log = logging.getLogger(__name__)
 _REPORT_INTERVAL_S = 1.0
 
 
 class Call:
     """A call from `started` to `ended`."""
 
-    def __init__(self, spec: CallSpec, settings: GatewaySettings, metrics: GatewayMetrics, hops: Hops | None) -> None:
+    def __init__(
+        self,
+        session_id: str,
+        spec: CallSpec,
+        settings: GatewaySettings,
+        metrics: GatewayMetrics,
+        hops: Hops | None,
+    ) -> None:
         """hops: None for a loopback call, which answers every frame with itself."""
         now_s = time.monotonic()
         self.counters = CallCounters()
         self.history = History()
         self.cut_short = False
+        self._session_id = session_id
         self._spec = spec
         self._metrics = metrics
         self._hops = hops
@@ -110,7 +120,8 @@ class Call:
         self._event(EventKind.MARK, detail=name)
 
     def digit(self, digit: str) -> None:
-        """Notes a key press."""
+        """Notes a key press: the caller gets the digit back, the log only that there was one."""
+        _log.info("key pressed session=%s", self._session_id)
         self._metrics.digit()
         self._event(EventKind.DTMF, detail=digit)
 

@@ -112,7 +112,7 @@ class GatewayService(gateway_pb2_grpc.GatewayServicer):
         hops = await self._open_hops(spec)
         try:
             self._admission.require_open()  # a call that opens into a drain would never be told
-            call = Call(spec, settings, self._metrics, hops)
+            call = Call(session_id, spec, settings, self._metrics, hops)
             setup_s = time.monotonic() - start_s
             self._metrics.setup_s.observe(setup_s)
             _log.info("call up session=%s label=%r", session_id, spec.label)
