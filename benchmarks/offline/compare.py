@@ -24,9 +24,10 @@ def compare(part: Part, options: Options, rates: Rates, upstream: Upstream | Non
     if upstream:
         upstream.load(part.kind, tensors, part.config)
     for batch in options.batches:
-        print(f"{part.name}: {batch} sessions", file=sys.stderr)
         try:
-            yield from _rows(part, model, batch, options, rates, upstream)
+            for row in _rows(part, model, batch, options, rates, upstream):
+                _report(row)
+                yield row
         except torch.OutOfMemoryError:
             print(f"{part.name}: {batch} sessions do not fit the device", file=sys.stderr)
             return
@@ -47,3 +48,9 @@ def _rows(
         held = model.held(age, options.rounds * (options.steps + 1))
         read_ms, multiply_ms = model.work(batch, held).floor_ms(rates)
         yield Row(part, batch, held, ours, theirs, read_ms, multiply_ms)
+
+
+def _report(row: Row) -> None:
+    """Progress: figures are not lost when the run is interrupted."""
+    theirs = f", upstream {row.upstream.median_ms:.1f} ms" if row.upstream else ""
+    print(f"{row.part.name}: {row.batch} x {row.held} held: {row.ours.median_ms:.1f} ms{theirs}", file=sys.stderr)

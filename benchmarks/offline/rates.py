@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 
 _MIB = 2**20
-_BUFFERS_MIB = (4, 16, 32, 64, 256)  # from what caches hold to what they do not
+_BUFFERS_MIB = (4, 16, 32, 64, 128, 256)  # from what caches hold to what they do not
 _SIDE = {"cpu": 1536, "cuda": 8192}  # of the square matrices multiplied
 _LEAST_REPEATS = 4
 _FLOAT_BYTES = 4
