@@ -18,6 +18,7 @@ from services.common.rpc import channel_options
 _log = logging.getLogger(__name__)
 _RETRY_S = 0.25
 _SILENCE_MAX_S = 3.0  # a worker reports at least once a second; beyond this it is stopped or cut off
+_WRONG_SERVICE_RETRY_S = 5.0
 _MAX_MESSAGE_BYTES = 64 * 1024
 
 T = TypeVar("T")
@@ -26,9 +27,10 @@ T = TypeVar("T")
 class Worker:
     """One process, as its own capacity reports describe it."""
 
-    def __init__(self, address: str) -> None:
-        """address: host:port."""
+    def __init__(self, address: str, service: str) -> None:
+        """address: host:port. service: what it is expected to run; a process of another kind never takes sessions."""
         self.address = address
+        self._service = service
         self.channel = grpc.aio.insecure_channel(address, options=channel_options(_MAX_MESSAGE_BYTES))
         self.capacity: worker_pb2.Capacity | None = None
         self._taken_since_report = 0
@@ -71,6 +73,10 @@ class Worker:
             async with asyncio.timeout(_SILENCE_MAX_S):
                 report = await reports.read()
             if report is grpc.aio.EOF:
+                return
+            if report.service != self._service:
+                _log.error("address=%s runs %s, expected %s", self.address, report.service, self._service)
+                await asyncio.sleep(_WRONG_SERVICE_RETRY_S)
                 return
             if self.capacity is None:
                 _log.info("worker up address=%s service=%s", self.address, report.service)
@@ -145,7 +151,7 @@ class WorkerPool:
                 _log.warning("cannot look up target=%s error=%s", target, error)
                 addresses |= {address for address, worker in self._workers.items() if worker.capacity is not None}
         for address in addresses - self._workers.keys():
-            self._workers[address] = Worker(address)
+            self._workers[address] = Worker(address, self.service)
             self._watches[address] = asyncio.create_task(self._workers[address].watch(self._changed))
         for address in self._workers.keys() - addresses:
             if self._workers[address].capacity is None:  # a worker that drains leaves the name first and its calls last

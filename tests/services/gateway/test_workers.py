@@ -16,7 +16,7 @@ from services.common.errors import NoFreeSlot, SessionError, Unavailable
 from services.common.rpc import server_options
 from services.gateway import workers
 from services.gateway.workers import Worker, WorkerPool
-from tests.services.gateway.cluster import EchoCodec
+from tests.services.gateway.cluster import EchoCodec, EchoLm
 from tests.services.in_process import eventually, few_turns, serving
 
 pytestmark = pytest.mark.usefixtures("nothing_swallowed")
@@ -265,3 +265,11 @@ async def test_a_worker_that_stands_still_is_as_good_as_gone(monkeypatch: pytest
         with pytest.raises(Unavailable):
             await pool.acquire(address_of)
         await until_all_report(pool, 1)  # it is asked again and again
+
+
+async def test_a_worker_of_another_service_never_takes_sessions(caplog: pytest.LogCaptureFixture) -> None:
+    lm = EchoLm(2)
+    async with serving(lm) as listener, watching(listener.target, found=False) as pool:
+        await eventually(lambda: "runs lm, expected codec" in caplog.text)
+        with pytest.raises(Unavailable):
+            await pool.acquire(address_of)
