@@ -40,17 +40,17 @@ _SHARED: dict[str, Any] = {
 
 # Small enough that 16 callers and three services share two CPU cores in real time.
 DEFAULT = _SHARED | {
-    "dim": 256,
+    "dim": 192,
     "num_heads": 4,
-    "num_layers": 4,
+    "num_layers": 3,
     "hidden_scale": 4.125,
     "context": 500,  # 40 s
     "text_card": 512,
     "card": 256,
-    "depformer_dim": 128,
-    "depformer_dim_feedforward": 528,
+    "depformer_dim": 96,
+    "depformer_dim_feedforward": 396,
     "depformer_num_heads": 4,
-    "depformer_num_layers": 2,
+    "depformer_num_layers": 1,
 }
 
 # For benchmarks: the published vocabularies, a tenth of the width.
@@ -72,8 +72,8 @@ LM_CONFIGS = {"default": DEFAULT, "middle": MIDDLE}
 
 
 def mimi_config(bins: int) -> dict[str, Any]:
-    """A codec an eighth as wide as the published one, with `bins` entries per codebook."""
-    width = 128
+    """A codec of an eighth to a sixteenth of the published widths, with `bins` entries per codebook."""
+    width = 64
     return {
         "sample_rate": 24000,
         "channels": 1,
@@ -82,7 +82,7 @@ def mimi_config(bins: int) -> dict[str, Any]:
             "channels": 1,
             "dimension": width,
             "causal": True,
-            "n_filters": 8,
+            "n_filters": 4,
             "n_residual_layers": 1,
             "activation": "ELU",
             "compress": 2,
@@ -97,7 +97,7 @@ def mimi_config(bins: int) -> dict[str, Any]:
             "true_skip": True,
         },
         "quantizer": {
-            "dimension": 32,
+            "dimension": 16,
             "n_q": 32,
             "bins": bins,
             "input_dimension": width,
@@ -115,7 +115,7 @@ def mimi_config(bins: int) -> dict[str, Any]:
             "gating": "none",
             "norm": "layer_norm",
             "positional_embedding": "rope",
-            "dim_feedforward": 256,
+            "dim_feedforward": 128,
             "input_dimension": width,
             "output_dimensions": [width],
         },
