@@ -42,7 +42,7 @@ _SHARED: dict[str, Any] = {
 DEFAULT = _SHARED | {
     "dim": 192,
     "num_heads": 4,
-    "num_layers": 3,
+    "num_layers": 2,
     "hidden_scale": 4.125,
     "context": 500,  # 40 s
     "text_card": 512,
@@ -106,7 +106,7 @@ def mimi_config(bins: int) -> dict[str, Any]:
         "transformer": {
             "d_model": width,
             "num_heads": 4,
-            "num_layers": 2,
+            "num_layers": 1,
             "causal": True,
             "layer_scale": 0.01,
             "context": 250,

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 _PACK_ROWS = 8  # rows the packed layout is tuned for; any number of rows runs
-_LEAST_ROWS = {torch.float32: 4, torch.bfloat16: 2}
+LEAST_ROWS = {torch.float32: 4, torch.bfloat16: 2}
 """Fewer rows are padded: a single row takes another kernel, which sums in another order for some shapes, and in float32
 two rows take 1.2 to 1.4 times as long as four."""
 
@@ -55,5 +55,5 @@ class Linear:
 
 
 def _padded(x: Tensor) -> Tensor:
-    missing = _LEAST_ROWS[x.dtype] - x.shape[0]
+    missing = LEAST_ROWS[x.dtype] - x.shape[0]
     return F.pad(x, (0, 0, 0, missing)) if missing > 0 else x

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from models.layers.linear import LEAST_ROWS
 from models.moshi_lm.attention import Attention
 from models.moshi_lm.config import LmConfig
 from models.moshi_lm.depth import Choose, DepthTransformer
@@ -23,6 +24,8 @@ class MoshiLm:
         self.config = config
         self.dtype = weights.dtype
         self.device = weights.device
+        # `Linear` fills up small batches on CPU; doing it here does it once per frame instead of once per product.
+        self._least_rows = LEAST_ROWS.get(weights.dtype, 1) if torch.device(self.device).type == "cpu" else 1
         tables = [load_table(weights, f"emb.{k}", config.card + 1, config.dim) for k in range(config.n_q)]
         # Summed in upstream's order: codebooks first, text last.
         tables.append(load_table(weights, "text_emb", config.text_card + 1, config.dim))
@@ -57,9 +60,11 @@ class MoshiLm:
         trace: gets the residual stream after every layer.
         """
         embedded = self._tokens.sum(tokens.roll(-1, dims=1))
-        if len(tokens) > 1:
+        rows, least = len(tokens), self._least_rows
+        if rows >= least:
             return self._temporal(embedded, positions, attention, trace)
-        return self._temporal(_twice(embedded), positions, _Single(attention), trace)[:1]
+        filled = _filled(embedded, least), _filled(positions, least)
+        return self._temporal(*filled, _FirstRows(attention, rows), trace)[:rows]
 
     def text_logits(self, hidden: Tensor) -> Tensor:
         """[N, D] -> [N, text_card_out] in the model's type."""
@@ -72,22 +77,28 @@ class MoshiLm:
         """
         if self._depth is None:
             return text.new_empty(text.shape[0], 0)
-        if len(hidden) > 1:
+        rows, least = len(hidden), self._least_rows
+        if rows >= least:
             return self._depth(hidden, text, choose)
-        return self._depth(_twice(hidden), _twice(text), lambda k, logits: _twice(choose(k, logits[:1])))[:1]
+
+        def choose_filled(codebook: int, logits: Tensor) -> Tensor:
+            return _filled(choose(codebook, logits[:rows]), least)
+
+        return self._depth(_filled(hidden, least), _filled(text, least), choose_filled)[:rows]
 
 
-class _Single:
-    """A single row is computed as two equal ones, for kernels for one row may sum in another order; the session sees
-    one. `Linear` would do the same, once per product."""
+class _FirstRows:
+    """Attention of the rows that belong to sessions; the rows that fill up the batch get copies of the last one."""
 
-    def __init__(self, attention: Attention) -> None:
+    def __init__(self, attention: Attention, rows: int) -> None:
         self._attention = attention
+        self._rows = rows
 
     def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        return _twice(self._attention(layer, q[:1], k[:1], v[:1]))
+        rows = self._rows
+        return _filled(self._attention(layer, q[:rows], k[:rows], v[:rows]), len(q))
 
 
-def _twice(row: Tensor) -> Tensor:
-    """[1, ...] -> [2, ...]."""
-    return torch.cat((row, row))
+def _filled(x: Tensor, rows: int) -> Tensor:
+    """[N, ...] -> [rows, ...], the last row repeated."""
+    return torch.cat((x, x[-1:].expand(rows - len(x), *x.shape[1:])))

@@ -15,8 +15,9 @@ def pcm_f32(data: bytes, samples: int, field: str) -> bytes:
     """`samples` finite float32 values of sane size, returned as they came."""
     if len(data) != 4 * samples:
         raise InvalidInput(field, f"expected {4 * samples} bytes ({samples} samples of 4 bytes), got {len(data)}")
+    samples_in = np.frombuffer(data, "<f4")
     # A comparison with NaN is false, so this one test refuses NaN and infinity too.
-    if not np.abs(np.frombuffer(data, "<f4")).max() <= MAX_MAGNITUDE:
+    if not (samples_in.max() <= MAX_MAGNITUDE and samples_in.min() >= -MAX_MAGNITUDE):
         raise InvalidInput(field, f"samples must be finite and at most {MAX_MAGNITUDE:g} in magnitude")
     return data
 

@@ -15,6 +15,10 @@ from services.common.settings import SettingError, describe, load
 
 S = TypeVar("S")
 
+# The engine thread gives up the interpreter at every torch call; while the event loop is busy it should not wait the
+# usual 5 ms to get it back, forty times a step.
+_SWITCH_INTERVAL_S = 0.0005
+
 
 def run(
     name: str,
@@ -32,6 +36,7 @@ def run(
         return 2
     logs.configure(name, settings.log_level)
     logging.getLogger(__name__).info("settings %s", describe(settings))
+    sys.setswitchinterval(_SWITCH_INTERVAL_S)
     registry = CollectorRegistry()
     endpoint = lifecycle.Endpoint(
         host=settings.host,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import grpc
 from google.protobuf.message import DecodeError
@@ -53,12 +53,16 @@ async def pump(
 
     Raises SessionError: a malformed frame, a failed engine, or a peer that stands still for `idle_timeout_s`.
     """
+    activity = _Activity()
     async with asyncio.TaskGroup() as tasks:
-        tasks.create_task(_submit_all(session, requests, parse, idle_timeout_s))
+        tasks.create_task(_submit_all(session, requests, parse, activity))
+        watch = tasks.create_task(activity.watch(idle_timeout_s))
         index = 0
         async for reply in session.replies():
-            await within(write(render(reply, index)), idle_timeout_s, "the peer does not read its replies")
+            await write(render(reply, index))
+            activity.noted()
             index += 1
+        watch.cancel()
 
 
 async def within(work: Awaitable[T], seconds: float, problem: str) -> T:
@@ -77,13 +81,30 @@ def timing(reply: Reply) -> common_pb2.HopTiming:
     )
 
 
-async def _submit_all(session: Session, requests: AsyncIterator[Any], parse: Parse, idle_timeout_s: float) -> None:
+async def _submit_all(session: Session, requests: AsyncIterator[Any], parse: Parse, activity: _Activity) -> None:
     index = 0
-    while True:
-        try:
-            request = await within(anext(requests), idle_timeout_s, "no frame came")
-        except StopAsyncIteration:
-            session.finish()
-            return
+    async for request in requests:
+        activity.noted()
         await session.submit(parse(request, index))
         index += 1
+    session.finish()
+
+
+class _Activity:
+    """When a stream last moved. One look now and then costs less than a timer for every message."""
+
+    def __init__(self) -> None:
+        self._clock = asyncio.get_running_loop().time
+        self.noted()
+
+    def noted(self) -> None:
+        """A frame came, or a reply was taken."""
+        self._last_s = self._clock()
+
+    async def watch(self, idle_timeout_s: float) -> NoReturn:
+        """Raises LimitReached once nothing has moved for that long."""
+        while True:
+            left_s = self._last_s + idle_timeout_s - self._clock()
+            if left_s <= 0:
+                raise LimitReached(f"no frame came and no reply was read (limit {idle_timeout_s:g} s)")
+            await asyncio.sleep(left_s)

@@ -233,7 +233,10 @@ async def test_a_stream_that_sends_nothing_ends() -> None:
     codec = FakeCodec(idle_timeout_s=0.1)
     async with serving(codec) as listener:
         call = codec_pb2_grpc.CodecStub(listener.channel).Encode()
-        assert await status_of(call) == (grpc.StatusCode.DEADLINE_EXCEEDED, "no frame came (limit 0.1 s)")
+        assert await status_of(call) == (
+            grpc.StatusCode.DEADLINE_EXCEEDED,
+            "no frame came and no reply was read (limit 0.1 s)",
+        )
         await eventually(lambda: codec.live_sessions == 0)
 
 
@@ -246,7 +249,7 @@ async def test_a_stream_that_reads_nothing_loses_its_slot() -> None:
         await eventually(lambda: codec.live_sessions == 0)
         status, details = await status_of(call)
         assert status == grpc.StatusCode.DEADLINE_EXCEEDED
-        assert details == "the peer does not read its replies (limit 0.2 s)"
+        assert details == "no frame came and no reply was read (limit 0.2 s)"
 
 
 async def test_an_engine_failure_ends_every_stream_as_internal(

@@ -108,7 +108,7 @@ async def test_a_peer_that_does_not_read_is_given_up() -> None:
     async with session_of(FakeRunner()) as session:
         with pytest.raises(ExceptionGroup) as caught:
             await pump(session, peer("abcde"), write, parse, render, 0.05)
-    assert caught.group_contains(LimitReached, match="does not read")
+    assert caught.group_contains(LimitReached, match="no reply was read")
 
 
 async def test_a_cancelled_pump_leaves_no_task() -> None:

@@ -319,7 +319,7 @@ async def test_a_draining_worker_refuses_new_sessions_without_waiting_for_open(
     ("setting", "sent", "message"),
     [
         ("open_timeout_s", [], "no `open` came (limit 0.1 s)"),
-        ("idle_timeout_s", [open_request()], "no frame came (limit 0.1 s)"),
+        ("idle_timeout_s", [open_request()], "no frame came and no reply was read (limit 0.1 s)"),
     ],
 )
 async def test_a_session_that_stands_still_ends(setting: str, sent: list[Any], message: str) -> None:
