@@ -2,9 +2,9 @@
 
     collect -> step -> deliver
 
-A program is one kind of step over one table of slots (the codec runs two, encode and decode; the lm one). There is no
-timer and no gather window: while a step runs, frames arrive, and the next batch is whatever waits then. Under load the
-batches grow and the cost of a session falls.
+A program is one kind of step over one table of slots (the codec runs two, encode and decode; the lm one). While a
+step runs, frames arrive, and the next batch is whatever waits then: under load the batches grow and the cost of a
+session falls. Only a program with a step interval waits for more, see `Program`.
 
 The asyncio side holds a `Session` per slot: it submits frames and reads replies. At most `inflight_frames` of a session
 are between submit and the moment its reply has been taken; past that `submit` waits, so a peer that sends too fast or
@@ -126,8 +126,12 @@ class Engine:
 
     def _wait_for_work(self) -> bool:
         with self._work:
-            self._work.wait_for(lambda: self._stopping or any(map(_has_work, self._programs.values())))
-            return not self._stopping
+            while not self._stopping:
+                wait_s = min(map(_work_due_s, self._programs.values())) - time.monotonic()
+                if wait_s <= 0:
+                    return True
+                self._work.wait(min(wait_s, threading.TIMEOUT_MAX))
+            return False
 
     def _longest_waiting_first(self) -> list[Program]:
         with self._work:
@@ -151,6 +155,10 @@ class Engine:
     def _collect(self, program: Program) -> Batch:
         """The next frame of every session that has one, longest waiting first, up to the largest batch."""
         with self._work:
+            now_s = time.monotonic()
+            if program.step_due_s() > now_s:
+                return []
+            program.step_begins(now_s)
             ready = sorted((s for s in program.sessions if s.steppable), key=lambda s: s.waiting[0].arrival_s)
             return [(session, session.waiting.popleft()) for session in ready[: program.max_batch]]
 
@@ -216,8 +224,11 @@ class Engine:
                 session.fail(failure)
 
 
-def _has_work(program: Program) -> bool:
-    return any(session.ended or not session.prepared or session.waiting for session in program.sessions)
+def _work_due_s(program: Program) -> float:
+    """When the program next has something to do. Call under the engine's lock."""
+    if any(session.ended or not session.prepared for session in program.sessions):
+        return 0.0
+    return program.step_due_s()
 
 
 def _resolve(future: asyncio.Future[None]) -> None:

@@ -96,6 +96,8 @@ class FakeRunner:
         return self._answer(self.specs[slot], index, frame)
 
 
-def fake_program(runner: FakeRunner, slots: int = 4, max_batch: int = 4, name: str = "fake") -> Program:
+def fake_program(
+    runner: FakeRunner, slots: int = 4, max_batch: int = 4, name: str = "fake", step_interval_s: float = 0.0
+) -> Program:
     """A program around the fake."""
-    return Program(name, runner, slots, max_batch)
+    return Program(name, runner, slots, max_batch, step_interval_s)

@@ -72,6 +72,23 @@ async def test_every_frame_is_answered_once_and_in_order() -> None:
         assert await values(session) == [("a", frame, frame) for frame in range(50)]
 
 
+async def test_with_a_step_interval_a_frame_waits_for_the_others_and_for_nobody_when_alone() -> None:
+    runner = FakeRunner()
+    async with running(fake_program(runner, step_interval_s=3600.0)) as engine:
+        (one,) = await opened(engine, "one")
+        for frame in range(3):  # alone: at once, each time
+            await one.submit(frame)
+            assert await next_value(one) == ("one", frame, frame)
+        (other,) = await opened(engine, "other")
+        await one.submit(3)
+        await few_turns()
+        assert runner.steps[-1] == [one.slot], "stepped without the other"
+        assert len(runner.steps) == 3
+        await other.submit(0)
+        assert await next_value(other) == ("other", 0, 0)
+        assert sorted(runner.steps[-1]) == sorted([one.slot, other.slot])
+
+
 async def test_frames_that_arrive_while_a_step_runs_form_the_next_batch() -> None:
     runner = FakeRunner()
     async with running(fake_program(runner)) as engine:
