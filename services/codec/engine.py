@@ -12,12 +12,14 @@ from models.mimi import Mimi, StreamingDecoder, StreamingEncoder
 from services.common.program import Program
 
 
-def programs(mimi: Mimi, slots: int, max_batch: int, encode_interval_s: float) -> list[Program]:
+def programs(
+    mimi: Mimi, slots: int, max_batch: int, encode_gather_s: float = 0.0, decode_gather_s: float = 0.0
+) -> list[Program]:
     """Encode and decode, each with its own table of `slots`."""
     max_batch = min(max_batch, slots)
     return [
-        Program("encode", EncodeRunner(mimi.encoder(slots)), slots, max_batch, encode_interval_s),
-        Program("decode", DecodeRunner(mimi.decoder(slots), mimi.codebooks), slots, max_batch),
+        Program("encode", EncodeRunner(mimi.encoder(slots)), slots, max_batch, encode_gather_s),
+        Program("decode", DecodeRunner(mimi.decoder(slots), mimi.codebooks), slots, max_batch, decode_gather_s),
     ]
 
 

@@ -9,8 +9,10 @@ from models.loading.mimi import load_mimi
 from services.codec.engine import programs
 from services.codec.server import CodecModel
 from services.codec.settings import CodecSettings
+from services.common.program import CPU_GATHER_MS, gather_s
 
-_CPU_ENCODE_INTERVAL_MS = 20.0
+# The first hop of a call makes the groups in which frames come to the hops behind it, so it waits longest.
+_CPU_ENCODE_GATHER_MS = 12.0
 
 
 def load(settings: CodecSettings) -> CodecModel:
@@ -20,15 +22,15 @@ def load(settings: CodecSettings) -> CodecModel:
     checkpoint = resolve(settings.hf_repo or settings.checkpoint, files, Part.MIMI)
     mimi = load_mimi(checkpoint, settings.device)
     return CodecModel(
-        programs=programs(mimi, settings.slots, settings.max_batch, _encode_interval_s(settings)),
+        programs=programs(
+            mimi,
+            settings.slots,
+            settings.max_batch,
+            gather_s(settings.encode_gather_ms, settings.device, _CPU_ENCODE_GATHER_MS),
+            gather_s(settings.decode_gather_ms, settings.device, CPU_GATHER_MS),
+        ),
         fingerprint=checkpoint.fingerprint,
         frame_samples=mimi.config.frame_samples,
         codebooks=mimi.codebooks,
         bins=mimi.config.bins,
     )
-
-
-def _encode_interval_s(settings: CodecSettings) -> float:
-    if settings.encode_interval_ms is not None:
-        return settings.encode_interval_ms / 1000
-    return _CPU_ENCODE_INTERVAL_MS / 1000 if torch.device(settings.device).type == "cpu" else 0.0

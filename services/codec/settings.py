@@ -27,11 +27,17 @@ class CodecSettings:
     threads: int = setting(1, "CPU threads of one step.", minimum=1, maximum=256)
     slots: int = setting(32, "Encode streams, and as many decode streams, held at once.", minimum=1, maximum=1024)
     max_batch: int = setting(64, "Largest batch of one step.", minimum=1, maximum=1024)
-    encode_interval_ms: float | None = setting(
+    encode_gather_ms: float | None = setting(
         None,
-        "Encode steps begin this far apart while some streams have no frame waiting; unset: 20 on a CPU, else 0.",
-        minimum=0.0,
-        maximum=80.0,
+        "A frame may wait this long for others to be encoded with; unset: 12 on a CPU, else 0.",
+        minimum=0,
+        maximum=80,
+    )
+    decode_gather_ms: float | None = setting(
+        None,
+        "A frame may wait this long for others to be decoded with; unset: 3 on a CPU, else 0.",
+        minimum=0,
+        maximum=80,
     )
     inflight_frames: int = setting(8, "Frames of one stream between arrival and answer.", minimum=1, maximum=256)
     idle_timeout_s: float = setting(60.0, "A stream that neither sends nor reads for this long ends.", minimum=0.1)

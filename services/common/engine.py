@@ -4,7 +4,7 @@
 
 A program is one kind of step over one table of slots (the codec runs two, encode and decode; the lm one). While a
 step runs, frames arrive, and the next batch is whatever waits then: under load the batches grow and the cost of a
-session falls. Only a program with a step interval waits for more, see `Program`.
+session falls. Only a program with a gather time waits for more, see `Program`.
 
 The asyncio side holds a `Session` per slot: it submits frames and reads replies. At most `inflight_frames` of a session
 are between submit and the moment its reply has been taken; past that `submit` waits, so a peer that sends too fast or
@@ -155,10 +155,8 @@ class Engine:
     def _collect(self, program: Program) -> Batch:
         """The next frame of every session that has one, longest waiting first, up to the largest batch."""
         with self._work:
-            now_s = time.monotonic()
-            if program.step_due_s() > now_s:
+            if program.step_due_s() > time.monotonic():
                 return []
-            program.step_begins(now_s)
             ready = sorted((s for s in program.sessions if s.steppable), key=lambda s: s.waiting[0].arrival_s)
             return [(session, session.waiting.popleft()) for session in ready[: program.max_batch]]
 

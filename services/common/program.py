@@ -9,6 +9,16 @@ from typing import Any, Protocol
 from services.common.session import Session
 from services.common.slots import SlotTable
 
+CPU_GATHER_MS = 3.0
+"""Enough for a group of frames that left one hop together to arrive at the next."""
+
+
+def gather_s(setting_ms: float | None, device: str, cpu_default_ms: float) -> float:
+    """A program's gather time: as set, else the default on a CPU and none on an accelerator."""
+    if setting_ms is not None:
+        return setting_ms / 1000
+    return cpu_default_ms / 1000 if device == "cpu" else 0.0
+
 
 class Runner(Protocol):
     """The model behind a program. Only the engine thread calls it."""
@@ -55,16 +65,14 @@ class Program:
     runner: Runner
     slots: int
     max_batch: int
-    step_interval_s: float = 0.0
-    """Steps begin at least this far apart, unless every session has a frame waiting: nobody is worth waiting for then.
+    gather_s: float = 0.0
+    """How long a frame may wait for other sessions' frames to share its step; 0 for not at all.
 
-    0 for a step whenever a frame waits. Where a step of one session costs nearly what a step of eight does, and several
-    processes share few cores, a small interval at the first hop of a call makes batches there, and the hops behind it
-    get their frames in the same groups.
+    Where a step of one session costs nearly what a step of eight does and several processes share few cores, a short
+    wait costs a caller less than the contention of many small steps. Nobody waits once every session has a frame.
     """
     table: SlotTable = field(init=False)
     sessions: list[Session] = field(init=False, default_factory=list)
-    _next_step_s: float = field(init=False, default=0.0)
 
     def __post_init__(self) -> None:
         self.table = SlotTable(self.name, self.slots)
@@ -72,14 +80,9 @@ class Program:
     def step_due_s(self) -> float:
         """When the next step may begin, infinite while no frame waits. Call under the engine's lock."""
         waiting = sum(session.steppable for session in self.sessions)
-        if not waiting:
-            return float("inf")
         others = any(session.prepared and not session.ended and not session.waiting for session in self.sessions)
-        return self._next_step_s if others and waiting < self.max_batch else 0.0
-
-    def step_begins(self, now_s: float) -> None:
-        """Notes the time for the interval to the next one."""
-        self._next_step_s = now_s + self.step_interval_s
+        gather_s = self.gather_s if others and waiting < self.max_batch else 0.0
+        return self.oldest_arrival_s() + gather_s
 
     def oldest_arrival_s(self) -> float:
         """Arrival of the frame that has waited longest, infinite when none waits. Call under the engine's lock."""

@@ -19,9 +19,12 @@ def program(
     slots: int,
     max_batch: int,
     prefill_chunk_frames: int,
+    gather_s: float = 0.0,
 ) -> Program:
     """The one program of an lm worker. piece: displayed text of a token."""
-    return Program("lm", LmRunner(generator, config, piece, prefill_chunk_frames), slots, min(max_batch, slots))
+    return Program(
+        "lm", LmRunner(generator, config, piece, prefill_chunk_frames), slots, min(max_batch, slots), gather_s
+    )
 
 
 class LmRunner:

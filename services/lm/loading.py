@@ -9,6 +9,7 @@ from models.loading.lm import load_lm
 from models.loading.tokenizer import Tokenizer
 from models.moshi_lm import Generator
 from moshi_cluster.v1 import common_pb2
+from services.common.program import CPU_GATHER_MS, gather_s
 from services.lm.engine import program
 from services.lm.server import LmModel
 from services.lm.settings import LmSettings
@@ -27,7 +28,13 @@ def load(settings: LmSettings) -> LmModel:
     return LmModel(
         programs=[
             program(
-                generator, config, tokenizer.piece, settings.slots, settings.max_batch, settings.prefill_chunk_frames
+                generator,
+                config,
+                tokenizer.piece,
+                settings.slots,
+                settings.max_batch,
+                settings.prefill_chunk_frames,
+                gather_s(settings.gather_ms, settings.device, CPU_GATHER_MS),
             )
         ],
         fingerprint=checkpoint.fingerprint,

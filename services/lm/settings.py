@@ -30,6 +30,12 @@ class LmSettings:
     threads: int = setting(1, "CPU threads of one step.", minimum=1, maximum=256)
     slots: int = setting(32, "Sessions held at once.", minimum=1, maximum=1024)
     max_batch: int = setting(64, "Largest batch of one step.", minimum=1, maximum=1024)
+    gather_ms: float | None = setting(
+        None,
+        "A frame may wait this long for others to share its step; unset: 3 on a CPU, else 0.",
+        minimum=0,
+        maximum=80,
+    )
     context: int | None = setting(None, "Frames the model looks back, at most the checkpoint's figure.", minimum=2)
     prefill_chunk_frames: int = setting(32, "Frames of history read between two steps.", minimum=1, maximum=4096)
     max_history_frames: int = setting(45_000, "Longest history a session may open with (45,000 is an hour).", minimum=0)

@@ -97,7 +97,7 @@ class FakeRunner:
 
 
 def fake_program(
-    runner: FakeRunner, slots: int = 4, max_batch: int = 4, name: str = "fake", step_interval_s: float = 0.0
+    runner: FakeRunner, slots: int = 4, max_batch: int = 4, name: str = "fake", gather_s: float = 0.0
 ) -> Program:
     """A program around the fake."""
-    return Program(name, runner, slots, max_batch, step_interval_s)
+    return Program(name, runner, slots, max_batch, gather_s)

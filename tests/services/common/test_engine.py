@@ -72,9 +72,9 @@ async def test_every_frame_is_answered_once_and_in_order() -> None:
         assert await values(session) == [("a", frame, frame) for frame in range(50)]
 
 
-async def test_with_a_step_interval_a_frame_waits_for_the_others_and_for_nobody_when_alone() -> None:
+async def test_with_a_gather_time_a_frame_waits_for_the_others_and_for_nobody_when_alone() -> None:
     runner = FakeRunner()
-    async with running(fake_program(runner, step_interval_s=3600.0)) as engine:
+    async with running(fake_program(runner, gather_s=3600.0)) as engine:
         (one,) = await opened(engine, "one")
         for frame in range(3):  # alone: at once, each time
             await one.submit(frame)
