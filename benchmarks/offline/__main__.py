@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import json
+import os
 import sys
 from contextlib import nullcontext
 from typing import Any
@@ -14,7 +15,7 @@ from benchmarks.offline.compare import compare
 from benchmarks.offline.options import Options, parse
 from benchmarks.offline.profiling import profiles, tables
 from benchmarks.offline.rates import measured_rates
-from benchmarks.offline.results import Setting
+from benchmarks.offline.results import Row, Setting
 from benchmarks.offline.table import comparison
 from benchmarks.offline.upstream import Upstream, UpstreamError
 
@@ -34,35 +35,27 @@ def main() -> int:
 
 
 def _compare(options: Options) -> dict[str, Any]:
+    started, load_average = datetime.datetime.now(), os.getloadavg()[0]
+    rates = measured_rates(options.device, options.rates_s)
+    rows: dict[str, list[Row]] = {}
     python = options.upstream_python
     with Upstream(python, options.threads) if python else nullcontext() as upstream:
-        setting = _setting(options, upstream.versions if upstream else None)
-        described = setting.as_json()
-        print(setting)
-        rows = []
         for part in options.parts:
-            of_part = list(compare(part, options, setting.rates, upstream))
-            if of_part:
-                print(f"\n{comparison(of_part)}", flush=True)
-            rows += of_part
-    return {"setting": described, "rows": [row.as_json() for row in rows]}
+            rows[part.name] = list(compare(part, options, upstream))
+            rates = rates.or_better(measured_rates(options.device, options.rates_s))
+    versions = upstream.versions if upstream else None
+    setting = Setting(options.device, options.threads, rates, versions, started, load_average)
+    print("\n\n".join([str(setting), *(comparison(of_part, rates) for of_part in rows.values() if of_part)]))
+    return {"setting": setting.as_json(), "rows": [row.as_json(rates) for of_part in rows.values() for row in of_part]}
 
 
 def _profile(options: Options) -> dict[str, Any]:
-    setting = _setting(options, None)
-    described = setting.as_json()
-    print(setting)
-    found = []
-    for part in options.parts:
-        of_part = profiles(part, options)
-        print(f"\n{tables(of_part)}", flush=True)
-        found += of_part
-    return {"setting": described, "profiles": [profile.as_json() for profile in found]}
-
-
-def _setting(options: Options, upstream: dict[str, str] | None) -> Setting:
+    started, load_average = datetime.datetime.now(), os.getloadavg()[0]
+    found = {part.name: profiles(part, options) for part in options.parts}
     rates = measured_rates(options.device, options.rates_s)
-    return Setting(options.device, options.threads, rates, upstream, datetime.datetime.now())
+    setting = Setting(options.device, options.threads, rates, None, started, load_average)
+    print("\n\n".join([str(setting), *map(tables, found.values())]))
+    return {"setting": setting.as_json(), "profiles": [one.as_json() for part in found.values() for one in part]}
 
 
 if __name__ == "__main__":

@@ -12,12 +12,11 @@ from benchmarks.offline.measure import Contender, interleaved
 from benchmarks.offline.models_under_test import ModelUnderTest, model_under_test
 from benchmarks.offline.options import Options
 from benchmarks.offline.parts import Part
-from benchmarks.offline.rates import Rates
 from benchmarks.offline.results import Row
 from benchmarks.offline.upstream import Upstream
 
 
-def compare(part: Part, options: Options, rates: Rates, upstream: Upstream | None) -> Iterator[Row]:
+def compare(part: Part, options: Options, upstream: Upstream | None) -> Iterator[Row]:
     """A part's rows in the order of the batches, as they are found; ends early where the device's memory does."""
     tensors: Mapping[str, Tensor] = part.tensors(options.device)
     model = model_under_test(part, tensors, options.device)
@@ -25,7 +24,7 @@ def compare(part: Part, options: Options, rates: Rates, upstream: Upstream | Non
         upstream.load(part.kind, tensors, part.config)
     for batch in options.batches:
         try:
-            for row in _rows(part, model, batch, options, rates, upstream):
+            for row in _rows(part, model, batch, options, upstream):
                 _report(row)
                 yield row
         except torch.OutOfMemoryError:
@@ -33,9 +32,7 @@ def compare(part: Part, options: Options, rates: Rates, upstream: Upstream | Non
             return
 
 
-def _rows(
-    part: Part, model: ModelUnderTest, batch: int, options: Options, rates: Rates, upstream: Upstream | None
-) -> Iterator[Row]:
+def _rows(part: Part, model: ModelUnderTest, batch: int, options: Options, upstream: Upstream | None) -> Iterator[Row]:
     """One row for every age of the sessions; upstream's time does not depend on it and is taken once."""
     contenders: list[Contender] = [model.sessions(batch, age) for age in model.ages()]
     if upstream:
@@ -46,8 +43,7 @@ def _rows(
     theirs = timings.pop() if upstream else None
     for age, ours in zip(model.ages(), timings, strict=True):
         held = model.held(age, options.rounds * (options.steps + 1))
-        read_ms, multiply_ms = model.work(batch, held).floor_ms(rates)
-        yield Row(part, batch, held, ours, theirs, read_ms, multiply_ms)
+        yield Row(part, batch, held, ours, theirs, model.work(batch, held))
 
 
 def _report(row: Row) -> None:

@@ -18,10 +18,16 @@ _FLOAT_BYTES = 4
 
 @dataclass(frozen=True)
 class Rates:
-    """The best of several tries each, so that floors are floors."""
+    """The best of many tries each, so that floors are floors."""
 
     read_gb_s: dict[int, float]  # by MiB read again and again
     matrix_gflop_s: dict[torch.dtype, float]
+
+    def or_better(self, again: Rates) -> Rates:
+        """The better of two measurements, figure by figure: a neighbour's load makes both worse."""
+        reads = {size: max(rate, again.read_gb_s[size]) for size, rate in self.read_gb_s.items()}
+        products = {dtype: max(rate, again.matrix_gflop_s[dtype]) for dtype, rate in self.matrix_gflop_s.items()}
+        return Rates(reads, products)
 
     def read_ms(self, count_bytes: float) -> float:
         """Milliseconds to read so much, at the rate of the largest measured buffer that is not larger."""

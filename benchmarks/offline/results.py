@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from benchmarks.offline.floors import Work
 from benchmarks.offline.measure import Timings, times_faster
 from benchmarks.offline.parts import Part
 from benchmarks.offline.rates import Rates
@@ -25,19 +26,15 @@ class Row:
     held: int  # frames, of a codec positions, that a session's attention reads
     ours: Timings
     upstream: Timings | None
-    read_ms: float
-    multiply_ms: float
+    work: Work
 
     @property
     def faster(self) -> float | None:
         return times_faster(self.ours, self.upstream) if self.upstream else None
 
-    @property
-    def over_floor(self) -> float:
-        return self.ours.median_ms / max(self.read_ms, self.multiply_ms)
-
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self, rates: Rates) -> dict[str, Any]:
         """Units are in the names."""
+        read_ms, multiply_ms = self.work.floor_ms(rates)
         return {
             "part": self.part.name,
             "batch": self.batch,
@@ -45,8 +42,8 @@ class Row:
             "ours": _timings(self.ours),
             "upstream": _timings(self.upstream) if self.upstream else None,
             "times_faster": self.faster,
-            "read_ms": self.read_ms,
-            "multiply_ms": self.multiply_ms,
+            "read_ms": read_ms,
+            "multiply_ms": multiply_ms,
         }
 
 
@@ -59,6 +56,7 @@ class Setting:
     rates: Rates
     upstream: dict[str, str] | None  # versions
     started: datetime.datetime
+    load_average: float  # of the minute before
 
     def as_json(self) -> dict[str, Any]:
         """Units are in the names."""
@@ -69,7 +67,7 @@ class Setting:
             "threads": self.threads,
             "torch": torch.__version__,
             "upstream": self.upstream,
-            "load_average_1_min": os.getloadavg()[0],
+            "load_average_before": self.load_average,
             "read_gb_s_by_mib": self.rates.read_gb_s,
             "matrix_gflop_s": {_short(dtype): rate for dtype, rate in self.rates.matrix_gflop_s.items()},
         }
@@ -81,7 +79,7 @@ class Setting:
         return "\n".join(
             [
                 f"- {self.started:%Y-%m-%d %H:%M}, {processor(self.device)}, {self.threads} threads of "
-                f"{os.cpu_count()} cores, load average at the start {os.getloadavg()[0]:.1f}",
+                f"{os.cpu_count()} cores, load average at the start {self.load_average:.1f}",
                 f"- ours: torch {torch.__version__}; upstream: {upstream}",
                 f"- reading, GB/s by size of what is read again and again: {reads}",
                 f"- square matrix products, GFLOP/s: {products}",

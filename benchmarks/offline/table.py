@@ -5,41 +5,35 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from benchmarks.offline.measure import Timings
+from benchmarks.offline.rates import Rates
 from benchmarks.offline.results import Row
 
 _UNITS = {"lm": "LM step", "mimi": "codec frame, encoded and decoded"}
 
 
-def comparison(rows: Sequence[Row]) -> str:
+def comparison(rows: Sequence[Row], rates: Rates) -> str:
     """One part's rows: ours, upstream, floor."""
     part = rows[0].part
     held = "positions" if part.kind == "mimi" else "frames"
-    head = [
-        "sessions",
-        f"{held} held",
-        "ours ms",
-        "per session",
-        "upstream ms",
-        "faster",
-        "read ms",
-        "multiply ms",
-        "ours / floor",
+    head = ["sessions", f"{held} held", "ours ms", "per session", "upstream ms", "faster"]
+    head += ["read ms", "multiply ms", "ours / floor"]
+    title = f"### {part.title}, {part.name}: ms per {_UNITS[part.kind]}"
+    return f"{title}\n\n{markdown(head, [_cells(row, rates) for row in rows])}"
+
+
+def _cells(row: Row, rates: Rates) -> list[str]:
+    read_ms, multiply_ms = row.work.floor_ms(rates)
+    return [
+        str(row.batch),
+        str(row.held),
+        spread(row.ours),
+        f"{row.ours.median_ms / row.batch:.2f}",
+        spread(row.upstream) if row.upstream else "-",
+        f"{row.faster:.1f}x" if row.faster else "-",
+        f"{read_ms:.2f}",
+        f"{multiply_ms:.2f}",
+        f"{row.ours.median_ms / max(read_ms, multiply_ms):.1f}x",
     ]
-    body = [
-        [
-            str(row.batch),
-            str(row.held),
-            spread(row.ours),
-            f"{row.ours.median_ms / row.batch:.2f}",
-            spread(row.upstream) if row.upstream else "-",
-            f"{row.faster:.1f}x" if row.faster else "-",
-            f"{row.read_ms:.2f}",
-            f"{row.multiply_ms:.2f}",
-            f"{row.over_floor:.1f}x",
-        ]
-        for row in rows
-    ]
-    return f"### {part.title}: ms per {_UNITS[part.kind]}\n\n{markdown(head, body)}"
 
 
 def spread(timings: Timings) -> str:

@@ -57,3 +57,9 @@ def test_floor_takes_the_rate_of_the_largest_buffer_that_is_not_larger() -> None
     assert rates.read_ms(16 * MIB) == pytest.approx(16 * MIB / 10e6)
     assert rates.read_ms(1 * MIB) == pytest.approx(1 * MIB / 100e6)
     assert Work(16 * MIB, 1e9, torch.float32).floor_ms(rates) == pytest.approx((16 * MIB / 10e6, 20.0))
+
+
+def test_the_better_of_two_measurements_counts() -> None:
+    one = Rates({4: 100.0, 16: 10.0}, {torch.float32: 50.0})
+    other = Rates({4: 90.0, 16: 30.0}, {torch.float32: 60.0})
+    assert one.or_better(other) == other.or_better(one) == Rates({4: 100.0, 16: 30.0}, {torch.float32: 60.0})
