@@ -12,6 +12,8 @@ import hypothesis
 import pytest
 import pytest_asyncio
 
+from tests import golden_set
+
 _LEAK_GRACE_S = 1.0
 
 # The wall clock of a shared machine decides nothing. `ci` draws the same examples every time; HYPOTHESIS_PROFILE=dev
@@ -30,7 +32,7 @@ if importlib.util.find_spec("torch"):
 @pytest.fixture(scope="session")
 def golden_dir() -> Path:
     """The golden set; the variable GOLDEN_DIR names another one of the same layout."""
-    folder = Path(os.environ.get("GOLDEN_DIR") or Path(__file__).parent / "golden").resolve()
+    folder = golden_set.golden_dir()
     if not (folder / "meta.json").is_file():
         pytest.fail(f"no golden set in {folder}: meta.json is missing (set by GOLDEN_DIR?)")
     return folder

@@ -8,4 +8,4 @@ from pathlib import Path
 
 def golden_dir() -> Path:
     """GOLDEN_DIR when set, else the set in this repository."""
-    return Path(os.environ.get("GOLDEN_DIR") or Path(__file__).parent / "golden")
+    return Path(os.environ.get("GOLDEN_DIR") or Path(__file__).parent / "golden").resolve()
