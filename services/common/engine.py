@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -27,10 +26,6 @@ from services.common.session import Reply, Session, Waiting
 from services.common.slots import SlotTable
 
 FRAME_S = 0.080
-
-# Where cores are scarce the event loops go first: a message costs microseconds, and a step that waits only grows its
-# batch.
-_NICENESS = 5
 
 _log = logging.getLogger(__name__)
 
@@ -112,7 +107,6 @@ class Engine:
     # --- the engine thread
 
     def _run(self) -> None:
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
         try:
             for program in self._programs.values():
                 program.runner.warm(program.max_batch)
