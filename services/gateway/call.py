@@ -93,7 +93,9 @@ class Call:
         if not self._hung_up:
             now_s = time.monotonic()
             self._limits.hung_up(now_s)
-            self._metrics.frames["in"].inc(self._edge.end(now_s))
+            if frames := self._edge.end(now_s):
+                self._metrics.frames["in"].inc(frames)
+                self._metrics.hop_s["edge_in"].observe(time.monotonic() - now_s)
             self._hung_up = True
             self._frame_waits.set()
 
