@@ -50,8 +50,13 @@ async def leaked_tasks_watch() -> AsyncIterator[None]:
     """Set up before and torn down after every other fixture of the test's own loop."""
     before = asyncio.all_tasks()
     yield
-    leaked = asyncio.all_tasks() - before - {asyncio.current_task()}
+    leaked = {task for task in asyncio.all_tasks() - before - {asyncio.current_task()} if not _is_grpcs_own(task)}
     if leaked:
         _, leaked = await asyncio.wait(leaked, timeout=_LEAK_GRACE_S)
     if leaked:
         pytest.fail("the test left tasks running: " + "; ".join(sorted(map(repr, leaked))))
+
+
+def _is_grpcs_own(task: asyncio.Task[object] | None) -> bool:
+    """A call whose write crossed its refusal keeps waiting for a status inside grpc (grpc/grpc issue 36066)."""
+    return task is not None and "_handle_status_once_received" in repr(task)
