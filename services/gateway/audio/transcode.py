@@ -7,7 +7,6 @@ import numpy as np
 from services.common.errors import InvalidInput
 from services.gateway.audio import g711, pcm
 from services.gateway.audio.formats import AudioFormat, Encoding
-from services.gateway.audio.opus import DECODED_RATE_HZ, OpusDecoder, OpusEncoder
 from services.gateway.audio.pcm import MODEL_RATE_HZ, Samples
 from services.gateway.audio.resample import Resampler
 
@@ -93,14 +92,21 @@ def _resampler(from_hz: int, to_hz: int) -> Resampler | None:
     return None if from_hz == to_hz else Resampler(from_hz, to_hz)
 
 
+# Opus is imported with the first call that speaks it: it brings all of FFmpeg, which other calls do without.
+
+
 def _open_decoder(source: AudioFormat) -> tuple[Callable[[bytes], Samples], int]:
     """A decoder and the rate that it gives."""
     if source.encoding is not Encoding.OPUS:
         return _DECODERS[source.encoding], source.rate_hz
+    from services.gateway.audio.opus import DECODED_RATE_HZ, OpusDecoder
+
     return OpusDecoder().decode, DECODED_RATE_HZ
 
 
 def _open_encoder(target: AudioFormat, packet_ms: int) -> Callable[[Samples], bytes]:
     if target.encoding is not Encoding.OPUS:
         return _ENCODERS[target.encoding]
+    from services.gateway.audio.opus import OpusEncoder
+
     return OpusEncoder(target.rate_hz, packet_ms).encode
