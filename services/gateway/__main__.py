@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 
 from prometheus_client import CollectorRegistry
@@ -19,6 +20,8 @@ def _service(settings: GatewaySettings, registry: CollectorRegistry) -> GatewayS
 
 
 if __name__ == "__main__":
+    # FFmpeg is large: loaded with the first Opus call, it would stop all others for that long.
+    importlib.import_module("services.gateway.audio.opus")
     sys.exit(
         main.run(
             "gateway",
