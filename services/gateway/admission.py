@@ -25,17 +25,28 @@ class Admission:
         self._idle.set()
 
     @contextmanager
-    def place(self, peer: str) -> Iterator[None]:
-        """A place for as long as the context lasts. Raises Unavailable, NoFreeSlot or OverQuota."""
+    def client(self, peer: str) -> Iterator[None]:
+        """One of this client's calls for as long as the context lasts. Raises Unavailable or OverQuota."""
         self.require_open()
-        if self.sessions >= self._settings.max_sessions:
-            raise NoFreeSlot(f"this gateway holds its {self.sessions} calls", self._settings.retry_after_ms)
         with self._clients.session(peer):
-            self._count(+1)
-            try:
-                yield
-            finally:
-                self._count(-1)
+            yield
+
+    @contextmanager
+    def place(self) -> Iterator[None]:
+        """A place for as long as the context lasts. Raises Unavailable or NoFreeSlot."""
+        self.require_open()
+        if not self.has_room:
+            raise NoFreeSlot(f"this gateway holds its {self.sessions} calls", self._settings.retry_after_ms)
+        self._count(+1)
+        try:
+            yield
+        finally:
+            self._count(-1)
+
+    @property
+    def has_room(self) -> bool:
+        """Whether a place is free."""
+        return self.sessions < self._settings.max_sessions
 
     def require_open(self) -> None:
         """Raises Unavailable while draining."""

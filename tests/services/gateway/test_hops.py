@@ -25,7 +25,7 @@ SAMPLING = common_pb2.Sampling(seed=1)
 
 
 def pools(all_of_it: Cluster) -> tuple[WorkerPool, WorkerPool]:
-    return all_of_it.service._codec, all_of_it.service._lm
+    return all_of_it.service._board._codec, all_of_it.service._board._lm
 
 
 class SilentLm(EchoLm):

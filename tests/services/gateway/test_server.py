@@ -295,7 +295,7 @@ async def test_without_workers_a_call_is_unavailable() -> None:
     lm = EchoLm()
     async with cluster(lms=[lm]) as all_of_it:
         lm.drain(60.0)
-        await eventually(lambda: not any(w.takes_sessions for w in all_of_it.service._lm._workers.values()))
+        await eventually(lambda: not any(w.takes_sessions for w in all_of_it.service._board._lm._workers.values()))
         code, details = await status_after(all_of_it, START)
         assert (code, details) == (grpc.StatusCode.UNAVAILABLE, "no lm worker is within reach")
         assert all_of_it.sample("moshi_gateway_worker_rejections_total", status="UNAVAILABLE") == 1
@@ -396,7 +396,7 @@ async def test_a_worker_that_ends_a_stream_during_the_flush_makes_the_call_unava
 async def test_a_worker_that_dies_ends_its_calls_and_no_others() -> None:
     dying, staying = EchoCodec(3), EchoCodec(1)
     async with cluster([staying], [EchoLm()]) as all_of_it, serving(dying) as doomed:
-        pool = all_of_it.service._codec
+        pool = all_of_it.service._board._codec
         neighbour, victim = Caller(all_of_it.stub), Caller(all_of_it.stub)
         await neighbour.start()
         pool._targets = (*pool._targets, doomed.target)
@@ -469,7 +469,7 @@ async def test_a_drain_reaches_every_call_although_one_has_read_nothing() -> Non
         await deaf.say_levels([1] * 3)
         await eventually(lambda: all_of_it.sample("moshi_gateway_hop_seconds_count", hop="decode") == 3)
         await caller.start()
-        (full, _) = sorted(all_of_it.service._calls, key=lambda call: call._spec.paced, reverse=True)
+        (full, _) = sorted(all_of_it.service._board._calls, key=lambda call: call._spec.paced, reverse=True)
         with contextlib.suppress(LimitReached):
             while True:
                 full.mark("m")
@@ -498,6 +498,6 @@ async def test_the_service_fails_when_it_can_no_longer_look_for_workers(monkeypa
         raise RuntimeError("a bug")
 
     async with cluster(resolve_interval_s=0.05) as all_of_it:
-        monkeypatch.setattr(all_of_it.service._codec, "_resolve", broken)
+        monkeypatch.setattr(all_of_it.service._board._codec, "_resolve", broken)
         async with asyncio.timeout(20):
             assert str(await all_of_it.service.failed) == "a bug"

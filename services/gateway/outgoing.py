@@ -1,0 +1,30 @@
+"""What leaves a call, in the gateway's own terms; each transport has its spelling."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from services.gateway.audio.framing import ReplyPacket
+from services.gateway.counters import CallCounters
+from services.gateway.notes import Note
+from services.gateway.spec import CallSpec
+
+
+@dataclass(frozen=True)
+class Started:
+    """The first item: every slot is held, the model is ready for the first frame."""
+
+    session_id: str
+    spec: CallSpec
+    setup_s: float  # from the caller's wish to now
+
+
+@dataclass(frozen=True)
+class Ended:
+    """The last item of a call that ended well."""
+
+    cut_short: bool  # by the gateway's stop
+    counters: CallCounters
+
+
+Outgoing = Started | ReplyPacket | Note | Ended

@@ -1,0 +1,177 @@
+"""Every call of a gateway, whatever it came in over: who may call, the workers behind, drain, how each call ended."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from services.common.errors import SessionError, Unavailable
+from services.common.streams import session_error
+from services.gateway.admission import Admission
+from services.gateway.call import Call
+from services.gateway.hops import Hops
+from services.gateway.metrics import GatewayMetrics
+from services.gateway.outgoing import Ended, Outgoing, Started
+from services.gateway.settings import GatewaySettings
+from services.gateway.spec import CallSpec
+from services.gateway.workers import WorkerPool
+
+_CUT_BEFORE_END_S = 2.0
+
+_log = logging.getLogger(__name__)
+
+Read = Callable[[Call], Coroutine[Any, Any, None]]  # feeds a call until its caller hangs up
+Send = Callable[[Outgoing], Awaitable[None]]
+
+
+@dataclass(frozen=True)
+class Seat:
+    """What a call needs, held: a place at this gateway and its workers' slots."""
+
+    spec: CallSpec
+    hops: Hops | None  # None for a loopback call
+    asked_s: float  # when the caller asked for it
+
+
+class Switchboard:
+    """What the transports share. One call is `session`, in it `seat`, in it `converse`."""
+
+    def __init__(self, settings: GatewaySettings, metrics: GatewayMetrics) -> None:
+        self.failed: asyncio.Future[BaseException] = asyncio.get_running_loop().create_future()
+        self._settings = settings
+        self._metrics = metrics
+        self._codec = WorkerPool("codec", settings.codec_targets, settings.resolve_interval_s, settings.retry_after_ms)
+        self._lm = WorkerPool("lm", settings.lm_targets, settings.resolve_interval_s, settings.retry_after_ms)
+        self._pools: list[asyncio.Task[None]] = []
+        self._calls: set[Call] = set()
+        self._admission = Admission(settings, metrics)
+
+    # --- the life of the process
+
+    async def start(self) -> None:
+        """Returns once a worker of each service takes sessions."""
+        self._pools = [asyncio.create_task(pool.run()) for pool in (self._codec, self._lm)]
+        for pool in self._pools:
+            pool.add_done_callback(self._pool_over)
+        await self._codec.until_found()
+        await self._lm.until_found()
+
+    @property
+    def live_sessions(self) -> int:
+        """Calls that are not over yet."""
+        return self._admission.sessions
+
+    def drain(self, grace_s: float) -> None:
+        """Refuses new calls and tells the live ones."""
+        self._admission.drain()
+        for call in self._calls:
+            call.go_away(grace_s)
+        # Cut what is left while there is still time to say so.
+        asyncio.get_running_loop().call_later(max(0.0, grace_s - _CUT_BEFORE_END_S), self._cut_calls)
+
+    def _cut_calls(self) -> None:
+        for call in self._calls:
+            call.cut()
+
+    async def until_idle(self) -> None:
+        """Returns once no call is left."""
+        await self._admission.until_idle()
+
+    def _pool_over(self, pool: asyncio.Task[None]) -> None:
+        """A pool runs until it is cancelled; without it no worker would ever be found again."""
+        if not pool.cancelled() and not self.failed.done():
+            self.failed.set_result(pool.exception() or RuntimeError("a worker pool ended"))
+
+    async def stop(self) -> None:
+        """Lets go of the workers."""
+        for pool in self._pools:
+            pool.cancel()
+        await asyncio.gather(*self._pools, return_exceptions=True)
+
+    # --- a call
+
+    @asynccontextmanager
+    async def session(self) -> AsyncIterator[str]:
+        """A new session's id; counts and logs how the session ends."""
+        session_id = uuid.uuid4().hex
+        outcome = "INTERNAL"
+        try:
+            yield session_id
+            outcome = "ok"
+        except asyncio.CancelledError:
+            outcome = "CANCELLED"
+            raise
+        except Exception as error:
+            if (known := session_error(error)) is not None:
+                outcome = known.status
+            raise
+        finally:
+            self._metrics.ended(outcome)
+            _log.info("call over session=%s outcome=%s", session_id, outcome)
+
+    @asynccontextmanager
+    async def seat(self, peer: str, spec: CallSpec) -> AsyncIterator[Seat]:
+        """Held for as long as the context lasts. Raises Unavailable, NoFreeSlot or OverQuota, all at once.
+
+        peer: the caller's address, as gRPC spells it.
+        """
+        with self._admission.client(peer):
+            async with self._seat(spec) as seat:
+                yield seat
+
+    async def converse(self, session_id: str, seat: Seat, read: Read, send: Send) -> None:
+        """A call from `Started` to `Ended`. Raises SessionError, alone or in a group, and whatever read and send do.
+
+        read: must call `hang_up` at the end; cancelled when the call ends first. send: one item at a time.
+        """
+        spec = seat.spec
+        call = Call(session_id, spec, self._settings, self._metrics, seat.hops)
+        setup_s = time.monotonic() - seat.asked_s
+        self._metrics.setup_s.observe(setup_s)
+        _log.info("call up session=%s label=%r", session_id, spec.label)
+        self._calls.add(call)
+        try:
+            await send(Started(session_id, spec, setup_s))
+            async with asyncio.TaskGroup() as tasks, aclosing(call.outgoing()) as outgoing:
+                reader = tasks.create_task(read(call))
+                tasks.create_task(call.run())
+                async for item in outgoing:
+                    await send(item)
+                reader.cancel()
+        finally:
+            self._calls.discard(call)
+        await send(Ended(call.cut_short, call.counters))
+
+    @asynccontextmanager
+    async def _seat(self, spec: CallSpec) -> AsyncIterator[Seat]:
+        asked_s = time.monotonic()
+        with self._admission.place():
+            hops = await self._open_hops(spec)
+            try:
+                self._admission.require_open()  # a call that opens into a drain would never be told
+                yield Seat(spec, hops, asked_s)
+            finally:
+                if hops is not None:
+                    hops.cancel()
+
+    async def _open_hops(self, spec: CallSpec) -> Hops | None:
+        if spec.loopback:
+            return None
+        try:
+            return await self._open_in_time(spec)
+        except SessionError as error:
+            self._metrics.rejected(error.status)
+            raise
+
+    async def _open_in_time(self, spec: CallSpec) -> Hops:
+        try:
+            async with asyncio.timeout(self._settings.open_timeout_s):
+                return await Hops.open(self._codec, self._lm, spec.sampling)
+        except TimeoutError:
+            raise Unavailable("the workers did not open the call in time") from None
