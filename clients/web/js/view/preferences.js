@@ -1,0 +1,67 @@
+// What this browser remembers between visits.
+
+import { cleanParameters, initialParameters } from "../wire/parameters.js";
+
+const KEY = "moshi-cluster";
+const CHOICES = {
+  microphone: "",
+  speaker: "",
+  echoCancellation: true,
+  noiseSuppression: true,
+  autoGainControl: true,
+  record: true,
+  film: false,
+  colours: true,
+  theme: "system",
+};
+const THEMES = ["system", "light", "dark"];
+
+export class Preferences {
+  #storage;
+
+  /** @param {Storage | null} storage null: nothing is remembered */
+  constructor(storage) {
+    this.#storage = storage;
+    const stored = this.#load();
+    this.parameters = cleanParameters(stored.parameters);
+    this.choices = cleanChoices(stored.choices);
+  }
+
+  save() {
+    try {
+      this.#storage?.setItem(KEY, JSON.stringify({ parameters: this.parameters, choices: this.choices }));
+    } catch {
+      // Full or forbidden: the page works without.
+    }
+  }
+
+  resetParameters() {
+    this.parameters = initialParameters();
+    this.save();
+  }
+
+  #load() {
+    try {
+      return JSON.parse(this.#storage?.getItem(KEY) ?? "{}") ?? {};
+    } catch {
+      return {};
+    }
+  }
+}
+
+/** The browser's storage, where the page may use it. */
+export function browserStorage() {
+  try {
+    return globalThis.localStorage ?? null;
+  } catch {
+    return null;
+  }
+}
+
+function cleanChoices(stored) {
+  const clean = Object.fromEntries(
+    Object.entries(CHOICES).map(([name, initial]) => [name, typeof stored?.[name] === typeof initial ? stored[name] : initial]),
+  );
+  if (!THEMES.includes(clean.theme)) clean.theme = CHOICES.theme;
+  return clean;
+}

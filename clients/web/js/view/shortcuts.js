@@ -1,0 +1,17 @@
+// Keys that work anywhere on the page, except while something is being typed or a dialog is open.
+
+/** @param {Record<string, () => void>} actions by lower-case letter */
+export function listenForShortcuts(actions) {
+  document.addEventListener("keydown", (event) => {
+    if (event.ctrlKey || event.metaKey || event.altKey || event.repeat || isOccupied(event.target)) return;
+    const action = actions[event.key.toLowerCase()];
+    if (!action) return;
+    event.preventDefault();
+    action();
+  });
+}
+
+function isOccupied(target) {
+  const typing = target instanceof HTMLElement && target.closest("input, select, textarea, [contenteditable]");
+  return Boolean(typing) || document.querySelector("dialog[open]") !== null;
+}
