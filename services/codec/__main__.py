@@ -11,6 +11,7 @@ from services.codec.server import CodecService
 from services.codec.settings import PREFIX, CodecSettings
 from services.common import main
 from services.common.metrics import EngineMetrics
+from services.common.trunk import max_bundle_bytes
 
 _MAX_MESSAGE_BYTES = 64 * 1024
 _SPARE_STREAMS = 64  # beyond the slots: refused streams get their status, and health and watches fit
@@ -27,7 +28,7 @@ if __name__ == "__main__":
             CodecSettings,
             PREFIX,
             _service,
-            lambda settings: _MAX_MESSAGE_BYTES,
+            lambda settings: max_bundle_bytes(_MAX_MESSAGE_BYTES),
             lambda settings: 2 * settings.slots + _SPARE_STREAMS,
         )
     )

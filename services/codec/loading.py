@@ -12,7 +12,7 @@ from services.codec.settings import CodecSettings
 from services.common.program import CPU_GATHER_MS, gather_s
 
 # The first hop of a call makes the groups in which frames come to the hops behind it, so it waits longest.
-_CPU_ENCODE_GATHER_MS = 12.0
+_CPU_ENCODE_GATHER_MS = 18.0
 
 
 def load(settings: CodecSettings) -> CodecModel:

@@ -13,6 +13,7 @@ from services.common import checks, rpc
 from services.common.metrics import EngineMetrics
 from services.common.session import Reply
 from services.common.streams import Parse, Render, pump, statuses, timing
+from services.common.trunk_server import Method
 from services.common.worker import Model, WorkerService
 
 
@@ -34,7 +35,11 @@ class CodecService(WorkerService[CodecModel], codec_pb2_grpc.CodecServicer):
 
     def register(self, server: grpc.aio.Server) -> Sequence[str]:
         codec_pb2_grpc.add_CodecServicer_to_server(self, server)
-        return ["moshi_cluster.v1.Codec", self.register_worker(server)]
+        methods = {
+            "/moshi_cluster.v1.Codec/Encode": Method(self.Encode, codec_pb2.PcmFrame),
+            "/moshi_cluster.v1.Codec/Decode": Method(self.Decode, codec_pb2.CodeFrame),
+        }
+        return ["moshi_cluster.v1.Codec", *self.register_worker(server, methods)]
 
     async def Encode(
         self, request_iterator: AsyncIterator[codec_pb2.PcmFrame], context: grpc.aio.ServicerContext

@@ -29,13 +29,13 @@ class CodecSettings:
     max_batch: int = setting(64, "Largest batch of one step.", minimum=1, maximum=1024)
     encode_gather_ms: float | None = setting(
         None,
-        "A frame may wait this long for others to be encoded with; unset: 12 on a CPU, else 0.",
+        "A frame may wait this long for others to be encoded with; unset: 18 on a CPU, else 0.",
         minimum=0,
         maximum=80,
     )
     decode_gather_ms: float | None = setting(
         None,
-        "A frame may wait this long for others to be decoded with; unset: 3 on a CPU, else 0.",
+        "A frame may wait this long for others to be decoded with; unset: 1 on a CPU, else 0.",
         minimum=0,
         maximum=80,
     )

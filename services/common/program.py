@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from services.common.session import Session
 from services.common.slots import SlotTable
 
-CPU_GATHER_MS = 3.0
+CPU_GATHER_MS = 1.0
 """Enough for a group of frames that left one hop together to arrive at the next."""
 
 

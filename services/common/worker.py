@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 import grpc
 
-from moshi_cluster.v1 import worker_pb2_grpc
+from moshi_cluster.v1 import trunk_pb2_grpc, worker_pb2_grpc
 from services.common.capacity import CapacityServicer
 from services.common.engine import Engine
 from services.common.errors import NoFreeSlot, Unavailable
@@ -19,6 +19,7 @@ from services.common.metrics import EngineMetrics
 from services.common.program import Program
 from services.common.session import Session
 from services.common.slots import SlotTable
+from services.common.trunk_server import Method, TrunkServicer
 
 _log = logging.getLogger(__name__)
 
@@ -51,10 +52,11 @@ class WorkerService(Generic[M]):
         self._idle.set()
         self._capacity = CapacityServicer(name, self._tables, lambda: self.model.fingerprint if self._engine else "")
 
-    def register_worker(self, server: grpc.aio.Server) -> str:
-        """Adds the Worker servicer; returns its name."""
+    def register_worker(self, server: grpc.aio.Server, methods: Mapping[str, Method]) -> list[str]:
+        """Adds the Worker servicer, and the Trunk servicer which carries `methods`; returns their names."""
         worker_pb2_grpc.add_WorkerServicer_to_server(self._capacity, server)
-        return "moshi_cluster.v1.Worker"
+        trunk_pb2_grpc.add_TrunkServicer_to_server(TrunkServicer(methods, self.draining), server)
+        return ["moshi_cluster.v1.Worker", "moshi_cluster.v1.Trunk"]
 
     async def start(self) -> None:
         """Loads the model, warms every batch size, opens for sessions."""

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import grpc
 
-from moshi_cluster.v1 import codec_pb2, codec_pb2_grpc, common_pb2, lm_pb2, lm_pb2_grpc
+from moshi_cluster.v1 import codec_pb2, common_pb2, lm_pb2
 from services.common.errors import NoFreeSlot, SessionError, Unavailable
-from services.common.rpc import SLOT_HELD
+from services.gateway.trunk import StreamEnded, TrunkStream
 from services.gateway.workers import Worker, WorkerPool
 
 _HELD_WITHIN_S = 2.0  # a worker says at once whether it has a slot
@@ -28,31 +28,25 @@ _REFUSALS: dict[grpc.StatusCode, Callable[[str], SessionError]] = {
 class Hop:
     """One open stream with a slot behind it."""
 
-    def __init__(self, name: str, stream: Any) -> None:
-        """name: encode, lm or decode. stream: a grpc.aio stream-stream call."""
+    def __init__(self, name: str, stream: TrunkStream) -> None:
+        """name: encode, lm or decode."""
         self.name = name
         self._stream = stream
         self._sent_frames = 0
 
     async def write(self, message: Any) -> None:
         """Sends one message. Raises SessionError when the worker is lost."""
-        try:
+        with self._session_errors():
             await self._stream.write(message)
-        except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
-            raise await self._error() from None
 
     async def read(self) -> Any:
         """The next message, None once the stream has ended well. Raises SessionError when the worker is lost."""
-        try:
-            message = await self._stream.read()
-        except grpc.aio.AioRpcError:
-            raise await self._error() from None
-        return None if message is grpc.aio.EOF else message
+        with self._session_errors():
+            return await self._stream.read()
 
-    async def done_writing(self) -> None:
+    def done_writing(self) -> None:
         """Half-closes: the worker answers what is in flight and ends. On a lost stream the next read says why."""
-        with contextlib.suppress(grpc.aio.InternalError):
-            await self._stream.done_writing()
+        self._stream.done_writing()
 
     def cancel(self) -> None:
         """Gives the slot back at once."""
@@ -67,16 +61,19 @@ class Hop:
         """Returns once the worker holds a slot. Raises NoFreeSlot or Unavailable when it refuses or does not answer."""
         try:
             async with asyncio.timeout(_HELD_WITHIN_S):
-                metadata = await self._stream.initial_metadata()
+                with self._session_errors():
+                    await self._stream.until_held()
         except TimeoutError:
             raise Unavailable(f"{self.name}: the worker does not answer") from None
-        if dict(metadata or ()).get(SLOT_HELD[0][0]) is None:
-            raise await self._error()
 
-    async def _error(self) -> SessionError:
-        code = await self._stream.code()
-        text = f"{self.name}: {await self._stream.details() or code.name}"
-        return _REFUSALS[code](text) if code in _REFUSALS else SessionError(text)
+    @contextlib.contextmanager
+    def _session_errors(self) -> Iterator[None]:
+        """What the end of a stream means to the call."""
+        try:
+            yield
+        except StreamEnded as ended:
+            text = f"{self.name}: {ended}"
+            raise _REFUSALS[ended.code](text) if ended.code in _REFUSALS else SessionError(text) from None
 
 
 class Hops:
@@ -127,11 +124,11 @@ def codes_message(hop: Hop, codes: Iterable[int]) -> codec_pb2.CodeFrame:
 
 
 async def _open_encode(worker: Worker) -> Hop:
-    return await _held(Hop("encode", codec_pb2_grpc.CodecStub(worker.channel).Encode()))
+    return await _held(Hop("encode", worker.trunk.open("/moshi_cluster.v1.Codec/Encode", codec_pb2.CodeFrame)))
 
 
 async def _open_decode(worker: Worker) -> Hop:
-    return await _held(Hop("decode", codec_pb2_grpc.CodecStub(worker.channel).Decode()))
+    return await _held(Hop("decode", worker.trunk.open("/moshi_cluster.v1.Codec/Decode", codec_pb2.PcmFrame)))
 
 
 async def _open_lm(worker: Worker, sampling: common_pb2.Sampling) -> Hop:
@@ -143,7 +140,8 @@ async def _open_lm(worker: Worker, sampling: common_pb2.Sampling) -> Hop:
         if opened is None or opened.WhichOneof("message") != "opened":
             raise Unavailable("lm: the worker did not open the session")
 
-    return await _held(Hop("lm", lm_pb2_grpc.LmStub(worker.channel).Generate()), open_session)
+    stream = worker.trunk.open("/moshi_cluster.v1.Lm/Generate", lm_pb2.GenerateResponse)
+    return await _held(Hop("lm", stream), open_session)
 
 
 async def _held(hop: Hop, open_session: Callable[[Hop], Awaitable[None]] = Hop.until_held) -> Hop:

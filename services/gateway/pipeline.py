@@ -56,7 +56,7 @@ class Pipeline:
             self._encoding.append(frame)
             await encode.write(pcm_message(encode, frame.pcm.tobytes()))
         self._source_ended = True
-        await encode.done_writing()
+        encode.done_writing()
 
     async def _encode_to_lm(self, encode: Hop, lm: Hop) -> None:
         while (reply := await encode.read()) is not None:
@@ -65,7 +65,7 @@ class Pipeline:
             self._generating.append(frame)
             await lm.write(user_message(lm, frame.user_codes))
         self._check_end(self._encoding, encode)
-        await lm.done_writing()
+        lm.done_writing()
 
     async def _lm_to_decode(self, lm: Hop, decode: Hop) -> None:
         while (message := await lm.read()) is not None:
@@ -78,7 +78,7 @@ class Pipeline:
             self._decoding.append(frame)
             await decode.write(codes_message(decode, reply.moshi_codes))
         self._check_end(self._generating, lm)
-        await decode.done_writing()
+        decode.done_writing()
 
     async def _decode_to_sink(self, decode: Hop) -> None:
         while (reply := await decode.read()) is not None:

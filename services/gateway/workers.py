@@ -14,12 +14,14 @@ import grpc
 from moshi_cluster.v1 import worker_pb2, worker_pb2_grpc
 from services.common.errors import NoFreeSlot, SessionError, Unavailable
 from services.common.rpc import channel_options
+from services.common.trunk import max_bundle_bytes
+from services.gateway.trunk import Trunk
 
 _log = logging.getLogger(__name__)
 _RETRY_S = 0.25
 _SILENCE_MAX_S = 3.0  # a worker reports at least once a second; beyond this it is stopped or cut off
 _WRONG_SERVICE_RETRY_S = 5.0
-_MAX_MESSAGE_BYTES = 64 * 1024
+_MAX_MESSAGE_BYTES = max_bundle_bytes(64 * 1024)
 
 T = TypeVar("T")
 
@@ -31,7 +33,8 @@ class Worker:
         """address: host:port. service: what it is expected to run; a process of another kind never takes sessions."""
         self.address = address
         self._service = service
-        self.channel = grpc.aio.insecure_channel(address, options=channel_options(_MAX_MESSAGE_BYTES))
+        self._channel = grpc.aio.insecure_channel(address, options=channel_options(_MAX_MESSAGE_BYTES))
+        self.trunk = Trunk(self._channel)
         self.capacity: worker_pb2.Capacity | None = None
         self._taken_since_report = 0
 
@@ -52,6 +55,11 @@ class Worker:
             return 0
         return self.capacity.slots_total - self.capacity.slots_used - self._taken_since_report
 
+    async def close(self) -> None:
+        """Lets go of the worker; every stream to it is over."""
+        await self.trunk.close()
+        await self._channel.close()
+
     def took_slot(self) -> None:
         """Counts a slot until the next report includes it."""
         self._taken_since_report += 1
@@ -68,7 +76,7 @@ class Worker:
 
     async def _follow(self, on_change: Callable[[], None]) -> None:
         """Returns or raises AioRpcError when the worker is lost; raises TimeoutError when it stands still."""
-        reports = worker_pb2_grpc.WorkerStub(self.channel).WatchCapacity(worker_pb2.WatchCapacityRequest())
+        reports = worker_pb2_grpc.WorkerStub(self._channel).WatchCapacity(worker_pb2.WatchCapacityRequest())
         while True:
             async with asyncio.timeout(_SILENCE_MAX_S):
                 report = await reports.read()
@@ -161,7 +169,7 @@ class WorkerPool:
         worker, watch = self._workers.pop(address), self._watches.pop(address)
         watch.cancel()
         await asyncio.gather(watch, return_exceptions=True)
-        await worker.channel.close()
+        await worker.close()
 
     def _changed(self) -> None:
         if any(worker.takes_sessions for worker in self._workers.values()):

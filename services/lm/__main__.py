@@ -8,6 +8,7 @@ from prometheus_client import CollectorRegistry
 
 from services.common import main
 from services.common.metrics import EngineMetrics
+from services.common.trunk import max_bundle_bytes
 from services.lm.loading import load
 from services.lm.server import LmService
 from services.lm.settings import PREFIX, LmSettings
@@ -28,7 +29,7 @@ if __name__ == "__main__":
             LmSettings,
             PREFIX,
             _service,
-            lambda settings: _BASE_MESSAGE_BYTES + _HISTORY_FRAME_BYTES * settings.max_history_frames,
+            lambda settings: max_bundle_bytes(_BASE_MESSAGE_BYTES + _HISTORY_FRAME_BYTES * settings.max_history_frames),
             lambda settings: settings.slots + _SPARE_STREAMS,
         )
     )

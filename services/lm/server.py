@@ -17,6 +17,7 @@ from services.common.errors import InvalidInput
 from services.common.metrics import EngineMetrics
 from services.common.session import Reply, Session
 from services.common.streams import Write, pump, statuses, timing, within
+from services.common.trunk_server import Method
 from services.common.worker import Model, WorkerService
 from services.lm.session import LmReply, SessionSpec
 from services.lm.settings import LmSettings
@@ -45,7 +46,8 @@ class LmService(WorkerService[LmModel], lm_pb2_grpc.LmServicer):
 
     def register(self, server: grpc.aio.Server) -> Sequence[str]:
         lm_pb2_grpc.add_LmServicer_to_server(self, server)
-        return ["moshi_cluster.v1.Lm", self.register_worker(server)]
+        methods = {"/moshi_cluster.v1.Lm/Generate": Method(self.Generate, lm_pb2.GenerateRequest)}
+        return ["moshi_cluster.v1.Lm", *self.register_worker(server, methods)]
 
     async def Generate(
         self, request_iterator: AsyncIterator[lm_pb2.GenerateRequest], context: grpc.aio.ServicerContext

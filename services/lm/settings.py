@@ -32,7 +32,7 @@ class LmSettings:
     max_batch: int = setting(64, "Largest batch of one step.", minimum=1, maximum=1024)
     gather_ms: float | None = setting(
         None,
-        "A frame may wait this long for others to share its step; unset: 3 on a CPU, else 0.",
+        "A frame may wait this long for others to share its step; unset: 1 on a CPU, else 0.",
         minimum=0,
         maximum=80,
     )

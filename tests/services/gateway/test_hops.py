@@ -60,7 +60,7 @@ async def test_three_slots_are_held_and_frames_pass() -> None:
             pcm = await hops.decode.read()
             assert codes.frame_index == reply.frame.frame_index == pcm.frame_index == index
         for hop in (hops.encode, hops.lm, hops.decode):
-            await hop.done_writing()
+            hop.done_writing()
             assert await hop.read() is None
         await all_of_it.until_free()
 
@@ -166,11 +166,11 @@ async def test_a_stream_that_ended_says_why_on_the_next_write(
         hops = await Hops.open(*pools(all_of_it), SAMPLING)
         await hops.encode.write(pcm_message(hops.encode, bytes(4 * FRAME_SAMPLES)))
         await hops.encode.read()
-        await eventually(hops.encode._stream.done)
+        await eventually(lambda: hops.encode._stream.is_over)
         with pytest.raises(SessionError, match="^encode: ") as error:
             await hops.encode.write(pcm_message(hops.encode, bytes(4 * FRAME_SAMPLES)))
         assert type(error.value) is expected
-        await hops.encode.done_writing()
+        hops.encode.done_writing()
         hops.cancel()
         await all_of_it.until_free()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 
 import grpc
@@ -14,6 +14,7 @@ import pytest
 from moshi_cluster.v1 import codec_pb2_grpc, worker_pb2, worker_pb2_grpc
 from services.common.errors import NoFreeSlot, SessionError, Unavailable
 from services.common.rpc import server_options
+from services.common.trunk_server import Method
 from services.gateway import workers
 from services.gateway.workers import Worker, WorkerPool
 from tests.services.gateway.cluster import EchoCodec, EchoLm
@@ -248,8 +249,8 @@ class StandingStill(EchoCodec):
         worker_pb2_grpc.add_WorkerServicer_to_server(_ReportsOnce(), server)
         return names
 
-    def register_worker(self, server: grpc.aio.Server) -> str:
-        return "moshi_cluster.v1.Worker"
+    def register_worker(self, server: grpc.aio.Server, methods: Mapping[str, Method]) -> list[str]:
+        return ["moshi_cluster.v1.Worker"]
 
 
 class _ReportsOnce(worker_pb2_grpc.WorkerServicer):
