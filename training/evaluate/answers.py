@@ -1,0 +1,81 @@
+"""Which answer belongs to which question, and whether it is right."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from models.loading.tokenizer import Tokenizer
+
+FRAMES_PER_S = 12.5
+STOP_FRAMES = 4  # after the onset of an interruption, what is still said belongs to the interrupted answer
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What Moshi said to one question."""
+
+    kind: str
+    asked: str
+    expected: str
+    said: str
+    first_frame: int  # of the frames in which the answer was looked for
+    last_frame: int  # one beyond
+    interrupts: bool
+    interrupted: bool  # by the caller's next question
+    unseen: bool  # a combination that training left out
+
+    @property
+    def right(self) -> bool:
+        return self.said == self.expected
+
+
+def answers(turns: Sequence[Mapping[str, Any]], text: Sequence[int], tokenizer: Tokenizer) -> list[Answer]:
+    """text: a token for every frame of the call.
+
+    An answer is everything said from the end of its question to the end of the next one; an answer that is
+    interrupted ends with the interruption.
+    """
+    found = []
+    for turn, following in zip(turns, [*turns[1:], None], strict=True):
+        first = math.floor(turn["user_end_s"] * FRAMES_PER_S)
+        last = len(text)
+        if following is not None:
+            last = math.floor(following["user_end_s"] * FRAMES_PER_S)
+            if turn["interrupted"]:
+                last = math.floor(following["user_start_s"] * FRAMES_PER_S) + STOP_FRAMES
+        found.append(
+            Answer(
+                kind=turn["kind"],
+                asked=turn["user_text"],
+                expected=turn["reply_text"],
+                said=spoken(text[first:last], tokenizer),
+                first_frame=first,
+                last_frame=last,
+                interrupts=turn["interrupts"],
+                interrupted=turn["interrupted"],
+                unseen=turn["unseen"],
+            )
+        )
+    return found
+
+
+def spoken(text: Sequence[int], tokenizer: Tokenizer) -> str:
+    """Text tokens as a person reads them."""
+    return "".join(tokenizer.piece(token) for token in text).strip()
+
+
+def accuracy(given: Iterable[Answer]) -> dict[str, tuple[int, int]]:
+    """Right answers and all answers by kind, "all" and "unseen" among the kinds; interrupted answers do not count:
+    where exactly they end is not right or wrong."""
+    counts: dict[str, list[int]] = defaultdict(lambda: [0, 0])
+    for answer in given:
+        if answer.interrupted:
+            continue
+        for kind in (answer.kind, "all", *(("unseen",) if answer.unseen else ())):
+            counts[kind][0] += answer.right
+            counts[kind][1] += 1
+    return {kind: (right, asked) for kind, (right, asked) in sorted(counts.items())}

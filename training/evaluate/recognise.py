@@ -1,0 +1,37 @@
+"""An independent ear: pocketsphinx with the world's grammar writes down what Moshi's voice says."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from pocketsphinx import Decoder
+
+from training.evaluate.grammar import PRONUNCIATIONS, grammar
+from training.world.resample import resample
+from training.world.speech import SAMPLE_RATE_HZ
+
+_RATE_HZ = 16_000
+_SILENCE_BEFORE_S, _SILENCE_AFTER_S = 0.2, 0.3
+
+
+class Recogniser:
+    """The acoustic model and dictionary that pocketsphinx brings along, and only sentences of the world's grammar."""
+
+    def __init__(self) -> None:
+        self._decoder = Decoder(samprate=_RATE_HZ, lm=None, loglevel="FATAL")
+        for word, phones in PRONUNCIATIONS.items():
+            self._decoder.add_word(word, phones, True)
+        self._decoder.add_jsgf_string("world", grammar())
+        self._decoder.activate_search("world")
+
+    def hear(self, samples: NDArray[np.int16]) -> str:
+        """Speech [N] at 24 kHz -> its words; "" where no sentence of the grammar fits."""
+        narrow = resample(samples.astype(np.float32), _RATE_HZ / SAMPLE_RATE_HZ)
+        before = np.zeros(round(_SILENCE_BEFORE_S * _RATE_HZ), np.float32)
+        after = np.zeros(round(_SILENCE_AFTER_S * _RATE_HZ), np.float32)
+        padded = np.concatenate([before, narrow, after])
+        self._decoder.start_utt()
+        self._decoder.process_raw(np.clip(padded, -32768, 32767).astype(np.int16).tobytes(), full_utt=True)
+        self._decoder.end_utt()
+        found = self._decoder.hyp()
+        return " ".join(word.split("(")[0] for word in found.hypstr.split()) if found else ""

@@ -1,0 +1,1 @@
+"""Spoken exchanges between callers and Moshi, made by speech synthesisers: the data of the demo checkpoint."""

@@ -1,0 +1,112 @@
+"""What lies between a caller's mouth and Moshi's ear: level, noise, and a telephone."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from random import Random
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from training.world.resample import resample
+from training.world.speech import SAMPLE_RATE_HZ, Samples
+
+TELEPHONE_RATE_HZ = 8_000
+# How steeply the power of a noise falls with frequency: power ~ f ** -slope.
+_NOISES = {"white": 0.0, "pink": 1.0, "brown": 2.0}
+
+
+@dataclass(frozen=True)
+class Line:
+    """`level_dbfs` is the RMS of speech; `noise_db` how far the noise lies below it, None for a silent room."""
+
+    level_dbfs: float
+    noise: str
+    noise_db: float | None
+    bursts: int
+    telephone: bool
+    low_cut_hz: float
+
+    def settings(self) -> dict[str, Any]:
+        return asdict(self)
+
+    def carry(self, samples: Samples, noise_seed: int) -> NDArray[np.int16]:
+        """A whole call [N] of RMS -20 dBFS speech -> what arrives, as int16 [N]."""
+        generator = np.random.default_rng(noise_seed)
+        heard = samples * _amplitude(self.level_dbfs + 20)
+        if self.noise_db is not None:
+            level = _amplitude(self.level_dbfs - self.noise_db)
+            heard = heard + level * _coloured(generator, len(heard), _NOISES[self.noise])
+        for _ in range(self.bursts):
+            _add_burst(generator, heard, _amplitude(self.level_dbfs - 12))
+        if self.telephone:
+            heard = _through_telephone(heard, self.low_cut_hz)
+        return np.clip(np.round(heard * 32768), -32768, 32767).astype(np.int16)
+
+
+def line(random: Random) -> Line:
+    """Six of ten calls come over a telephone, a quarter from a silent room."""
+    return Line(
+        level_dbfs=random.uniform(-30, -17),
+        noise=random.choice(tuple(_NOISES)),
+        noise_db=random.uniform(15, 40) if random.random() < 0.75 else None,
+        bursts=random.randint(1, 3) if random.random() < 0.15 else 0,
+        telephone=random.random() < 0.6,
+        low_cut_hz=random.choice((0.0, 200.0, 300.0)),
+    )
+
+
+def mu_law(samples: Samples) -> Samples:
+    """What 8-bit mu-law (G.711) leaves of samples within -1 to 1."""
+    right = np.searchsorted(_MIDDLES, samples)
+    return _LEVELS[right]
+
+
+def _levels() -> Samples:
+    """The 255 values that G.711's mu-law can say, in order, full scale 1.0."""
+    step, segment = np.arange(16), np.arange(8)[:, None]
+    positive = (((2 * step + 33) << segment) - 33).ravel()
+    return (np.unique(np.concatenate([-positive, positive])) * 4 / 32768).astype(np.float32)
+
+
+_LEVELS = _levels()
+_MIDDLES = (_LEVELS[1:] + _LEVELS[:-1]) / 2
+
+
+def _through_telephone(samples: Samples, low_cut_hz: float) -> Samples:
+    narrow = resample(samples, TELEPHONE_RATE_HZ / SAMPLE_RATE_HZ)
+    if low_cut_hz:
+        narrow = _high_passed(narrow, low_cut_hz)
+    wide = resample(mu_law(narrow), SAMPLE_RATE_HZ / TELEPHONE_RATE_HZ)
+    return np.pad(wide, (0, max(0, len(samples) - len(wide))))[: len(samples)]
+
+
+def _high_passed(samples: Samples, cut_hz: float) -> Samples:
+    spectrum = np.fft.rfft(samples)
+    frequencies = np.fft.rfftfreq(len(samples), 1 / TELEPHONE_RATE_HZ)
+    # Second order: the fall of a telephone's transformer.
+    squared = (frequencies / cut_hz) ** 2
+    filtered = np.fft.irfft(spectrum * squared / (1 + squared), len(samples))
+    return filtered.astype(np.float32)
+
+
+def _coloured(generator: np.random.Generator, count: int, slope: float) -> Samples:
+    """Noise of RMS 1."""
+    white = np.fft.rfft(generator.standard_normal(count, dtype=np.float32))
+    frequencies = np.maximum(np.fft.rfftfreq(count, 1 / SAMPLE_RATE_HZ), 40.0)
+    noise = np.fft.irfft(white * frequencies ** (-slope / 2), count)
+    return (noise / np.sqrt(np.mean(noise**2))).astype(np.float32)
+
+
+def _add_burst(generator: np.random.Generator, samples: Samples, level: float) -> None:
+    """A knock, a cough, a chair: 40 to 300 ms of noise that dies away, at a random place."""
+    length = int(generator.uniform(0.04, 0.3) * SAMPLE_RATE_HZ)
+    start = int(generator.integers(0, max(1, len(samples) - length)))
+    shape = np.exp(-4 * np.linspace(0, 1, length, dtype=np.float32))
+    burst = level * shape * _coloured(generator, length, float(generator.uniform(0, 2)))
+    samples[start : start + length] += burst[: len(samples) - start]
+
+
+def _amplitude(decibels: float) -> np.float32:
+    return np.float32(10 ** (decibels / 20))
