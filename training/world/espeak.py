@@ -62,7 +62,7 @@ class Espeak:
         self._phones.clear()
         encoded = text.encode()
         self._library.espeak_Synth(encoded, len(encoded) + 1, 0, 1, 0, _UTF8, None, None)
-        samples = np.frombuffer(b"".join(self._chunks), dtype=np.int16).astype(np.float32) / 32768
+        samples = np.frombuffer(b"".join(self._chunks), dtype=np.int16).astype(np.float32) * np.float32(1 / 32768)
         return Speech(samples, self._sample_rate_hz, self._spans(len(samples)))
 
     def _receive(self, samples: ctypes._Pointer[ctypes.c_short], count: int, events: ctypes._Pointer[_Event]) -> int:

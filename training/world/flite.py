@@ -65,7 +65,9 @@ class FliteVoice:
         utterance = self._flite.flite_synth_text(text.encode(), self._voice)
         try:
             wave = self._flite.utt_wave(utterance).contents
-            samples = np.ctypeslib.as_array(wave.samples, (wave.samples_count,)).astype(np.float32) / 32768
+            samples = np.ctypeslib.as_array(wave.samples, (wave.samples_count,)).astype(np.float32) * np.float32(
+                1 / 32768
+            )
             return Speech(samples, wave.sample_rate_hz, self._phones(utterance), self._words(utterance))
         finally:
             self._flite.delete_utterance(utterance)

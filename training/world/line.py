@@ -96,7 +96,8 @@ def _coloured(generator: np.random.Generator, count: int, slope: float) -> Sampl
     white = np.fft.rfft(generator.standard_normal(count, dtype=np.float32))
     frequencies = np.maximum(np.fft.rfftfreq(count, 1 / SAMPLE_RATE_HZ), 40.0)
     noise = np.fft.irfft(white * frequencies ** (-slope / 2), count)
-    return (noise / np.sqrt(np.mean(noise**2))).astype(np.float32)
+    loudness = float(np.sqrt(np.mean(noise**2)))
+    return np.asarray(noise / loudness, dtype=np.float32)
 
 
 def _add_burst(generator: np.random.Generator, samples: Samples, level: float) -> None:
@@ -108,5 +109,5 @@ def _add_burst(generator: np.random.Generator, samples: Samples, level: float) -
     samples[start : start + length] += burst[: len(samples) - start]
 
 
-def _amplitude(decibels: float) -> np.float32:
-    return np.float32(10 ** (decibels / 20))
+def _amplitude(decibels: float) -> float:
+    return float(10 ** (decibels / 20))
