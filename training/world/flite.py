@@ -12,6 +12,7 @@ import numpy as np
 from training.world.phones import NUMBER_OF
 from training.world.speech import Span, Speech
 
+_C = ctypes.CDLL(None)
 _Pointer = ctypes.c_void_p
 # flite keeps the pointers to these names: they must live as long as the voice.
 _STRETCH, _PITCH = b"duration_stretch", b"int_f0_target_mean"
@@ -37,6 +38,7 @@ _SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
     "flite_init": (ctypes.c_int, []),
     "flite_synth_text": (_Pointer, [ctypes.c_char_p, _Pointer]),
     "flite_feat_set_float": (None, [_Pointer, ctypes.c_char_p, ctypes.c_float]),
+    "feat_remove": (ctypes.c_int, [_Pointer, ctypes.c_char_p]),
     "flite_ffeature_float": (ctypes.c_float, [_Pointer, ctypes.c_char_p]),
     "flite_ffeature_string": (ctypes.c_char_p, [_Pointer, ctypes.c_char_p]),
     "utt_wave": (ctypes.POINTER(_Wave), [_Pointer]),
@@ -58,10 +60,13 @@ class FliteVoice:
         self._features = ctypes.cast(self._voice, ctypes.POINTER(_Voice)).contents.features
 
     def speak(self, text: str, stretch: float = 1.0, pitch_hz: float | None = None) -> Speech:
-        """`stretch` above 1 speaks slower. Letters stand for their names."""
-        self._set(_STRETCH, stretch)
-        if pitch_hz is not None:
-            self._set(_PITCH, pitch_hz)
+        """`stretch` above 1 speaks slower; without a pitch the voice's own. Letters stand for their names."""
+        self._flite.flite_feat_set_float(self._features, _STRETCH, stretch)
+        if pitch_hz is None:
+            self._flite.feat_remove(self._features, _PITCH)
+        else:
+            self._flite.flite_feat_set_float(self._features, _PITCH, pitch_hz)
+        _C.srand(1)  # breath is made of C's random numbers: the same text is to be the same samples
         utterance = self._flite.flite_synth_text(text.encode(), self._voice)
         try:
             wave = self._flite.utt_wave(utterance).contents
@@ -71,9 +76,6 @@ class FliteVoice:
             return Speech(samples, wave.sample_rate_hz, self._phones(utterance), self._words(utterance))
         finally:
             self._flite.delete_utterance(utterance)
-
-    def _set(self, feature: bytes, value: float) -> None:
-        self._flite.flite_feat_set_float(self._features, feature, value)
 
     def _phones(self, utterance: int) -> tuple[Span, ...]:
         spans, start_s = [], 0.0
