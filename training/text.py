@@ -76,6 +76,6 @@ def save_tokenizer(path: Path) -> None:
 
 def _words() -> list[str]:
     """Each word that Moshi says, once: how often it is said does not matter, no word shall be split."""
-    random, memory = Random("words"), Memory()
-    replies = {ask(random, "train", memory).reply for _ in range(_EXCHANGES)}
+    random = Random("words")
+    replies = {ask(random, "train", Memory()).reply for _ in range(_EXCHANGES)}
     return sorted({word for reply in replies | {GREETING, farewell().reply} for word in reply.split()})
