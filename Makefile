@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 STUBS := moshi_cluster/.generated
 PROTOS := $(wildcard protos/moshi_cluster/v1/*.proto)
-TYPED := services models clients scripts $(if $(wildcard benchmarks/*/*.py),benchmarks)
+TYPED := services models clients scripts training $(if $(wildcard benchmarks/*/*.py),benchmarks)
 
 GHZ_TARGET ?= localhost:50051
 GHZ_CODEC_TARGET ?= localhost:50052
@@ -61,7 +61,7 @@ $(INSTALLED): pyproject.toml constraints.txt | $(BIN)/python
 	$(BIN)/python -m pip install --disable-pip-version-check torch==2.13.0
 	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt setuptools
 	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt --no-build-isolation \
-		-e '.[gateway,codec,lm,bench,dev]'
+		-e '.[gateway,codec,lm,bench,train,dev]'
 	@touch $@
 
 $(BIN)/python:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from training.world.g711 import mu_law
 from training.world.resample import resample
 from training.world.speech import SAMPLE_RATE_HZ, Samples
 
@@ -55,23 +56,6 @@ def line(random: Random) -> Line:
         telephone=random.random() < 0.6,
         low_cut_hz=random.choice((0.0, 200.0, 300.0)),
     )
-
-
-def mu_law(samples: Samples) -> Samples:
-    """What 8-bit mu-law (G.711) leaves of samples within -1 to 1."""
-    right = np.searchsorted(_MIDDLES, samples)
-    return _LEVELS[right]
-
-
-def _levels() -> Samples:
-    """The 255 values that G.711's mu-law can say, in order, full scale 1.0."""
-    step, segment = np.arange(16), np.arange(8)[:, None]
-    positive = (((2 * step + 33) << segment) - 33).ravel()
-    return (np.unique(np.concatenate([-positive, positive])) * 4 / 32768).astype(np.float32)
-
-
-_LEVELS = _levels()
-_MIDDLES = (_LEVELS[1:] + _LEVELS[:-1]) / 2
 
 
 def _through_telephone(samples: Samples, low_cut_hz: float) -> Samples:

@@ -21,7 +21,7 @@ def say(text: str) -> Speech:
 
     Letters are said by their names, with pauses between them. Words come back exactly as in `text`.
     """
-    spoken = flite_voice("slt").speak(_with_pauses(text))
+    spoken = flite_voice("slt").speak(with_pauses(text))
     words = text.split()
     if len(words) != len(spoken.words):
         raise ValueError(f"flite said {len(spoken.words)} words for the {len(words)} of {text!r}")
@@ -33,7 +33,7 @@ def say(text: str) -> Speech:
     return Speech(samples, SAMPLE_RATE_HZ, speech.phones, named)
 
 
-def _with_pauses(text: str) -> str:
+def with_pauses(text: str) -> str:
     """Commas after letters that another letter follows."""
     words = text.split()
     letters = [len(word) == 1 for word in words] + [False]

@@ -2,29 +2,26 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+
 import numpy as np
 
 from training.world.speech import Samples
 
+_MARGIN = 960  # samples of silence, so that the transform's wrap-around is not heard
+_LARGEST_DENOMINATOR = 2000
+
 
 def resample(samples: Samples, factor: float) -> Samples:
-    """Samples [N] -> [round(N * factor)]: the same sound at `factor` times the rate.
-
-    The ends are padded with silence so that the transform's wrap-around is not heard.
-    """
+    """Samples [N] -> [round(N * factor)]: the same sound at `factor` times the rate."""
     wanted = round(len(samples) * factor)
-    margin = 64
-    padded = _fast_length(len(samples) + margin)
-    spectrum = np.fft.rfft(samples, padded)
-    out = round(padded * factor)
-    out += out % 2
-    kept = np.zeros(out // 2 + 1, dtype=spectrum.dtype)
+    ratio = Fraction(factor).limit_denominator(_LARGEST_DENOMINATOR)
+    # Both transforms have even lengths in this very ratio.
+    halves = -(-(len(samples) + _MARGIN) // (2 * ratio.denominator))
+    before, after = 2 * ratio.denominator * halves, 2 * ratio.numerator * halves
+    spectrum = np.fft.rfft(samples, before)
+    kept = np.zeros(after // 2 + 1, dtype=spectrum.dtype)
     shared = min(len(spectrum), len(kept))
     kept[:shared] = spectrum[:shared]
-    resampled = np.fft.irfft(kept, out) * (out / padded)
+    resampled = np.fft.irfft(kept, after) * (after / before)
     return resampled[:wanted].astype(np.float32)
-
-
-def _fast_length(minimum: int) -> int:
-    """A multiple of 960: its factors are small, and so are those of most lengths at the other rate."""
-    return -(-minimum // 960) * 960

@@ -1,0 +1,84 @@
+"""`python -m training.world.export_questions`: callers as telephones send them, and the answers they should get.
+
+For tests and evaluations of a running cluster, which then need no synthesiser. Writes `call-000.wav` and so on, the
+caller's whole side of a call with its pauses for the replies (mu-law, 8 kHz), and `calls.json`: of each call its file,
+its length and its turns as `training.world.session.Turn` has them, times in seconds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import struct
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from training.world.g711 import mu_law_bytes
+from training.world.line import TELEPHONE_RATE_HZ
+from training.world.resample import resample
+from training.world.session import Session, generate
+from training.world.speech import SAMPLE_RATE_HZ
+
+INDEX = "calls.json"
+_MU_LAW_FORMAT = 7
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m training.world.export_questions", description=__doc__)
+    parser.add_argument("--exchanges", type=int, default=20, help="at least so many, interrupted ones not counted")
+    parser.add_argument("--seed", type=int, default=3, help="calls have the numbers from seed * 1000000 on")
+    parser.add_argument("--output", type=Path, required=True)
+    arguments = parser.parse_args()
+    calls = (generate(number, "eval") for number in _numbers(arguments.seed))
+    count = export(enough(calls, arguments.exchanges), arguments.output)
+    print(f"{count} exchanges in {arguments.output}")
+
+
+def enough(sessions: Iterable[Session], exchanges: int) -> Iterator[Session]:
+    """The first sessions that together hold so many exchanges with a whole answer."""
+    for session in sessions:
+        if exchanges <= 0:
+            return
+        yield session
+        exchanges -= sum(not turn.interrupted for turn in session.turns)
+
+
+def export(sessions: Iterable[Session], folder: Path) -> int:
+    """Returns the number of exchanges with a whole answer."""
+    folder.mkdir(parents=True, exist_ok=True)
+    calls: list[dict[str, Any]] = []
+    for number, session in enumerate(sessions):
+        name = f"call-{number:03d}.wav"
+        (folder / name).write_bytes(_wave_file(_as_telephones_send(session)))
+        turns = [asdict(turn) for turn in session.turns]
+        calls.append({"file": name, "seconds": session.seconds, "voice": session.voice, "turns": turns})
+    (folder / INDEX).write_text(json.dumps(calls, indent=1) + "\n", encoding="utf-8")
+    return sum(not turn["interrupted"] for call in calls for turn in call["turns"])
+
+
+def _numbers(seed: int) -> Iterator[int]:
+    number = seed * 1_000_000
+    while True:
+        yield number
+        number += 1
+
+
+def _as_telephones_send(session: Session) -> bytes:
+    samples = session.user.astype(np.float32) * np.float32(1 / 32768)
+    return mu_law_bytes(resample(samples, TELEPHONE_RATE_HZ / SAMPLE_RATE_HZ)).tobytes()
+
+
+def _wave_file(mu_law: bytes) -> bytes:
+    """RIFF WAVE, one channel. The standard library writes linear PCM only."""
+    layout = struct.pack("<HHIIHHH", _MU_LAW_FORMAT, 1, TELEPHONE_RATE_HZ, TELEPHONE_RATE_HZ, 1, 8, 0)
+    chunks = [(b"fmt ", layout), (b"fact", struct.pack("<I", len(mu_law))), (b"data", mu_law)]
+    body = b"".join(name + struct.pack("<I", len(data)) + data + b"\0" * (len(data) % 2) for name, data in chunks)
+    return b"RIFF" + struct.pack("<I", 4 + len(body)) + b"WAVE" + body
+
+
+if __name__ == "__main__":
+    main()
