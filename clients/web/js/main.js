@@ -1,9 +1,9 @@
 // The page: what its parts tell each other.
 
-import { Film } from "./audio/video.js";
 import { Conversation } from "./call/conversation.js";
 import { byId, setText } from "./view/dom.js";
 import { Downloads } from "./view/downloads.js";
+import { Film } from "./view/film.js";
 import { LatencyGraph } from "./view/latency_graph.js";
 import { NoticeBoard } from "./view/notice_board.js";
 import { NOTICES, noticeOfState } from "./view/notices.js";

@@ -1,9 +1,9 @@
 // The settings dialog: parameters of the model (fixed while a conversation runs), sound and the rest (any time).
 
 import { listDevices } from "../audio/sound.js";
-import { Film } from "../audio/video.js";
 import { cleanSeed, PARAMETERS, randomSeeds } from "../wire/parameters.js";
 import { byId, make, setText } from "./dom.js";
+import { Film } from "./film.js";
 
 const CHECKBOXES = ["echoCancellation", "noiseSuppression", "autoGainControl", "record", "film", "colours"];
 const PROCESSING = ["echoCancellation", "noiseSuppression", "autoGainControl", "microphone"];

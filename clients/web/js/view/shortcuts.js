@@ -12,6 +12,7 @@ export function listenForShortcuts(actions) {
 }
 
 function isOccupied(target) {
+  if (document.querySelector("dialog[open]")) return true;
   const typing = target instanceof HTMLElement && target.closest("input, select, textarea, [contenteditable]");
-  return Boolean(typing) || document.querySelector("dialog[open]") !== null;
+  return Boolean(typing) && !target.closest("dialog"); // a closed one may keep the focus for a moment
 }

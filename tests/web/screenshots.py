@@ -1,0 +1,102 @@
+"""Pictures of the page for the documentation: python -m tests.web.screenshots docs/images
+
+Needs what the browser tests need. The server is a fake one that echoes the voice and says a text of its own.
+"""
+
+from __future__ import annotations
+
+import random
+import shutil
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from playwright.sync_api import sync_playwright
+
+from tests.web.conftest import FLAGS
+from tests.web.fake_server import ECHOED_TOGETHER, Socket, serving
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
+
+TALK_S = 65  # a full graph
+PACKETS_PER_WORD = 16
+PACKETS_PER_S = 50
+TEXT = (
+    " Hello, what's going on? Good to hear you. I was just thinking about the sea, the way it keeps talking even when"
+    " nobody listens. Do you live near it? Ah, in the mountains. That must be quiet in winter, only snow and the odd"
+    " crow. I like crows, they remember faces. What do you do up there when it gets dark at four?"
+)
+
+
+async def chat(socket: Socket) -> None:
+    """An echo with figures like those of a small cluster."""
+    draw = random.Random(7)
+    await socket.send_metadata(
+        server="moshi-cluster", instance_name="gateway-0", text_temperature=0.7, text_topk=25, audio_temperature=0.8
+    )
+    await socket.send(0)
+    words = [f" {word}" for word in TEXT.split()]
+    waiting: list[bytes] = []
+    count = 0
+    async for message in socket.messages():
+        if message[:1] == b"\x06":
+            await socket.send(6)
+        if message[:1] != b"\x01":
+            continue
+        count += 1
+        waiting.append(message[1:])
+        if len(waiting) == ECHOED_TOGETHER:
+            await socket.send(1, b"".join(waiting))
+            waiting.clear()
+        if count % PACKETS_PER_WORD == 0 and words:
+            await socket.send(2, words.pop(0).encode())
+        if count % PACKETS_PER_S == 0:
+            await _send_figures(socket, draw, count // ECHOED_TOGETHER)
+
+
+async def _send_figures(socket: Socket, draw: random.Random, frames: int) -> None:
+    hops = {"edge_in": 0.3, "encode": draw.gauss(7, 0.7), "lm": draw.gauss(15, 1.5), "decode": draw.gauss(6, 0.6)}
+    await socket.send_metadata(
+        latency_ms={**hops, "edge_out": 0.3, "turnaround": sum(hops.values())},
+        counters={"frames_in": frames, "frames_filled": 0, "frames_dropped": 0, "frames_late": 0},
+    )
+
+
+def main(folder: Path) -> None:
+    """One conversation, seen on a desk by day and by night and on a phone; then its recording."""
+    with serving(chat) as server, sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS)
+        page = browser.new_page(viewport={"width": 1280, "height": 800}, color_scheme="light")
+        page.goto(server.url)
+        page.click("#connect")
+        page.wait_for_timeout(1000 * TALK_S)
+        _take(page, folder / "web-desktop.png")
+        page.emulate_media(color_scheme="dark")
+        _take(page, folder / "web-dark.png")
+        page.click("#connect")
+        page.emulate_media(color_scheme="light")
+        page.wait_for_timeout(1000)
+        page.keyboard.press("s")
+        _take(page, folder / "web-settings.png")
+        browser.close()
+        _phone(driver.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS).new_page, server.url, folder)
+
+
+def _phone(new_page, url: str, folder: Path) -> None:  # type: ignore[no-untyped-def]
+    page = new_page(viewport={"width": 390, "height": 844}, device_scale_factor=2, has_touch=True, is_mobile=True)
+    page.goto(url)
+    page.tap("#connect")
+    page.wait_for_timeout(12_000)
+    _take(page, folder / "web-phone.png")
+
+
+def _take(page: Page, file: Path) -> None:
+    """While both voices are heard."""
+    page.wait_for_timeout(700)
+    page.screenshot(path=file)
+    print(f"{file}: {file.stat().st_size // 1000} kB")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

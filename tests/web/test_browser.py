@@ -1,0 +1,345 @@
+"""The page in a real Chromium: a conversation, and everything that can go wrong with one."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.web.conftest import INSECURE_HOST
+from tests.web.fake_server import Behaviour, FakeServer, Socket, answer, echo
+from tests.web.recordings import LONGEST_DELAY_S, echo_delays_s
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
+
+ServerThat = Callable[[Behaviour], FakeServer]
+
+# How many points of the picture have the colour of the caller's bars, and of Moshi's disc.
+COUNT_COLOURS = """() => {
+  const canvas = document.querySelector("#stage");
+  const context = canvas.getContext("2d");
+  const { data } = context.getImageData(0, 0, canvas.width, canvas.height);
+  const style = getComputedStyle(canvas);
+  const near = (name) => {
+    const wanted = [1, 3, 5].map((at) => parseInt(style.getPropertyValue(name).trim().slice(at, at + 2), 16));
+    const isNear = (at) => wanted.every((value, channel) => Math.abs(data[at + channel] - value) < 24);
+    let count = 0;
+    for (let at = 0; at < data.length; at += 4) if (isNear(at)) count++;
+    return count;
+  };
+  return { mine: near("--mine"), moshi: near("--moshi") };
+}"""
+
+
+def wait_for(page: Page, selector: str, text: str) -> None:
+    """Until the element shows the text."""
+    page.locator(selector, has_text=text).first.wait_for(state="visible")
+
+
+def wait_until_connected(page: Page) -> None:
+    page.locator("html[data-state=talking]").wait_for()
+
+
+def connect(page: Page, server: FakeServer) -> None:
+    page.goto(server.url)
+    page.click("#connect")
+    wait_until_connected(page)
+
+
+def close_dialog(page: Page) -> None:
+    page.keyboard.press("Escape")
+    page.locator("dialog[open]").wait_for(state="detached")
+
+
+def refuse_microphone(page: Page, error: str) -> None:
+    page.add_init_script(
+        f"navigator.mediaDevices.getUserMedia = () => Promise.reject(new DOMException('refused', '{error}'));"
+    )
+
+
+# --- a conversation
+
+
+def test_a_conversation_shows_text_and_levels_and_can_be_downloaded(
+    page: Page, server_that: ServerThat, tmp_path: Path
+) -> None:
+    server = server_that(echo)
+    connect(page, server)
+    levels: list[dict[str, int]] = []
+    for _ in range(20):
+        page.wait_for_timeout(200)
+        levels.append(page.evaluate(COUNT_COLOURS))
+    wait_for(page, "#transcript", "word1 word2 word3")
+    assert page.locator(".newest").count() == 1
+    assert page.locator(".newest").evaluate("each => getComputedStyle(each).fontWeight") == "700"
+    assert max(each["mine"] for each in levels) > min(each["mine"] for each in levels), "the caller's level moves"
+    assert max(each["moshi"] for each in levels) > min(each["moshi"] for each in levels), "Moshi's level moves"
+    wait_for(page, "#hops", "Playback buffer")
+    wait_for(page, "#hops", "Model")
+    page.click("#connect")
+    with page.expect_download() as download:
+        page.click("#recording-list a")
+    file = tmp_path / download.value.suggested_filename
+    download.value.save_as(file)
+    delays_s = echo_delays_s(file)
+    assert len(delays_s) >= 2, "the echo is in the other channel"
+    assert 0.02 < min(delays_s) < LONGEST_DELAY_S
+    assert page.locator("#recording-list audio").evaluate(PLAYS)
+
+
+PLAYS = """async (audio) => {
+  await audio.play();
+  await new Promise((resolve) => (audio.ontimeupdate = () => audio.currentTime > 0 && resolve()));
+  return audio.duration > 3 && audio.error === null;
+}"""
+
+
+def test_parameters_are_sent_remembered_and_locked_during_a_conversation(page: Page, server_that: ServerThat) -> None:
+    server = server_that(echo)
+    page.goto(server.url + "?token=secret")
+    page.keyboard.press("s")
+    page.focus("#text_temperature")
+    page.keyboard.press("ArrowRight")
+    page.fill("#text_seed", "12")
+    close_dialog(page)
+    page.keyboard.press("c")
+    wait_until_connected(page)
+    query = server.queries[0]
+    assert (query["text_temperature"], query["audio_topk"], query["text_seed"], query["token"]) == (
+        "0.71",
+        "250",
+        "12",
+        "secret",
+    )
+    assert len(query) == 10
+    assert page.locator("#text_temperature").is_disabled()
+    page.reload()
+    assert page.locator("#text_temperature").input_value() == "0.71"
+    page.keyboard.press("s")
+    page.click("#reset-parameters")
+    assert page.locator("#text_temperature").input_value() == "0.7"
+
+
+def test_a_muted_microphone_sends_silence_and_the_conversation_goes_on(page: Page, server_that: ServerThat) -> None:
+    sizes: list[int] = []
+
+    async def listen(socket: Socket) -> None:
+        await socket.send(0)
+        async for message in socket.messages():
+            if message[:1] == b"\x01":
+                sizes.append(len(message))
+                await socket.send(2, b".")
+
+    connect(page, server_that(listen))
+    page.wait_for_timeout(1500)
+    page.keyboard.press("m")
+    assert page.locator("#mute").get_attribute("aria-pressed") == "true"
+    page.wait_for_timeout(500)
+    spoken = len(sizes)
+    page.wait_for_timeout(1000)
+    assert len(sizes) - spoken > 20, "20 ms packets keep coming"
+    assert max(sizes[spoken:]) < max(sizes[:spoken]) / 2, "but there is nothing in them"
+
+
+def test_another_microphone_is_taken_while_the_conversation_runs(page: Page, server_that: ServerThat) -> None:
+    page.add_init_script(
+        "window.asked = []; const ask = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);"
+        "navigator.mediaDevices.getUserMedia = (what) => (window.asked.push(what.audio), ask(what));"
+    )
+    connect(page, server_that(echo))
+    page.keyboard.press("s")
+    options: list[str] = page.locator("#choice-microphone option").evaluate_all("all => all.map((each) => each.value)")
+    assert len(options) > 2, "the fake devices are listed"
+    page.select_option("#choice-microphone", options[1])
+    page.uncheck("#choice-noiseSuppression")
+    page.wait_for_function("window.asked.length === 3")
+    first, second, third = page.evaluate("window.asked")
+    assert (first["echoCancellation"], first["noiseSuppression"], first["channelCount"]) == (True, True, 1)
+    assert second["deviceId"] == {"exact": options[1]}
+    assert third["noiseSuppression"] is False
+    close_dialog(page)
+    wait_until_connected(page)
+
+
+def test_a_film_of_the_conversation_can_be_made(page: Page, server_that: ServerThat) -> None:
+    page.goto(server_that(echo).url)
+    page.keyboard.press("s")
+    page.check("#choice-film")
+    page.uncheck("#choice-record")
+    close_dialog(page)
+    page.keyboard.press("c")
+    wait_for(page, "#transcript", "word4")
+    page.keyboard.press("c")
+    page.locator("#recording-list [data-kind=film] video").wait_for(state="visible")
+    assert page.locator("#recording-list li").count() == 1, "no sound recording was asked for"
+    page.wait_for_function("document.querySelector('#recording-list video').videoWidth > 0")
+
+
+# --- a server in trouble
+
+
+async def full(socket: Socket) -> None:
+    await socket.send(5, b"8 conversations run and 16 callers wait")
+    await socket.close(1013)
+
+
+async def refusing(socket: Socket) -> None:
+    await socket.send(5, b"token: missing")
+    await socket.close(1008)
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "title", "reason"),
+    [
+        (full, "The server is full", "8 conversations run and 16 callers wait"),
+        (refusing, "The server refused the conversation", "token: missing"),
+    ],
+)
+def test_a_server_that_cannot_serve_says_why(
+    page: Page, server_that: ServerThat, behaviour: Behaviour, title: str, reason: str
+) -> None:
+    page.goto(server_that(behaviour).url)
+    page.click("#connect")
+    wait_for(page, "#notice", title)
+    wait_for(page, "#notice", reason)
+    assert page.locator("#notice").get_attribute("role") == "alert"
+    assert page.locator("#connect-label").inner_text() == "Connect"
+
+
+def test_the_place_in_the_queue_is_shown_until_the_turn_comes(page: Page, server_that: ServerThat) -> None:
+    turn = asyncio.Event()
+
+    async def queue(socket: Socket) -> None:
+        await socket.send_metadata(server="moshi-cluster", queue={"position": 3, "waiting": 4})
+        await turn.wait()
+        await socket.send_metadata(queue={"position": 1, "waiting": 1})
+        await asyncio.sleep(1)
+        await echo(socket)
+
+    server = server_that(queue)
+    page.goto(server.url)
+    page.click("#connect")
+    wait_for(page, "#notice", "You are number 3 in the queue")
+    server.call(turn.set)
+    wait_for(page, "#notice", "You are next")
+    wait_until_connected(page)
+    page.locator("#notice").wait_for(state="hidden")
+
+
+def test_a_server_that_falls_silent_is_noticed(page: Page, server_that: ServerThat) -> None:
+    async def stall(socket: Socket) -> None:
+        await socket.send(0)
+        await answer(socket, limit=40)
+        async for _ in socket.messages():
+            pass
+
+    connect(page, server_that(stall))
+    wait_for(page, "#notice", "The server is silent")
+
+
+def test_a_lost_connection_is_resumed_with_what_the_server_gave(page: Page, server_that: ServerThat) -> None:
+    async def lose_once(socket: Socket) -> None:
+        resumed = socket.query.get("resume") == "key"
+        await socket.send_metadata(server="moshi-cluster", resume="key", **({"resumed": True} if resumed else {}))
+        await socket.send(0)
+        await answer(socket, limit=None if resumed else 40)
+        socket.abort()
+
+    server = server_that(lose_once)
+    connect(page, server)
+    wait_for(page, "#notice", "The connection was lost")
+    wait_for(page, "#notice", "Connected again")
+    wait_for(page, "#notice", "goes on where it was")
+    page.locator("#transcript .newest").wait_for()
+    assert "resume" not in server.queries[0]
+    assert server.queries[1]["text_seed"] == server.queries[0]["text_seed"]
+
+
+def test_a_server_that_is_not_there_cannot_be_reached(page: Page, server_that: ServerThat) -> None:
+    page.goto(server_that(echo).url + "?worker_addr=127.0.0.1:9")
+    page.click("#connect")
+    wait_for(page, "#notice", "The server cannot be reached")
+
+
+def test_garbage_from_the_server_does_no_harm(page: Page, server_that: ServerThat) -> None:
+    async def babble(socket: Socket) -> None:
+        for kind, payload in [
+            (4, b"{"),
+            (9, b"?"),
+            (1, b"not Ogg"),
+            (1, b"OggS" + bytes(40)),
+            (2, b"\xff\xfe"),
+            (7, b""),
+        ]:
+            await socket.send(kind, payload)
+        await echo(socket)
+
+    connect(page, server_that(babble))
+    wait_for(page, "#transcript", "word3")
+
+
+# --- a browser in trouble
+
+
+@pytest.mark.parametrize(
+    ("error", "title"),
+    [
+        ("NotAllowedError", "The microphone was refused"),
+        ("NotFoundError", "No microphone found"),
+        ("NotReadableError", "The microphone does not start"),
+    ],
+)
+def test_a_microphone_that_cannot_be_had_is_explained(
+    page: Page, server_that: ServerThat, error: str, title: str
+) -> None:
+    server = server_that(echo)
+    refuse_microphone(page, error)
+    page.goto(server.url)
+    page.click("#connect")
+    wait_for(page, "#notice", title)
+    assert page.locator("#connect-label").inner_text() == "Connect"
+    assert server.queries == [], "no place was taken for nothing"
+
+
+def test_an_origin_that_is_not_secure_is_explained_before_anything_is_tried(
+    page: Page, server_that: ServerThat
+) -> None:
+    page.goto(server_that(echo).url.replace("127.0.0.1", INSECURE_HOST))
+    wait_for(page, "#notice", "This page needs https")
+    page.click("#connect")
+    wait_for(page, "#notice", "This page needs https")
+
+
+def test_a_browser_without_the_codec_is_told_which_ones_have_it(page: Page, server_that: ServerThat) -> None:
+    page.add_init_script("delete window.AudioEncoder;")
+    page.goto(server_that(echo).url)
+    page.click("#connect")
+    wait_for(page, "#notice", "This browser is too old for the voice")
+
+
+# --- small and dark
+
+
+@pytest.mark.parametrize("size", [(390, 844), (320, 568), (844, 390), (1280, 800)])
+def test_the_page_fits_its_window(page: Page, server_that: ServerThat, size: tuple[int, int]) -> None:
+    page.set_viewport_size({"width": size[0], "height": size[1]})
+    page.goto(server_that(echo).url)
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), "nothing sticks out"
+    box: Any = page.locator("#connect").bounding_box()
+    assert box["y"] + box["height"] <= size[1], "the button is in view"
+
+
+def test_the_theme_follows_the_system_unless_chosen(page: Page, server_that: ServerThat) -> None:
+    page.emulate_media(color_scheme="dark")
+    page.goto(server_that(echo).url)
+    ground = "getComputedStyle(document.body).backgroundColor"
+    dark = page.evaluate(ground)
+    page.emulate_media(color_scheme="light")
+    assert page.evaluate(ground) != dark
+    page.keyboard.press("s")
+    page.select_option("#choice-theme", "dark")
+    assert page.evaluate(ground) == dark
