@@ -11,6 +11,9 @@ from services.gateway.audio.formats import AudioFormat, parse_reply_packet_ms
 from services.gateway.settings import GatewaySettings
 
 _MAX_TEMPERATURE = 10.0
+_MAX_PADDING_MULTIPLIER = 4.0
+_REPETITION_PENALTY = (1.0, 2.0)
+_MAX_REPETITION_PENALTY_CONTEXT = 200
 _MAX_LABEL_CHARACTERS = 128
 _JITTER_ALLOWANCE_MS = range(20, 2001)
 
@@ -84,11 +87,24 @@ def _parse_sampling(wanted: common_pb2.Sampling) -> common_pb2.Sampling:
     for name in ("text_top_k", "audio_top_k"):
         if wanted.HasField(name) and getattr(wanted, name) < 1:
             raise InvalidInput(f"start.sampling.{name}", "must be at least 1")
+    _check_text_bias(wanted)
     sampling = common_pb2.Sampling()
     sampling.CopyFrom(wanted)
     if not sampling.HasField("seed"):
         sampling.seed = secrets.randbits(63)
     return sampling
+
+
+def _check_text_bias(wanted: common_pb2.Sampling) -> None:
+    if not abs(wanted.padding_multiplier) <= _MAX_PADDING_MULTIPLIER:
+        limit = f"{_MAX_PADDING_MULTIPLIER:g}"
+        raise InvalidInput("start.sampling.padding_multiplier", f"must be -{limit} to {limit}")
+    lowest, highest = _REPETITION_PENALTY
+    if wanted.HasField("repetition_penalty") and not lowest <= wanted.repetition_penalty <= highest:
+        raise InvalidInput("start.sampling.repetition_penalty", f"must be {lowest:g} to {highest:g}")
+    if wanted.repetition_penalty_context > _MAX_REPETITION_PENALTY_CONTEXT:
+        limit = f"{_MAX_REPETITION_PENALTY_CONTEXT}"
+        raise InvalidInput("start.sampling.repetition_penalty_context", f"must be at most {limit}")
 
 
 def _parse_slo(slo: gateway_pb2.Slo) -> Slo:

@@ -19,10 +19,10 @@ from services.common.session import Reply, Session
 from services.common.streams import Write, pump, statuses, timing, within
 from services.common.trunk_server import Method
 from services.common.worker import Model, WorkerService
+from services.lm.sampling import parse_sampling, sampling_of
 from services.lm.session import LmReply, SessionSpec
 from services.lm.settings import LmSettings
 
-_MAX_TEMPERATURE = 10.0
 _HISTORY_SLICE_FRAMES = 256  # about a millisecond
 
 
@@ -69,7 +69,9 @@ class LmService(WorkerService[LmModel], lm_pb2_grpc.LmServicer):
         start_s = asyncio.get_running_loop().time()
         await within(session.ready, self._settings.prepare_timeout_s, "the history was not read in time")
         open_us = round((asyncio.get_running_loop().time() - start_s) * 1e6)
-        opened = lm_pb2.GenerateResponse.Opened(prefilled_frames=len(spec.history), open_us=open_us)
+        opened = lm_pb2.GenerateResponse.Opened(
+            prefilled_frames=len(spec.history), open_us=open_us, sampling=sampling_of(spec)
+        )
         await write(lm_pb2.GenerateResponse(opened=opened))
 
     @contextlib.asynccontextmanager
@@ -91,7 +93,7 @@ class LmService(WorkerService[LmModel], lm_pb2_grpc.LmServicer):
     async def _parse_open(self, request: lm_pb2.GenerateRequest) -> SessionSpec:
         if request.WhichOneof("message") != "open":
             raise InvalidInput("message", "the first message must be `open`")
-        sampling = self._parse_sampling(request.open.sampling)
+        sampling = parse_sampling(request.open.sampling, self.model.sampling)
         return SessionSpec(
             sampling.text_temperature,
             sampling.text_top_k,
@@ -99,21 +101,10 @@ class LmService(WorkerService[LmModel], lm_pb2_grpc.LmServicer):
             sampling.audio_top_k,
             sampling.seed,
             await self._parse_history(request.open.history),
+            sampling.padding_multiplier,
+            sampling.repetition_penalty,
+            sampling.repetition_penalty_context,
         )
-
-    def _parse_sampling(self, wanted: common_pb2.Sampling) -> common_pb2.Sampling:
-        if not wanted.HasField("seed"):
-            raise InvalidInput("open.sampling.seed", "required")
-        sampling = common_pb2.Sampling()
-        sampling.CopyFrom(self.model.sampling)
-        sampling.MergeFrom(wanted)
-        for name in ("text_temperature", "audio_temperature"):
-            if not 0 <= getattr(sampling, name) <= _MAX_TEMPERATURE:
-                raise InvalidInput(f"open.sampling.{name}", f"must be 0 to {_MAX_TEMPERATURE:g}")
-        for name in ("text_top_k", "audio_top_k"):
-            if getattr(sampling, name) < 1:
-                raise InvalidInput(f"open.sampling.{name}", "must be at least 1")
-        return sampling
 
     async def _parse_history(self, history: Sequence[lm_pb2.HistoryFrame]) -> npt.NDArray[np.int64]:
         """int64 [frames, 1 + K], in slices: an hour takes 0.2 s, and other sessions' frames pass meanwhile."""

@@ -18,6 +18,9 @@ class SessionSpec:
     audio_top_k: int
     seed: int
     history: npt.NDArray[np.int64]  # [frames, 1 + K]: text token, Moshi's codes, user's codes
+    padding_multiplier: float = 0.0
+    repetition_penalty: float = 1.0
+    repetition_penalty_context: int = 64  # text tokens
 
 
 @dataclass(frozen=True)

@@ -41,6 +41,13 @@ REFUSED = [
     ("start.sampling.audio_temperature", {"sampling": Sampling(audio_temperature=float("inf"))}),
     ("start.sampling.text_top_k", {"sampling": Sampling(text_top_k=0)}),
     ("start.sampling.audio_top_k", {"sampling": Sampling(audio_top_k=0)}),
+    ("start.sampling.padding_multiplier", {"sampling": Sampling(padding_multiplier=4.1)}),
+    ("start.sampling.padding_multiplier", {"sampling": Sampling(padding_multiplier=-4.1)}),
+    ("start.sampling.padding_multiplier", {"sampling": Sampling(padding_multiplier=float("nan"))}),
+    ("start.sampling.repetition_penalty", {"sampling": Sampling(repetition_penalty=0.9)}),
+    ("start.sampling.repetition_penalty", {"sampling": Sampling(repetition_penalty=2.1)}),
+    ("start.sampling.repetition_penalty", {"sampling": Sampling(repetition_penalty=float("nan"))}),
+    ("start.sampling.repetition_penalty_context", {"sampling": Sampling(repetition_penalty_context=201)}),
     ("start.slo.max_late_ratio", {"slo": gateway_pb2.Slo(max_late_ratio=1.1)}),
     ("start.slo.max_late_ratio", {"slo": gateway_pb2.Slo(max_late_ratio=-0.1)}),
     ("start.slo.max_late_ratio", {"slo": gateway_pb2.Slo(max_late_ratio=float("nan"))}),
@@ -74,7 +81,10 @@ def test_a_seed_is_drawn_when_there_is_none_and_nothing_else_is_made_up() -> Non
 
 
 def test_what_is_given_is_taken() -> None:
-    sampling = Sampling(text_temperature=0, text_top_k=1, audio_temperature=10, audio_top_k=1, seed=0)
+    sampling = Sampling(
+        text_temperature=0, text_top_k=1, audio_temperature=10, audio_top_k=1, seed=0, padding_multiplier=-4,
+        repetition_penalty=2, repetition_penalty_context=200,
+    )  # fmt: skip
     spec = parse(
         output_format=MULAW,
         reply_packet_ms=20,

@@ -84,6 +84,20 @@ async def test_the_history_reaches_the_model_as_it_was_sent(lm: FakeLm, stub: lm
     call.cancel()
 
 
+async def test_opened_says_what_is_in_use(lm: FakeLm, stub: lm_pb2_grpc.LmStub) -> None:
+    wanted = common_pb2.Sampling(seed=7, text_top_k=3, padding_multiplier=1.5, repetition_penalty=1.25)
+    call = stub.Generate()
+    await call.write(lm_pb2.GenerateRequest(open=Open(sampling=wanted)))
+    in_use = common_pb2.Sampling(
+        seed=7, text_temperature=0.7, text_top_k=3, audio_temperature=0.8, audio_top_k=250,
+        padding_multiplier=1.5, repetition_penalty=1.25, repetition_penalty_context=64,
+    )  # fmt: skip
+    assert (await read(call)).opened.sampling == in_use
+    (spec,) = lm.runner.specs.values()
+    assert (spec.padding_multiplier, spec.repetition_penalty, spec.repetition_penalty_context) == (1.5, 1.25, 64)
+    call.cancel()
+
+
 async def test_frames_may_be_sent_before_opened_arrives(stub: lm_pb2_grpc.LmStub) -> None:
     call = stub.Generate()
     for request in (open_request(), user_frame(0), user_frame(1)):
@@ -142,6 +156,10 @@ BAD_OPENS = [
     (open_with(audio_temperature=float("nan")), "open.sampling.audio_temperature: must be 0 to 10"),
     (open_with(text_top_k=0), "open.sampling.text_top_k: must be at least 1"),
     (open_with(audio_top_k=0), "open.sampling.audio_top_k: must be at least 1"),
+    (open_with(padding_multiplier=-4.5), "open.sampling.padding_multiplier: must be -4 to 4"),
+    (open_with(padding_multiplier=float("nan")), "open.sampling.padding_multiplier: must be -4 to 4"),
+    (open_with(repetition_penalty=0.5), "open.sampling.repetition_penalty: must be 1 to 2"),
+    (open_with(repetition_penalty_context=201), "open.sampling.repetition_penalty_context: must be 0 to 200"),
     (open_after(history_frame(TEXT_CARD)), f"open.history[0].text_token: must be below {TEXT_CARD}"),
     (open_after(history_frame(), history_frame(moshi=[0] * 7)), "open.history[1].moshi_codes: expected 8 codes, got 7"),
     (open_after(history_frame(moshi=[BINS] * 8)), f"open.history[0].moshi_codes: codes must be below {BINS}"),
