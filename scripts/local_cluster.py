@@ -47,6 +47,7 @@ class _Process:
     service: str
     port: int
     metrics_port: int
+    http_port: int  # gateways only
     environment: dict[str, str]
     log_path: Path
     popen: subprocess.Popen[bytes] | None = None
@@ -146,6 +147,10 @@ class LocalCluster:
         """Where its Prometheus metrics are."""
         return f"http://{_HOST}:{self._processes[name].metrics_port}/metrics"
 
+    def http_url(self, name: str = "gateway-0") -> str:
+        """Where a gateway's web page is; /api/chat is below it."""
+        return f"http://{_HOST}:{self._processes[name].http_port}/"
+
     def process_id(self, name: str) -> int:
         """Its process id. Raises ClusterError when it was never started."""
         popen = self._processes[name].popen
@@ -199,9 +204,10 @@ class LocalCluster:
 def _plan(layout: Layout, environment: dict[str, str], log_folder: Path) -> list[_Process]:
     counts = {"codec": layout.codec_workers, "lm": layout.lm_workers, "gateway": layout.gateways}
     names = [(service, f"{service}-{index}") for service, count in counts.items() for index in range(count)]
-    ports = iter(_free_ports(2 * len(names)))
+    ports = iter(_free_ports(3 * len(names)))
     processes = [
-        _Process(name, service, next(ports), next(ports), {}, log_folder / f"{name}.log") for service, name in names
+        _Process(name, service, next(ports), next(ports), next(ports), {}, log_folder / f"{name}.log")
+        for service, name in names
     ]
     shared = {
         "MOSHI_CODEC_CHECKPOINT": layout.checkpoint,
@@ -215,6 +221,8 @@ def _plan(layout: Layout, environment: dict[str, str], log_folder: Path) -> list
     for process in processes:
         prefix = f"MOSHI_{process.service.upper()}_"
         own = {"HOST": _HOST, "PORT": str(process.port), "METRICS_PORT": str(process.metrics_port)}
+        if process.service == "gateway":
+            own["HTTP_PORT"] = str(process.http_port)
         process.environment = inherited | shared | environment | {prefix + key: value for key, value in own.items()}
     return processes
 

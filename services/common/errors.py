@@ -45,6 +45,16 @@ class Unavailable(SessionError):
     status = "UNAVAILABLE"
 
 
+class Draining(Unavailable):
+    """This process takes no new sessions because it is about to stop."""
+
+
+class CallerLost(SessionError):
+    """The caller's connection is gone, or he left before the session was up."""
+
+    status = "CANCELLED"
+
+
 class LimitReached(SessionError):
     """A limit of the session (idle, total length, slo) was passed."""
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from services.common.errors import NoFreeSlot, Unavailable
+from services.common.errors import Draining, NoFreeSlot
 from services.gateway.metrics import GatewayMetrics
 from services.gateway.quota import ClientQuota
 from services.gateway.settings import GatewaySettings
@@ -20,20 +20,22 @@ class Admission:
         self._settings = settings
         self._metrics = metrics
         self._clients = ClientQuota(settings.max_sessions_per_client)
-        self._draining = False
+        self.is_draining = False
+        self.on_change: Callable[[], None] = lambda: None
+        """Called whenever a place was taken or is free again, and once nobody is admitted any more."""
         self._idle = asyncio.Event()
         self._idle.set()
 
     @contextmanager
     def client(self, peer: str) -> Iterator[None]:
-        """One of this client's calls for as long as the context lasts. Raises Unavailable or OverQuota."""
+        """One of this client's calls for as long as the context lasts. Raises Draining or OverQuota."""
         self.require_open()
         with self._clients.session(peer):
             yield
 
     @contextmanager
     def place(self) -> Iterator[None]:
-        """A place for as long as the context lasts. Raises Unavailable or NoFreeSlot."""
+        """A place for as long as the context lasts. Raises Draining or NoFreeSlot."""
         self.require_open()
         if not self.has_room:
             raise NoFreeSlot(f"this gateway holds its {self.sessions} calls", self._settings.retry_after_ms)
@@ -49,13 +51,14 @@ class Admission:
         return self.sessions < self._settings.max_sessions
 
     def require_open(self) -> None:
-        """Raises Unavailable while draining."""
-        if self._draining:
-            raise Unavailable("the gateway is draining")
+        """Raises Draining once nobody is admitted."""
+        if self.is_draining:
+            raise Draining("the gateway is draining")
 
     def drain(self) -> None:
         """From now on nobody is admitted."""
-        self._draining = True
+        self.is_draining = True
+        self.on_change()
 
     async def until_idle(self) -> None:
         """Returns once every place is free."""
@@ -68,3 +71,4 @@ class Admission:
             self._idle.clear()
         else:
             self._idle.set()
+        self.on_change()

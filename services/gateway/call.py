@@ -21,6 +21,7 @@ from services.gateway.audio.reply_queue import ReplyQueue, TooManyNotes
 from services.gateway.counters import CallCounters
 from services.gateway.edge import CallerEdge, UserFrame
 from services.gateway.history import History
+from services.gateway.hop_times import HopTimes
 from services.gateway.hops import Hops
 from services.gateway.limits import CallLimits, check_slo
 from services.gateway.metrics import GatewayMetrics
@@ -48,6 +49,7 @@ class Call:
         now_s = time.monotonic()
         self.counters = CallCounters()
         self.history = History()
+        self.hop_times = HopTimes(metrics)
         self.cut_short = False
         self._session_id = session_id
         self._spec = spec
@@ -79,7 +81,7 @@ class Call:
         self._limits.heard(start_s)
         if frames := self._edge.feed(data, start_s):
             self._metrics.frames["in"].inc(frames)
-            self._metrics.hop_s["edge_in"].observe(time.monotonic() - start_s)
+            self.hop_times.observe("edge_in", time.monotonic() - start_s)
             self._frame_waits.set()
             self._report(start_s)
             check_slo(self._spec.slo, self.counters, len(self._edge))
@@ -95,7 +97,7 @@ class Call:
             self._limits.hung_up(now_s)
             if frames := self._edge.end(now_s):
                 self._metrics.frames["in"].inc(frames)
-                self._metrics.hop_s["edge_in"].observe(time.monotonic() - now_s)
+                self.hop_times.observe("edge_in", time.monotonic() - now_s)
             self._hung_up = True
             self._frame_waits.set()
 
@@ -181,7 +183,7 @@ class Call:
         if self._hops is None:
             await self._loop_back()
         else:
-            await Pipeline(self._hops, self.history, self._metrics, self._next_frame, self._reply).run()
+            await Pipeline(self._hops, self.history, self.hop_times, self._next_frame, self._reply).run()
 
     async def _loop_back(self) -> None:
         while (frame := await self._next_frame()) is not None:
@@ -247,8 +249,8 @@ class Call:
         self.counters.samples_out += packet.samples
         now_s = time.monotonic()
         for frame in frames:
-            self._metrics.hop_s["edge_out"].observe(now_s - frame.sent_s)
-            self._metrics.hop_s["turnaround"].observe(now_s - frame.complete_s)
+            self.hop_times.observe("edge_out", now_s - frame.sent_s)
+            self.hop_times.observe("turnaround", now_s - frame.complete_s)
             self._metrics.frames["out"].inc()
             self.counters.answered(now_s - frame.complete_s)
             if now_s - frame.complete_s > FRAME_S:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import grpc
 
@@ -28,9 +28,10 @@ _REFUSALS: dict[grpc.StatusCode, Callable[[str], SessionError]] = {
 class Hop:
     """One open stream with a slot behind it."""
 
-    def __init__(self, name: str, stream: TrunkStream) -> None:
-        """name: encode, lm or decode."""
+    def __init__(self, name: str, stream: TrunkStream, checkpoint: str = "") -> None:
+        """name: encode, lm or decode. checkpoint: fingerprint of what the worker has loaded."""
         self.name = name
+        self.checkpoint = checkpoint
         self._stream = stream
         self._sent_frames = 0
 
@@ -76,10 +77,20 @@ class Hop:
             raise _REFUSALS[ended.code](text) if ended.code in _REFUSALS else SessionError(text) from None
 
 
+H = TypeVar("H", bound=Hop)
+
+
+class LmHop(Hop):
+    """The one that samples."""
+
+    sampling = common_pb2.Sampling()
+    """What is in use, once the session is open."""
+
+
 class Hops:
     """The three streams of a call, opened together."""
 
-    def __init__(self, encode: Hop, lm: Hop, decode: Hop) -> None:
+    def __init__(self, encode: Hop, lm: LmHop, decode: Hop) -> None:
         self.encode = encode
         self.lm = lm
         self.decode = decode
@@ -90,15 +101,13 @@ class Hops:
 
         Raises NoFreeSlot or Unavailable.
         """
-        opening = [
-            asyncio.ensure_future(codec.acquire(_open_encode)),
-            asyncio.ensure_future(lm.acquire(lambda worker: _open_lm(worker, sampling))),
-            asyncio.ensure_future(codec.acquire(_open_decode)),
-        ]
+        encode = asyncio.ensure_future(codec.acquire(_open_encode))
+        generate = asyncio.ensure_future(lm.acquire(lambda worker: _open_lm(worker, sampling)))
+        decode = asyncio.ensure_future(codec.acquire(_open_decode))
         try:
-            return Hops(*await asyncio.gather(*opening))
+            return Hops(*await asyncio.gather(encode, generate, decode))
         except BaseException:
-            await _give_back(opening)
+            await _give_back((encode, generate, decode))
             raise
 
     def cancel(self) -> None:
@@ -124,27 +133,30 @@ def codes_message(hop: Hop, codes: Iterable[int]) -> codec_pb2.CodeFrame:
 
 
 async def _open_encode(worker: Worker) -> Hop:
-    return await _held(Hop("encode", worker.trunk.open("/moshi_cluster.v1.Codec/Encode", codec_pb2.CodeFrame)))
+    stream = worker.trunk.open("/moshi_cluster.v1.Codec/Encode", codec_pb2.CodeFrame)
+    return await _held(Hop("encode", stream, worker.checkpoint))
 
 
 async def _open_decode(worker: Worker) -> Hop:
-    return await _held(Hop("decode", worker.trunk.open("/moshi_cluster.v1.Codec/Decode", codec_pb2.PcmFrame)))
+    stream = worker.trunk.open("/moshi_cluster.v1.Codec/Decode", codec_pb2.PcmFrame)
+    return await _held(Hop("decode", stream, worker.checkpoint))
 
 
-async def _open_lm(worker: Worker, sampling: common_pb2.Sampling) -> Hop:
-    async def open_session(hop: Hop) -> None:
+async def _open_lm(worker: Worker, sampling: common_pb2.Sampling) -> LmHop:
+    async def open_session(hop: LmHop) -> None:
         request = lm_pb2.GenerateRequest(open=lm_pb2.GenerateRequest.Open(sampling=sampling))
         await hop.write(request)
         await hop.until_held()
         opened = await hop.read()
         if opened is None or opened.WhichOneof("message") != "opened":
             raise Unavailable("lm: the worker did not open the session")
+        hop.sampling = opened.opened.sampling
 
     stream = worker.trunk.open("/moshi_cluster.v1.Lm/Generate", lm_pb2.GenerateResponse)
-    return await _held(Hop("lm", stream), open_session)
+    return await _held(LmHop("lm", stream, worker.checkpoint), open_session)
 
 
-async def _held(hop: Hop, open_session: Callable[[Hop], Awaitable[None]] = Hop.until_held) -> Hop:
+async def _held(hop: H, open_session: Callable[[H], Awaitable[None]] = Hop.until_held) -> H:
     try:
         await open_session(hop)
     except BaseException:
@@ -153,13 +165,13 @@ async def _held(hop: Hop, open_session: Callable[[Hop], Awaitable[None]] = Hop.u
     return hop
 
 
-async def _give_back(opening: Sequence[asyncio.Future[Hop]]) -> None:
+async def _give_back(opening: Sequence[asyncio.Future[Any]]) -> None:
     for task in opening:
         task.cancel()
         task.add_done_callback(_cancel_opened)  # also when this wait is cancelled
     await asyncio.gather(*opening, return_exceptions=True)
 
 
-def _cancel_opened(task: asyncio.Future[Hop]) -> None:
+def _cancel_opened(task: asyncio.Future[Any]) -> None:
     if not task.cancelled() and task.exception() is None:
         task.result().cancel()

@@ -55,6 +55,7 @@ class GatewayMetrics:
         )
         self.frames = {kind: frames.labels(kind) for kind in FRAME_KINDS}
         self.sessions = Gauge("moshi_gateway_sessions", "Calls that are up.", registry=registry)
+        self.waiting = Gauge("moshi_gateway_waiting", "Clients that wait for a call to end.", registry=registry)
         self._outcomes = Outcomes()
         registry.register(self._outcomes)
         self.backlog_frames = Histogram(

@@ -4,10 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from moshi_cluster.v1 import common_pb2
 from services.gateway.audio.framing import ReplyPacket
 from services.gateway.counters import CallCounters
 from services.gateway.notes import Note
 from services.gateway.spec import CallSpec
+
+
+@dataclass(frozen=True)
+class Checkpoints:
+    """Fingerprints of what the workers behind a call have loaded; empty for a loopback call."""
+
+    codec: str = ""
+    lm: str = ""
 
 
 @dataclass(frozen=True)
@@ -17,6 +26,8 @@ class Started:
     session_id: str
     spec: CallSpec
     setup_s: float  # from the caller's wish to now
+    sampling: common_pb2.Sampling  # what is in use; empty for a loopback call
+    checkpoints: Checkpoints
 
 
 @dataclass(frozen=True)

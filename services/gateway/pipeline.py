@@ -19,8 +19,8 @@ from services.common.errors import Unavailable
 from services.gateway.audio.pcm import Samples
 from services.gateway.edge import UserFrame
 from services.gateway.history import History
+from services.gateway.hop_times import HopTimes
 from services.gateway.hops import Hop, Hops, codes_message, pcm_message, user_message
-from services.gateway.metrics import GatewayMetrics
 
 Source = Callable[[], Awaitable[UserFrame | None]]  # the next frame, None after the last
 Sink = Callable[[UserFrame, Samples], None]  # a frame and its reply [1920]
@@ -29,11 +29,11 @@ Sink = Callable[[UserFrame, Samples], None]  # a frame and its reply [1920]
 class Pipeline:
     """The tasks between one call and its three workers. Bounded by the source, which limits what is in flight."""
 
-    def __init__(self, hops: Hops, history: History, metrics: GatewayMetrics, source: Source, sink: Sink) -> None:
-        """history: gets every frame that the lm has answered."""
+    def __init__(self, hops: Hops, history: History, times: HopTimes, source: Source, sink: Sink) -> None:
+        """history: gets every frame that the lm has answered. times: what each hop took."""
         self._hops = hops
         self._history = history
-        self._hop_s = metrics.hop_s
+        self._times = times
         self._source = source
         self._sink = sink
         self._source_ended = False
@@ -91,7 +91,7 @@ class Pipeline:
             raise Unavailable(f"{hop.name}: the worker answered a frame that was not sent")
         frame = waiting.popleft()
         now_s = time.monotonic()
-        self._hop_s[hop.name].observe(now_s - frame.sent_s)
+        self._times.observe(hop.name, now_s - frame.sent_s)
         frame.sent_s = now_s
         return frame
 

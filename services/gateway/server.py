@@ -1,4 +1,4 @@
-"""The gateway as a process: the public gRPC service in front of the switchboard."""
+"""The gateway as a process: the public gRPC service and the HTTP port, both in front of the switchboard."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from services.gateway.requests import Requests, read_caller, read_start
 from services.gateway.settings import GatewaySettings
 from services.gateway.start_metadata import parse_call
 from services.gateway.switchboard import Switchboard
+from services.gateway.web.http import HttpEdge
 
 
 class GatewayService(gateway_pb2_grpc.GatewayServicer):
@@ -25,6 +26,7 @@ class GatewayService(gateway_pb2_grpc.GatewayServicer):
     def __init__(self, settings: GatewaySettings, metrics: GatewayMetrics) -> None:
         self._settings = settings
         self._board = Switchboard(settings, metrics)
+        self._http = HttpEdge(settings, self._board) if settings.http else None
 
     # --- the life of the process
 
@@ -38,7 +40,9 @@ class GatewayService(gateway_pb2_grpc.GatewayServicer):
         return self._board.failed
 
     async def start(self) -> None:
-        """Returns once a worker of each service takes sessions."""
+        """Returns once a worker of each service takes sessions; the web page is there at once."""
+        if self._http is not None:
+            await self._http.start()
         await self._board.start()
 
     @property
@@ -55,8 +59,17 @@ class GatewayService(gateway_pb2_grpc.GatewayServicer):
         await self._board.until_idle()
 
     async def stop(self) -> None:
-        """Lets go of the workers."""
+        """Lets go of the HTTP port and the workers."""
+        if self._http is not None:
+            await self._http.stop()
         await self._board.stop()
+
+    @property
+    def http_port(self) -> int:
+        """Where the web page is, once started. Raises RuntimeError when it is switched off."""
+        if self._http is None:
+            raise RuntimeError("HTTP is off")
+        return self._http.port
 
     # --- a call
 

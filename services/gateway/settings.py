@@ -16,6 +16,12 @@ class GatewaySettings:
     host: str = setting("0.0.0.0", "Address to listen on.")
     port: int = setting(50051, "gRPC port; 0 picks a free one.", minimum=0, maximum=65535)
     metrics_port: int = setting(9101, "Prometheus port; 0 picks a free one.", minimum=0, maximum=65535)
+    instance_name: str = setting("moshi-cluster", "Name of this installation, told to clients of /api/chat.")
+    http: bool = setting(True, "Serve the web page and /api/chat.")
+    http_port: int = setting(8998, "Port of the web page and /api/chat; 0 picks a free one.", minimum=0, maximum=65535)
+    web_dir: str = setting("clients/web", "Folder of the web page, from the repository's root; empty: no page.")
+    tls_dir: str = setting("", "Folder with cert.pem and key.pem: the HTTP port speaks HTTPS. Empty: plain HTTP.")
+    tls_self_signed: bool = setting(False, "Make a self-signed pair in tls_dir if it holds none.")
     codec_targets: tuple[str, ...] = setting(
         ("localhost:50052",), "Codec workers, host:port, comma separated; a name may stand for several addresses."
     )
@@ -27,6 +33,7 @@ class GatewaySettings:
     max_sessions_per_client: int = setting(
         100, "Calls held at once for one client address; a telephony system is one client.", minimum=1, maximum=10_000
     )
+    queue_clients: int = setting(32, "Clients of /api/chat that may wait while every slot is in use.", minimum=0)
     max_messages_per_s: float = setting(250.0, "Messages of one call per second, on average.", minimum=1.0)
     max_message_bytes: int = setting(512 * 1024, "Largest message from a caller.", minimum=1024)
     open_timeout_s: float = setting(10.0, "A call whose `start` and slots take longer than this ends.", minimum=0.1)
@@ -50,6 +57,8 @@ class GatewaySettings:
             wrong = [target for target in targets if not _is_target(target)]
             if wrong or not targets:
                 raise SettingError(f"{PREFIX}{name.upper()}: expected host:port, got {wrong[0] if wrong else ''!r}")
+        if self.tls_self_signed and not self.tls_dir:
+            raise SettingError(f"{PREFIX}TLS_SELF_SIGNED: needs {PREFIX}TLS_DIR to say where the pair belongs")
 
 
 def _is_target(target: str) -> bool:

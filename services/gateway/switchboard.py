@@ -7,19 +7,21 @@ import logging
 import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
-from contextlib import aclosing, asynccontextmanager
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from moshi_cluster.v1 import common_pb2
 from services.common.errors import SessionError, Unavailable
 from services.common.streams import session_error
 from services.gateway.admission import Admission
 from services.gateway.call import Call
 from services.gateway.hops import Hops
 from services.gateway.metrics import GatewayMetrics
-from services.gateway.outgoing import Ended, Outgoing, Started
+from services.gateway.outgoing import Checkpoints, Ended, Outgoing, Started
 from services.gateway.settings import GatewaySettings
 from services.gateway.spec import CallSpec
+from services.gateway.waiting import Tell, WaitingRoom
 from services.gateway.workers import WorkerPool
 
 _CUT_BEFORE_END_S = 2.0
@@ -51,6 +53,8 @@ class Switchboard:
         self._pools: list[asyncio.Task[None]] = []
         self._calls: set[Call] = set()
         self._admission = Admission(settings, metrics)
+        self._line = WaitingRoom(settings.queue_clients, self._has_room, metrics, settings.retry_after_ms)
+        self._admission.on_change = self._codec.on_report = self._lm.on_report = self._line.look_again
 
     # --- the life of the process
 
@@ -66,6 +70,11 @@ class Switchboard:
     def live_sessions(self) -> int:
         """Calls that are not over yet."""
         return self._admission.sessions
+
+    @property
+    def takes_calls(self) -> bool:
+        """Whether the workers are within reach and the gateway is not about to stop; it may be full."""
+        return not self._admission.is_draining and self._codec.is_reachable and self._lm.is_reachable
 
     def drain(self, grace_s: float) -> None:
         """Refuses new calls and tells the live ones."""
@@ -125,6 +134,22 @@ class Switchboard:
             async with self._seat(spec) as seat:
                 yield seat
 
+    @asynccontextmanager
+    async def seat_in_turn(self, peer: str, spec: CallSpec, tell: Tell) -> AsyncIterator[Seat]:
+        """The same for a client who waits in line while every slot is in use.
+
+        tell: called with his position while he waits. Raises Unavailable, OverQuota, or NoFreeSlot when too many wait.
+        """
+        async with AsyncExitStack() as held:
+            held.enter_context(self._admission.client(peer))
+            if spec.loopback:
+                yield await held.enter_async_context(self._seat(spec))
+                return
+            self._require_workers()
+            yield await self._line.turn(
+                lambda: held.enter_async_context(self._seat(spec)), tell, self._admission.require_open
+            )
+
     async def converse(self, session_id: str, seat: Seat, read: Read, send: Send) -> None:
         """A call from `Started` to `Ended`. Raises SessionError, alone or in a group, and whatever read and send do.
 
@@ -137,7 +162,7 @@ class Switchboard:
         _log.info("call up session=%s label=%r", session_id, spec.label)
         self._calls.add(call)
         try:
-            await send(Started(session_id, spec, setup_s))
+            await send(_started(session_id, seat, setup_s))
             async with asyncio.TaskGroup() as tasks, aclosing(call.outgoing()) as outgoing:
                 reader = tasks.create_task(read(call))
                 tasks.create_task(call.run())
@@ -160,6 +185,15 @@ class Switchboard:
                 if hops is not None:
                     hops.cancel()
 
+    def _has_room(self) -> bool:
+        return self._admission.has_room and self._codec.has_room and self._lm.has_room
+
+    def _require_workers(self) -> None:
+        """Who waits, waits for a call to end, not for a machine to come up."""
+        for pool in (self._codec, self._lm):
+            if not pool.is_reachable:
+                raise Unavailable(f"no {pool.service} worker is within reach")
+
     async def _open_hops(self, spec: CallSpec) -> Hops | None:
         if spec.loopback:
             return None
@@ -175,3 +209,10 @@ class Switchboard:
                 return await Hops.open(self._codec, self._lm, spec.sampling)
         except TimeoutError:
             raise Unavailable("the workers did not open the call in time") from None
+
+
+def _started(session_id: str, seat: Seat, setup_s: float) -> Started:
+    if (hops := seat.hops) is None:
+        return Started(session_id, seat.spec, setup_s, common_pb2.Sampling(), Checkpoints())
+    checkpoints = Checkpoints(hops.encode.checkpoint, hops.lm.checkpoint)
+    return Started(session_id, seat.spec, setup_s, hops.lm.sampling, checkpoints)

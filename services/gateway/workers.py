@@ -55,6 +55,11 @@ class Worker:
             return 0
         return self.capacity.slots_total - self.capacity.slots_used - self._taken_since_report
 
+    @property
+    def checkpoint(self) -> str:
+        """Fingerprint of what it has loaded, empty while it is out of reach."""
+        return self.capacity.checkpoint if self.capacity else ""
+
     async def close(self) -> None:
         """Lets go of the worker; every stream to it is over."""
         await self.trunk.close()
@@ -105,6 +110,8 @@ class WorkerPool:
         self._workers: dict[str, Worker] = {}
         self._watches: dict[str, asyncio.Task[None]] = {}
         self._found = asyncio.Event()
+        self.on_report: Callable[[], None] = lambda: None
+        """Called whenever a worker has reported."""
 
     async def run(self) -> None:
         """Finds and watches workers until cancelled."""
@@ -119,6 +126,16 @@ class WorkerPool:
     async def until_found(self) -> None:
         """Returns once a worker takes sessions."""
         await self._found.wait()
+
+    @property
+    def is_reachable(self) -> bool:
+        """Whether a worker takes sessions, a full one included."""
+        return any(worker.takes_sessions for worker in self._workers.values())
+
+    @property
+    def has_room(self) -> bool:
+        """Whether a worker had a free slot at its last report."""
+        return any(worker.takes_sessions and not worker.is_full for worker in self._workers.values())
 
     async def acquire(self, open_on: Callable[[Worker], Awaitable[T]]) -> T:
         """Opens something on the worker with the most free slots, elsewhere when that one refuses.
@@ -172,8 +189,9 @@ class WorkerPool:
         await worker.close()
 
     def _changed(self) -> None:
-        if any(worker.takes_sessions for worker in self._workers.values()):
+        if self.is_reachable:
             self._found.set()
+        self.on_report()
 
 
 async def _addresses(target: str) -> set[str]:

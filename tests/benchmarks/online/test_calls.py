@@ -32,7 +32,7 @@ async def gateway(slots: int) -> AsyncIterator[str]:
     async with AsyncExitStack() as stack:
         codec = await stack.enter_async_context(serving(FakeCodec(slots)))
         lm = await stack.enter_async_context(serving(FakeLm(slots)))
-        settings = GatewaySettings(codec_targets=(codec.target,), lm_targets=(lm.target,))
+        settings = GatewaySettings(codec_targets=(codec.target,), lm_targets=(lm.target,), http=False)
         service = GatewayService(settings, GatewayMetrics(CollectorRegistry()))
         yield (await stack.enter_async_context(serving(service))).target
 

@@ -114,11 +114,11 @@ async def gateway(
     """A gateway that has found its workers."""
     registry = CollectorRegistry()
     metrics = GatewayMetrics(registry)
-    targets = {"codec_targets": tuple(codec_targets), "lm_targets": tuple(lm_targets)}
+    targets = {"codec_targets": tuple(codec_targets), "lm_targets": tuple(lm_targets), "http": False}
     service = GatewayService(GatewaySettings(**{**PATIENT, **targets, **settings}), metrics)
     async with serving(service) as listener:
         yield service, metrics, registry, listener.channel
 
 
 def _level(pcm: bytes) -> int:
-    return round(float(np.frombuffer(pcm, "<f4")[0]) * LEVELS)
+    return abs(round(float(np.frombuffer(pcm, "<f4")[0]) * LEVELS))  # a voice has both signs, codes have none

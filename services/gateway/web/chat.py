@@ -1,0 +1,113 @@
+"""One connection to /api/chat: its messages to the call, the call's items to it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+
+from aiohttp import WebSocketError, WSCloseCode, WSMsgType, web
+
+from services.common.errors import CallerLost, InvalidInput
+from services.gateway.audio.framing import ReplyPacket
+from services.gateway.audio.ogg import OpusStreamReader, OpusStreamWriter
+from services.gateway.audio.pcm import MODEL_RATE_HZ
+from services.gateway.call import Call
+from services.gateway.notes import CallEvent, TextPiece
+from services.gateway.outgoing import Outgoing, Started
+from services.gateway.quota import PacketQuota
+from services.gateway.web import facts, messages
+from services.gateway.web.messages import Kind
+from services.gateway.web.query import ChatWish
+
+_FIGURES_INTERVAL_S = 1.0
+
+
+class Chat:
+    """Tolerant of everything Moshi's own clients do: audio before the handshake, headers again, pages cut anywhere,
+    unknown types, text messages."""
+
+    def __init__(self, socket: web.WebSocketResponse, wish: ChatWish, instance_name: str, packets_per_s: float) -> None:
+        self.cut_short = False
+        self._socket = socket
+        self._wish = wish
+        self._instance_name = instance_name
+        self._quota = PacketQuota(packets_per_s, time.monotonic())
+        self._voice = OpusStreamReader()
+        self._reply = OpusStreamWriter()
+        self._call: Call | None = None
+        self._closed = asyncio.Event()
+
+    # --- from the client
+
+    async def receive(self) -> None:
+        """Takes messages until the client closes.
+
+        Raises CallerLost when he does so before the call is up or without a word, OverQuota, InvalidInput.
+        """
+        async for message in self._socket:
+            self._quota.take(time.monotonic())
+            if message.type is WSMsgType.BINARY and message.data:
+                await self._take(message.data)
+            elif message.type is WSMsgType.ERROR and isinstance(message.data, WebSocketError):
+                raise InvalidInput("message", str(message.data))  # already closed with its code
+        self._closed.set()
+        if self._call is None or self._socket.close_code == WSCloseCode.ABNORMAL_CLOSURE:
+            raise CallerLost("the client is gone")
+
+    async def listen(self, call: Call) -> None:
+        """Feeds the call what `receive` takes until the client closes, and tells the client how it goes."""
+        self._call = call
+        while not await self._closed_within(_FIGURES_INTERVAL_S if self._wish.stats else None):
+            await self.tell(facts.figures(call))
+        call.hang_up()
+
+    async def _take(self, message: bytes) -> None:
+        if self._call is not None:
+            self._call.heard()
+        if message[0] == Kind.AUDIO:
+            self._hear(message[1:])
+        elif message[0] == Kind.PING:
+            await self._send(messages.PING)
+
+    def _hear(self, pages: bytes) -> None:
+        for packet in self._voice.push(pages):
+            self._quota.take(time.monotonic())
+            if self._call is not None:
+                with contextlib.suppress(InvalidInput):  # no Opus: the next packet may be
+                    self._call.feed(packet)
+
+    async def _closed_within(self, seconds: float | None) -> bool:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._closed.wait()
+        return self._closed.is_set()
+
+    # --- to the client
+
+    async def send(self, item: Outgoing) -> None:
+        """Sends what leaves the call."""
+        if isinstance(item, ReplyPacket):
+            await self._send(messages.audio(self._reply.write(item.data, item.samples, MODEL_RATE_HZ)))
+        elif isinstance(item, TextPiece):
+            await self._send(messages.text(item.piece))
+        elif isinstance(item, CallEvent):
+            await self.tell(facts.event(item))
+        elif isinstance(item, Started):
+            await self.tell(facts.in_use(item, self._wish, self._instance_name))
+            await self._send(messages.HANDSHAKE)
+        else:
+            self.cut_short = item.cut_short
+
+    async def tell_place(self, position: int, waiting: int) -> None:
+        """Says where the client stands in line."""
+        await self.tell(facts.queue(position, waiting))
+
+    async def tell(self, what: facts.Facts) -> None:
+        """Sends metadata."""
+        await self._send(messages.metadata(what))
+
+    async def _send(self, message: bytes) -> None:
+        with contextlib.suppress(ConnectionError):  # `receive` learns of it too, and says how it ended
+            if not self._socket.closed:
+                await self._socket.send_bytes(message)

@@ -1,0 +1,131 @@
+"""/api/chat: WebSockets in front of the switchboard, beside gRPC."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import socket
+from dataclasses import dataclass
+
+from aiohttp import WSCloseCode, web
+
+from services.common.errors import (
+    Draining,
+    InvalidInput,
+    LimitReached,
+    NoFreeSlot,
+    OverQuota,
+    SessionError,
+)
+from services.common.streams import session_error
+from services.gateway.settings import GatewaySettings
+from services.gateway.switchboard import Switchboard
+from services.gateway.web import facts, messages
+from services.gateway.web.chat import Chat
+from services.gateway.web.query import parse_query
+
+_PING_INTERVAL_S = 20.0
+_CLOSE_TIMEOUT_S = 2.0
+# What is in these buffers is late already: a second or two of voice, so that the reply queue decides what is dropped.
+_KERNEL_BUFFER_BYTES = 16 * 1024
+_WRITE_BUFFER_BYTES = 2 * 1024
+
+_CLOSE_CODES: dict[type[SessionError], int] = {
+    LimitReached: WSCloseCode.OK,
+    Draining: WSCloseCode.GOING_AWAY,
+    InvalidInput: WSCloseCode.POLICY_VIOLATION,
+    OverQuota: WSCloseCode.TRY_AGAIN_LATER,
+    NoFreeSlot: WSCloseCode.TRY_AGAIN_LATER,
+}
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class _End:
+    """How a connection is closed."""
+
+    code: int
+    error: str = ""
+
+
+class ChatEdge:
+    """One connection is one call."""
+
+    def __init__(self, settings: GatewaySettings, board: Switchboard) -> None:
+        self._settings = settings
+        self._board = board
+        self._lines: set[web.WebSocketResponse] = set()
+
+    async def handle(self, request: web.Request) -> web.WebSocketResponse:
+        """The request's whole life. The upgrade always succeeds: browsers show a page nothing of one that does not."""
+        line = web.WebSocketResponse(
+            timeout=_CLOSE_TIMEOUT_S,
+            heartbeat=_PING_INTERVAL_S,
+            compress=False,  # Opus does not shrink
+            max_msg_size=self._settings.max_message_bytes,
+        )
+        await line.prepare(request)
+        _keep_buffers_short(request)
+        self._lines.add(line)
+        try:
+            end = await self._session(request, line)
+        finally:
+            self._lines.discard(line)
+        with contextlib.suppress(ConnectionError):
+            if end.error and not line.closed:
+                await line.send_bytes(messages.error(end.error))
+            await line.close(code=end.code)
+        return line
+
+    async def stop(self) -> None:
+        """Closes what is left."""
+        await asyncio.gather(*(line.close(code=WSCloseCode.GOING_AWAY) for line in self._lines))
+
+    async def _session(self, request: web.Request, line: web.WebSocketResponse) -> _End:
+        try:
+            async with self._board.session() as session_id:
+                return await self._converse(session_id, request, line)
+        except Exception as error:
+            known = session_error(error)
+            if known is None:
+                _log.exception("a connection failed")
+                return _End(WSCloseCode.INTERNAL_ERROR, "the server failed")
+            return _end_of(known)
+
+    async def _converse(self, session_id: str, request: web.Request, line: web.WebSocketResponse) -> _End:
+        settings = self._settings
+        wish = parse_query(request.query, "Origin" in request.headers, settings)
+        chat = Chat(line, wish, settings.instance_name, settings.max_messages_per_s)
+        await chat.tell(facts.server())
+        async with asyncio.TaskGroup() as tasks:
+            receiving = tasks.create_task(chat.receive())
+            async with self._board.seat_in_turn(_peer(request), wish.spec, chat.tell_place) as seat:
+                await self._board.converse(session_id, seat, chat.listen, chat.send)
+            receiving.cancel()
+        return _End(WSCloseCode.GOING_AWAY if chat.cut_short else WSCloseCode.OK)
+
+
+def _end_of(error: SessionError) -> _End:
+    for kind, code in _CLOSE_CODES.items():
+        if isinstance(error, kind):
+            return _End(code, str(error))
+    return _End(WSCloseCode.INTERNAL_ERROR, str(error))
+
+
+def _peer(request: web.Request) -> str:
+    """The client's address as gRPC spells it, so that quotas count both together."""
+    name = request.transport.get_extra_info("peername") if request.transport else None
+    if not name:
+        return "unknown:0"
+    host, port = name[:2]
+    return f"ipv6:%5B{host}%5D:{port}" if ":" in host else f"ipv4:{host}:{port}"
+
+
+def _keep_buffers_short(request: web.Request) -> None:
+    if (transport := request.transport) is None:
+        return
+    transport.set_write_buffer_limits(high=_WRITE_BUFFER_BYTES)
+    if (connection := transport.get_extra_info("socket")) is not None:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _KERNEL_BUFFER_BYTES)
