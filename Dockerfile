@@ -25,8 +25,9 @@ COPY --from=stubs /app/moshi_cluster moshi_cluster
 COPY services/__init__.py services/
 COPY services/common services/common
 COPY services/gateway services/gateway
+COPY clients/web clients/web
 USER 10001
-EXPOSE 50051 9101
+EXPOSE 50051 8998 9101
 HEALTHCHECK --start-period=30s --interval=10s CMD ["python", "-m", "services.common.probe", "127.0.0.1:50051"]
 ENTRYPOINT ["python", "-m", "services.gateway"]
 
