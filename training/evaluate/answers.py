@@ -40,7 +40,7 @@ def answers(turns: Sequence[Mapping[str, Any]], text: Sequence[int], tokenizer: 
     interrupted ends with the interruption.
     """
     found = []
-    for turn, following in zip(turns, [*turns[1:], None], strict=True):
+    for turn, following in zip(turns, [*turns[1:], None], strict=False):
         first = math.floor(turn["user_end_s"] * FRAMES_PER_S)
         last = len(text)
         if following is not None:

@@ -1,0 +1,70 @@
+"""From what was said in the calls to the report."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from models.loading.tokenizer import Tokenizer
+from training.evaluate.answers import FRAMES_PER_S, Answer, answers, spoken
+from training.evaluate.report import STOPPED_WITHIN_S, Count, Report
+from training.evaluate.sound import SAMPLE_RATE_HZ, Samples, stops_after_s, trimmed
+from training.world.exchanges import GREETING
+
+Hear = Callable[[Samples], str]  # trimmed speech at 24 kHz -> its words
+_FRAME_SAMPLES = round(SAMPLE_RATE_HZ / FRAMES_PER_S)
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call after it was held."""
+
+    turns: Sequence[Mapping[str, Any]]  # as in the world's sessions
+    text: Sequence[int]  # a token for every frame
+    sound: Samples  # Moshi's, 24 kHz, full scale 1.0
+
+
+def judge(calls: Sequence[Call], tokenizer: Tokenizer, hear: Hear) -> Report:
+    """Every answer, greeting, silence and interruption of the calls."""
+    report = Report()
+    for call in calls:
+        _judge_greeting(call, tokenizer, report)
+        _judge_interruptions(call, report)
+        for answer in answers(call.turns, call.text, tokenizer):
+            if not answer.interrupted:  # where exactly it ends is neither right nor wrong
+                _judge_answer(answer, call.sound, hear, report)
+    return report
+
+
+def _judge_greeting(call: Call, tokenizer: Tokenizer, report: Report) -> None:
+    frames = len(call.text)
+    before = int(call.turns[0]["user_end_s"] * FRAMES_PER_S) if call.turns else frames
+    said = spoken(call.text[:before], tokenizer)
+    report.greeted.add(said.startswith(GREETING) if not call.turns else said == GREETING)
+    if not call.turns:
+        report.quiet.add(said == GREETING)
+
+
+def _judge_interruptions(call: Call, report: Report) -> None:
+    for turn in call.turns:
+        if turn["interrupts"]:
+            seconds = stops_after_s(call.sound, turn["user_start_s"])
+            if seconds is not None:  # Moshi was speaking
+                report.stopped.add(seconds <= STOPPED_WITHIN_S)
+
+
+def _judge_answer(answer: Answer, sound: Samples, hear: Hear, report: Report) -> None:
+    report.answers.setdefault(answer.kind, Count()).add(answer.right)
+    if answer.unseen:
+        report.unseen.add(answer.right)
+    if not answer.right:
+        report.mistakes.append({"asked": answer.asked, "expected": answer.expected, "said": answer.said})
+        return
+    window = sound[answer.first_frame * _FRAME_SAMPLES : answer.last_frame * _FRAME_SAMPLES]
+    heard = hear(np.ascontiguousarray(trimmed(window)))
+    report.understood.add(heard == answer.expected)
+    if heard != answer.expected:
+        report.misheard.append({"said": answer.said, "heard": heard})

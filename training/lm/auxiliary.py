@@ -1,0 +1,48 @@
+"""What the lower layers are told about the caller's speech while training; nothing of it is in the checkpoint.
+
+Without it the model would have to find out from Moshi's few words alone what the caller's codes mean. The phones that
+the newest frame holds are classified, and the words of every question are read off its frames by connectionist
+temporal classification (Graves et al. 2006).
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from training.lm.data import Batch
+from training.lm.layers import RmsNorm, normal
+from training.lm.streams import NONE
+from training.lm.vocabulary import BLANK
+
+
+class CallerHeads(nn.Module):
+    """Phones and words from the residual stream of a lower layer."""
+
+    def __init__(self, dim: int, phones: int, words: int, phones_per_frame: int) -> None:
+        super().__init__()
+        self._phones_per_frame = phones_per_frame
+        self.norm = RmsNorm(dim)
+        self.phone_head = normal(phones_per_frame * phones, dim)
+        self.word_head = normal(words, dim)
+
+    def losses(self, inner: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+        """inner: [B, T, D] -> mean cross-entropy of a phone, mean CTC loss of a word."""
+        inner = self.norm(inner)
+        phones = F.linear(inner, self.phone_head).unflatten(-1, (self._phones_per_frame, -1))
+        phone_loss = F.cross_entropy(phones.flatten(0, 2).float(), batch.phones.flatten(), ignore_index=NONE)
+        return phone_loss, self._word_loss(inner, batch)
+
+    def _word_loss(self, inner: Tensor, batch: Batch) -> Tensor:
+        if not batch.asked:
+            return inner.new_zeros(())
+        lengths = torch.tensor([last - first for _, first, last, _ in batch.asked])
+        heard = inner.new_zeros(len(lengths), int(lengths.max()), inner.shape[-1])
+        for question, (row, first, last, _) in enumerate(batch.asked):
+            heard[question, : last - first] = inner[row, first:last]
+        log_p = F.log_softmax(F.linear(heard, self.word_head).float(), dim=-1).transpose(0, 1)
+        words = torch.tensor([word for *_, said in batch.asked for word in said], device=inner.device)
+        counts = torch.tensor([len(said) for *_, said in batch.asked])
+        loss = F.ctc_loss(log_p, words, lengths, counts, blank=BLANK, reduction="sum", zero_infinity=True)
+        return loss / max(1, len(words))

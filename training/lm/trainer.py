@@ -1,0 +1,150 @@
+"""The training loop."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from training.lm.auxiliary import CallerHeads
+from training.lm.budget import Budget
+from training.lm.curves import LOSSES, Curves
+from training.lm.data import Batch, Batches
+from training.lm.losses import Weights, corrupted, losses
+from training.lm.model import TrainableLm
+from training.lm.optimiser import learning_rate, optimisers, set_rate
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How the model is trained."""
+
+    minutes: float = 60.0
+    frames_per_batch: int = 2400
+    peak_rate: float = 3e-3
+    dropout: float = 0.1
+    own_corruption: float = 0.03  # share of codes replaced by random ones
+    user_corruption: float = 0.03
+    clip_norm: float = 1.0
+    log_steps: int = 20
+    save_s: float = 120.0
+    evaluate_minutes: float = 10.0
+    seed: int = 1
+    weights: Weights = Weights()
+
+
+Evaluate = Callable[[], dict[str, Any]]
+
+
+class Trainer:
+    """Steps a model until the recipe's minutes are used; a new one with the same folder goes on where it stopped."""
+
+    def __init__(self, lm: TrainableLm, heads: CallerHeads, batches: Batches, folder: Path, recipe: Recipe) -> None:
+        self._lm, self._heads, self._batches, self._recipe = lm, heads, batches, recipe
+        self._folder = folder
+        self._optimisers = optimisers([lm, heads], recipe.peak_rate)
+        self._step = self._pass = 0
+        self.budget = Budget(recipe.minutes)
+        self._resume()
+        self._curves = Curves(folder, self._step)
+        self._sums: dict[str, float] = {}
+        self._frames, self._noted_s = 0, self.budget.used_s
+        torch.manual_seed(recipe.seed + self._step)
+
+    @property
+    def minutes(self) -> float:
+        return self.budget.used_s / 60
+
+    def run(self, evaluate: Evaluate) -> None:
+        """evaluate() is called every few minutes and at the end, not at the budget's cost."""
+        saved_at = time.monotonic()
+        recipe = self._recipe
+        next_evaluation = (int(self.minutes / recipe.evaluate_minutes) + 1) * recipe.evaluate_minutes
+        if self.budget.progress >= 1:
+            return
+        for number, batch in self._batches.forever(self._pass):
+            self._pass = number
+            self._train(batch)
+            if self.budget.progress >= 1:
+                break
+            if time.monotonic() - saved_at > recipe.save_s:
+                self.save()
+                saved_at = time.monotonic()
+            if self.minutes >= next_evaluation:
+                self._evaluate(evaluate)
+                next_evaluation += recipe.evaluate_minutes
+        self._evaluate(evaluate)
+        self._pass += 1
+        self.save()
+
+    def _train(self, batch: Batch) -> None:
+        recipe, config = self._recipe, self._lm.config
+        rate = learning_rate(recipe.peak_rate, self._step, self.budget.progress)
+        set_rate(self._optimisers, rate)
+        inputs = corrupted(batch.inputs, config.card, config.generated, recipe.own_corruption, recipe.user_corruption)
+        batch = Batch(inputs, batch.targets, batch.speaking, batch.phones, batch.asked)
+        with torch.autocast(inputs.device.type, torch.bfloat16):
+            found = losses(self._lm, self._heads, batch, recipe.weights, recipe.dropout)
+        total = found.total(recipe.weights)
+        total.backward()
+        parameters = [p for optimiser in self._optimisers for group in optimiser.param_groups for p in group["params"]]
+        torch.nn.utils.clip_grad_norm_(parameters, recipe.clip_norm)
+        for optimiser in self._optimisers:
+            optimiser.step()
+            optimiser.zero_grad()
+        self._step += 1
+        self._note(found.numbers(), batch.frames, rate)
+
+    def _note(self, numbers: dict[str, float], frames: int, rate: float) -> None:
+        self._frames += frames
+        for name, value in numbers.items():
+            self._sums[name] = self._sums.get(name, 0.0) + value
+        if self._step % self._recipe.log_steps:
+            return
+        means = {name: self._sums[name] / self._recipe.log_steps for name in LOSSES}
+        row = {"step": self._step, "minutes": self.minutes, "rate": rate, "frames": self._frames}
+        self._curves.add(row | means)
+        said = ", ".join(f"{name} {value:.3f}" for name, value in means.items())
+        speed = self._frames / max(1e-9, self.budget.used_s - self._noted_s)
+        print(f"step {self._step}, {self.minutes:.1f} min, {speed:.0f} frames/s: {said}", flush=True)
+        self._noted_s, self._frames, self._sums = self.budget.used_s, 0, {}
+
+    def _evaluate(self, evaluate: Evaluate) -> None:
+        before = self.budget.used_s
+        evaluation = {"step": self._step, "minutes": round(self.minutes, 2)} | evaluate()
+        self._curves.add_evaluation(evaluation)
+        self._curves.draw(self._folder / "curves.png")
+        print(json.dumps(evaluation), flush=True)
+        self.budget.leave_out(self.budget.used_s - before)
+
+    def save(self) -> None:
+        """Everything that `_resume` needs, whole or not at all."""
+        state = {
+            "lm": self._lm.state_dict(),
+            "heads": self._heads.state_dict(),
+            "optimisers": [optimiser.state_dict() for optimiser in self._optimisers],
+            "step": self._step,
+            "pass": self._pass,
+            "used_s": self.budget.used_s,
+        }
+        partial = self._folder / "state.partial"
+        torch.save(state, partial)
+        partial.rename(self._folder / "state.pt")
+
+    def _resume(self) -> None:
+        path = self._folder / "state.pt"
+        if not path.exists():
+            return
+        state = torch.load(path, weights_only=True)
+        self._lm.load_state_dict(state["lm"])
+        self._heads.load_state_dict(state["heads"])
+        for optimiser, stored in zip(self._optimisers, state["optimisers"], strict=True):
+            optimiser.load_state_dict(stored)
+        self._step, self._pass = state["step"], state["pass"] + 1
+        self.budget = Budget(self._recipe.minutes, state["used_s"])
+        print(f"going on at step {self._step}, {self.minutes:.1f} min", flush=True)
