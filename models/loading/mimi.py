@@ -6,6 +6,7 @@ import torch
 
 from models.loading.checkpoint import Checkpoint
 from models.loading.opening import naming, opened
+from models.loading.tensors import SafetensorsFile
 from models.mimi import Mimi, MimiConfig
 
 
@@ -13,5 +14,5 @@ def load_mimi(checkpoint: Checkpoint, device: torch.device | str = "cpu") -> Mim
     """The codec, always float32, with a progress line on stderr. Raises CheckpointError."""
     with naming("mimi_config"):
         config = MimiConfig() if checkpoint.mimi_config is None else MimiConfig.from_dict(checkpoint.mimi_config)
-    with opened(checkpoint.mimi_weights, "Mimi") as tensors:
+    with opened(checkpoint.mimi_weights, "Mimi", SafetensorsFile) as tensors:
         return Mimi.from_tensors(tensors, config, checkpoint.codebooks, device)

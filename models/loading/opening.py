@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 from models.loading.errors import CheckpointError
 from models.loading.progress import LoadingLine
-from models.loading.tensors import SafetensorsFile
+
+File = TypeVar("File")
 
 
 @contextmanager
-def opened(path: Path | None, what: str) -> Iterator[SafetensorsFile]:
+def opened(path: Path | None, what: str, open_file: Callable[[Path, Callable[[int], None]], File]) -> Iterator[File]:
     """The tensors of a file, while a model is built from them. Whatever is wrong with them is said with its name."""
     if path is None:
         raise CheckpointError(f"the checkpoint was resolved without the files of {what}")
     with naming(path), LoadingLine(what, path) as line:
-        yield SafetensorsFile(path, line.advance)
+        yield open_file(path, line.advance)
 
 
 @contextmanager

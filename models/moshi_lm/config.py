@@ -18,7 +18,6 @@ _ONLY: dict[str, tuple[Any, ...]] = {
     "demux_second_text_stream": (False,),
     "positional_embedding": ("rope", "none"),
     "conditioners": ({}, None),
-    "quantize": (False,),
     "lora": (False,),
     "depformer_causal": (True,),
     "depformer_layer_scale": (None,),
@@ -35,6 +34,7 @@ _WITHOUT_EFFECT = frozenset(
         "depformer_context",
         "depformer_max_period",
         "gradient_checkpointing",
+        "quantize",
         "fuser",
         "lora_rank",
         "lora_scaling",
@@ -51,6 +51,7 @@ _WITHOUT_EFFECT = frozenset(
         "model_id",
     }
 )
+_MOST_FRAMES = 10_000  # no stream is later
 NORMS = ("rms_norm_f32", "rms_norm", "layer_norm", "layer_norm_f32")
 GATINGS = ("silu", "none")
 
@@ -158,7 +159,7 @@ class LmConfig:
             depformer_num_heads=reader.count("depformer_num_heads", 1, None if dep_q else 1),
             depformer_gating=reader.choice("depformer_gating", ("silu",), "silu"),
             depformer_weights_per_step_schedule=reader.counts(
-                "depformer_weights_per_step_schedule", dep_q, tuple(range(dep_q))
+                "depformer_weights_per_step_schedule", dep_q, tuple(range(dep_q)), most=max(0, dep_q - 1)
             ),
             depformer_low_rank_embeddings=reader.count("depformer_low_rank_embeddings", 0, 0) or None,
             lm_gen_config=_sampling_defaults(left.pop("lm_gen_config", None) or {}),
@@ -214,11 +215,13 @@ class _Reader:
             raise ValueError(f"{self._prefix}{key}: {value!r} is not one of {', '.join(choices)}")
         return str(value)
 
-    def counts(self, key: str, length: int, default: tuple[int, ...] | None = None) -> tuple[int, ...]:
+    def counts(
+        self, key: str, length: int, default: tuple[int, ...] | None = None, most: int = _MOST_FRAMES
+    ) -> tuple[int, ...]:
         value = self._take(key, default)
-        whole = isinstance(value, (list, tuple)) and all(type(item) is int and item >= 0 for item in value)
+        whole = isinstance(value, (list, tuple)) and all(type(item) is int and 0 <= item <= most for item in value)
         if not whole or len(value) != length:
-            raise ValueError(f"{self._prefix}{key}: expected {length} integers of at least 0, found {value!r}")
+            raise ValueError(f"{self._prefix}{key}: expected {length} integers of 0 to {most}, found {value!r}")
         return tuple(value)
 
     def _take(self, key: str, default: Any) -> Any:

@@ -8,12 +8,14 @@ import torch
 from torch import Tensor
 
 from models.layers.linear import LEAST_ROWS
+from models.layers.quantised import Stored
+from models.moshi_lm.adapters import Adapter
 from models.moshi_lm.attention import Attention
 from models.moshi_lm.config import LmConfig
 from models.moshi_lm.depth import Choose, DepthTransformer
 from models.moshi_lm.embeddings import TokenTables, load_table
 from models.moshi_lm.kv_ring import KvRing
-from models.moshi_lm.names import Weights
+from models.moshi_lm.names import Quantise, Weights
 from models.moshi_lm.temporal import TemporalTransformer
 
 
@@ -37,16 +39,19 @@ class MoshiLm:
     @classmethod
     def from_tensors(
         cls,
-        tensors: Mapping[str, Tensor],
+        tensors: Mapping[str, Stored],
         config: LmConfig,
         dtype: torch.dtype = torch.bfloat16,
         device: torch.device | str = "cpu",
+        quantise: Quantise | None = None,
+        adapter: Adapter | None = None,
     ) -> MoshiLm:
-        """tensors: a checkpoint in PyTorch's layout, any of its spellings; cast to dtype.
+        """tensors: a checkpoint by its published PyTorch names, in any of their spellings; cast to dtype where dense.
 
+        quantise: makes the weights of linear layers that are not quantised in the checkpoint.
         Raises ValueError naming the key that is missing or has another shape than the configuration says.
         """
-        return cls(Weights(tensors, config, dtype, device), config)
+        return cls(Weights(tensors, config, dtype, device, quantise, adapter), config)
 
     def ring(self, slots: int, capacity: int | None = None) -> KvRing:
         """An empty memory. capacity: frames attended to, at most and by default the configuration's context."""

@@ -1,64 +1,81 @@
-"""The tensors of a checkpoint under one spelling, with errors that name the key."""
+"""The tensors of a checkpoint as layers take them: by one name, checked, in the type and on the device they run in."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor
 
+from models.layers.adapted import AdaptedLinear
 from models.layers.linear import Linear
+from models.layers.projection import Projection
+from models.layers.quantised import QuantisedLinear, QuantisedMatrix, Stored
+from models.layers.quantised.matrix import stacked
+from models.moshi_lm.adapters import Adapter, Adapters, fuse, side_by_side
 from models.moshi_lm.config import LmConfig
+from models.moshi_lm.parts import Parts
 
-# `in_proj_weight` (published), `in_proj.weight` (exports), `out_proj.weight`: all steps of the Depth Transformer
-# stacked in blocks of rows. `in_projs.0.weight` (in memory since 0.2.3) is the spelling used here.
-_STACKED = re.compile(r"(?P<attention>.*\.self_attn)\.(?P<side>in|out)_proj(_weight|\.weight)")
+Quantise = Callable[[Tensor], QuantisedMatrix]
 
 
 class Weights:
     """Looks tensors up by their canonical names (`...self_attn.in_projs.{block}.weight`, the rest as published)."""
 
     def __init__(
-        self, tensors: Mapping[str, Tensor], config: LmConfig, dtype: torch.dtype, device: torch.device | str
+        self,
+        tensors: Mapping[str, Stored],
+        config: LmConfig,
+        dtype: torch.dtype,
+        device: torch.device | str,
+        quantise: Quantise | None = None,
+        adapter: Adapter | None = None,
     ) -> None:
-        self._tensors = tensors
+        """quantise: for the weights of linear layers and embeddings that are not quantised yet."""
+        self._parts = Parts(tensors, config.depth_blocks)
+        self._adapters = Adapters(adapter, config.depth_blocks)
+        self._quantise = quantise
         self.dtype = dtype
         self.device = device
-        self._places: dict[str, tuple[str, int, int]] = {}  # canonical name -> stored name, block, blocks
-        for stored in tensors:
-            stacked = _STACKED.fullmatch(stored)
-            if stacked is None:
-                self._places[stored] = (stored, 0, 1)
-                continue
-            blocks = config.depth_blocks if stored.startswith("depformer.") else 1
-            for block in range(blocks):
-                name = f"{stacked['attention']}.{stacked['side']}_projs.{block}.weight"
-                self._places[name] = (stored, block, blocks)
 
     def tensor(self, name: str, *shape: int | None) -> Tensor:
-        """The tensor in the model's type, on its device. None in shape accepts any size. Raises ValueError."""
-        if name not in self._places:
-            raise ValueError(f"{name}: missing from the checkpoint")
-        stored, block, blocks = self._places[name]
-        whole = self._tensors[stored]
-        expected = (None if shape[0] is None else shape[0] * blocks, *shape[1:])
-        fits = whole.dim() == len(expected) and all(
-            wanted in (None, size) for wanted, size in zip(expected, whole.shape, strict=True)
-        )
-        if not fits or whole.shape[0] % blocks:
-            wanted = ", ".join("any" if size is None else str(size) for size in expected)
-            raise ValueError(f"{stored}: expected the shape [{wanted}], found {list(whole.shape)}")
-        rows = whole.shape[0] // blocks
-        return whole[block * rows : (block + 1) * rows].to(self.device, self.dtype)
+        """The tensor in the model's type, on its device, dense. None in shape accepts any size. Raises ValueError."""
+        return self._dense(self._parts.of_shape(name, *shape))
 
-    def linear(self, name: str, out_features: int | None, in_features: int | None) -> Linear:
+    def linear(self, name: str, out_features: int | None, in_features: int | None) -> Projection:
         """name: without `.weight`."""
-        return Linear(self.tensor(f"{name}.weight", out_features, in_features))
+        return self.linears([name], out_features, in_features)
+
+    def linears(self, names: Sequence[str], out_features: int | None, in_features: int | None) -> Projection:
+        """Layers of one input as one, their outputs side by side. out_features: of each."""
+        parts = [self._parts.of_shape(f"{name}.weight", out_features, in_features) for name in names]
+        pairs = [self._adapters.of(name, *part.shape) for name, part in zip(names, parts, strict=True)]
+        for i, (part, pair) in enumerate(zip(parts, pairs, strict=True)):
+            if pair is not None and self._adapters.fused and isinstance(part, Tensor):
+                parts[i], pairs[i] = fuse(part, pair), None
+        base = self._projection(parts)
+        if pairs.count(None) == len(pairs):
+            return base
+        a, b = side_by_side(pairs, [part.shape[0] for part in parts], base.in_features)
+        return AdaptedLinear(base, self._dense(a), self._dense(b))
 
     def vector(self, name: str, size: int) -> Tensor:
         """A [size] tensor in float32, stored as [size] or [1, 1, size]."""
-        stored = self._tensors.get(name)
-        if stored is not None and tuple(stored.shape) == (1, 1, size):
+        stored = self._parts.get(name)
+        if isinstance(stored, Tensor) and tuple(stored.shape) == (1, 1, size):
             return stored.to(self.device).flatten().float()
         return self.tensor(name, size).float()
+
+    def _projection(self, parts: Sequence[Stored]) -> Projection:
+        if self._quantise is not None:
+            parts = [self._quantise(part.to(self.device)) if isinstance(part, Tensor) else part for part in parts]
+        matrices = [part.to(self.device) for part in parts if isinstance(part, QuantisedMatrix)]
+        if len(matrices) == len(parts) and all(matrix.same_kind(matrices[0]) for matrix in matrices):
+            return QuantisedLinear(stacked(matrices), self.dtype)
+        dense = [self._dense(part) for part in parts]
+        return Linear(dense[0] if len(dense) == 1 else torch.cat(dense))
+
+    def _dense(self, part: Stored) -> Tensor:
+        if isinstance(part, QuantisedMatrix):
+            return part.to(self.device).dense(self.dtype)
+        return part.to(self.device, self.dtype)

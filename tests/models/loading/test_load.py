@@ -78,11 +78,20 @@ def test_a_tensor_of_another_shape_is_named_with_its_file(checkpoint: Checkpoint
         load_lm(_with(checkpoint, lm_weights=weights))
 
 
-def test_a_quantised_checkpoint_is_refused_and_not_played_as_noise(checkpoint: Checkpoint) -> None:
-    for name in ("model.int8.safetensors", "model.q8.safetensors"):
-        weights = GOLDEN / "lm_tiny_quant" / name
-        with pytest.raises(CheckpointError, match=f"{name}: .* quantised checkpoints are not supported"):
-            load_lm(_with(checkpoint, lm_weights=weights))
+@pytest.mark.parametrize(
+    ("name", "lost", "complaint"),
+    [
+        ("model.int8.safetensors", "text_linear.weight_scb", r"text_linear\.weight is I8 and has no scales"),
+        ("model.q8.safetensors", "text_linear.scales", r"text_linear\.weight is U32 and has no scales"),
+        ("model.q4.safetensors", "text_linear.biases", r"text_linear\.biases: missing"),
+    ],
+)
+def test_integers_without_scales_are_refused_and_not_played_as_noise(
+    name: str, lost: str, complaint: str, checkpoint: Checkpoint, tmp_path: Path
+) -> None:
+    weights = _changed_weights(GOLDEN / "lm_tiny_quant" / name, tmp_path / name, **{lost: None})
+    with pytest.raises(CheckpointError, match=rf"{name}: {complaint}"):
+        load_lm(_with(checkpoint, lm_weights=weights))
 
 
 def test_hibiki_hears_its_early_end_of_sentence_as_padding(checkpoint: Checkpoint, tmp_path: Path) -> None:

@@ -1,0 +1,23 @@
+"""What a linear layer can do, whatever its weight is made of."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from torch import Tensor
+
+
+class Projection(Protocol):
+    """y = x W^T from a weight [out, in]."""
+
+    out_features: int
+    in_features: int
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """x: [N, in] -> [N, out]."""
+
+    def gelu(self, x: Tensor) -> Tensor:
+        """x: [N, in] -> exact (erf) GELU of the product [N, out]."""
+
+    def add(self, x: Tensor, residual: Tensor) -> Tensor:
+        """x: [N, in], residual: [N, out] -> residual + the product [N, out]."""

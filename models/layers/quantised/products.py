@@ -1,0 +1,103 @@
+"""Which kernel multiplies with a quantised matrix.
+
+Measured on two AVX-512 cores (docs/checkpoints.md): torch's 8-bit kernel is the fastest for small matrices in
+bfloat16, integer digits for large ones and for float32, torch's 4-bit kernel for groups in bfloat16. torch's own
+kernels run float32 without vector instructions, 20 to 60 times slower, and are not used for it.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from functools import cache
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from models.layers.linear import Linear
+from models.layers.quantised.digits import DIGITS, GroupProduct, RowProduct
+from models.layers.quantised.matrix import QuantisedMatrix
+from models.layers.quantised.nibbles import NibbleProduct
+
+Product = Callable[[Tensor], Tensor]  # [M, K] -> [M, N]
+_LOG = logging.getLogger(__name__)
+_SMALL_CODES = 1 << 20
+_KERNEL_ROWS, _KERNEL_COLUMNS = 16, 32  # the kernels want multiples of these; torch's 8-bit kernel does not check
+
+
+def product(matrix: QuantisedMatrix, dtype: torch.dtype) -> Product:
+    """The product with a matrix, on its device, for activations of type dtype."""
+    rows, columns = matrix.shape
+    fits = rows % _KERNEL_ROWS == 0 and columns % _KERNEL_COLUMNS == 0
+    if matrix.device.type == "cpu":
+        return _cpu_product(matrix, dtype) if fits and dtype in DIGITS else Linear(matrix.dense(dtype))
+    return _device_product(matrix, dtype) if fits else DequantisingProduct(matrix)
+
+
+def _cpu_product(matrix: QuantisedMatrix, dtype: torch.dtype) -> Product:
+    if matrix.group < matrix.columns or matrix.biases is not None or matrix.bits == 4:
+        if dtype == torch.bfloat16:
+            try:
+                return NibbleProduct(matrix)
+            except ValueError:
+                pass
+        return GroupProduct(matrix, dtype)
+    if dtype == torch.bfloat16 and matrix.codes.numel() <= _SMALL_CODES:
+        return Int8Product(matrix)
+    return RowProduct(matrix, dtype)
+
+
+def _device_product(matrix: QuantisedMatrix, dtype: torch.dtype) -> Product:
+    """torch's kernel of that device if it has one that gives the right numbers, else W is made for each product."""
+    per_row = matrix.group == matrix.columns and matrix.biases is None and matrix.bits == 8
+    kernel = Int8Product if per_row else NibbleProduct
+    if dtype == torch.bfloat16 and _works(kernel, matrix.device.type, matrix.bits, matrix.group if not per_row else 0):
+        return kernel(matrix)
+    return DequantisingProduct(matrix)
+
+
+class Int8Product:
+    """x W^T by torch's kernel for int8 weights with a scale per row."""
+
+    def __init__(self, matrix: QuantisedMatrix) -> None:
+        self._codes = matrix.codes.contiguous()
+        self._scales = matrix.scales[:, 0].to(torch.bfloat16)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """x: bfloat16 [M, K] -> [M, N]."""
+        out: Tensor = torch._weight_int8pack_mm(x.contiguous(), self._codes, self._scales)
+        return out
+
+
+class DequantisingProduct:
+    """x W^T by making W in the type of x for every product: little memory, and the time of reading W three times."""
+
+    def __init__(self, matrix: QuantisedMatrix) -> None:
+        self._matrix = matrix
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """x: [M, K] -> [M, N]."""
+        return F.linear(x, self._matrix.dense(x.dtype))
+
+
+@cache
+def _works(kernel: type[Int8Product | NibbleProduct], device: str, bits: int, group: int) -> bool:
+    """Whether the kernel exists on the device and agrees with the definition on a small product."""
+    generator = torch.Generator().manual_seed(0)
+    columns = 4 * group or 128
+    signed = group == 0
+    codes = torch.randint(0, 256, (64, columns * bits // 8), generator=generator, dtype=torch.uint8)
+    scales = torch.rand(64, columns // group if group else 1, generator=generator) + 0.5
+    matrix = QuantisedMatrix(codes.view(torch.int8) if signed else codes, scales, None if signed else -scales, bits)
+    x = torch.randn(4, columns, generator=generator).to(device, torch.bfloat16)
+    try:
+        found = kernel(matrix.to(device))(x).float()
+    except (RuntimeError, NotImplementedError, ValueError) as error:
+        _LOG.warning("%s: no kernel for %s on this device (%s)", kernel.__name__, matrix.kind, error)
+        return False
+    expected = x.float() @ matrix.to(device).dense().T
+    agrees = bool((found - expected).abs().max() <= 0.02 * expected.abs().max())
+    if not agrees:
+        _LOG.warning("%s: wrong for %s on this device", kernel.__name__, matrix.kind)
+    return agrees

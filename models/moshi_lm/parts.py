@@ -1,0 +1,71 @@
+"""The tensors of a checkpoint under one spelling, stacked ones taken apart, with errors that name the key."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+
+from torch import Tensor
+
+from models.layers.quantised import QuantisedMatrix, Stored
+
+# `in_proj_weight` (published), `in_proj.weight` (exports), `out_proj.weight`, and the same of adapters: all steps of
+# the Depth Transformer stacked in blocks of rows. Canonical is `in_projs.0.weight`, upstream's own since 0.2.3.
+_STACKED = re.compile(r"(?P<attention>.*\.self_attn)\.(?P<side>in|out)_proj[._](?P<kind>weight|lora_[AB]\.weight)")
+
+
+class Parts(Mapping[str, Stored]):
+    """Tensors by their canonical names: `...self_attn.in_projs.{block}.weight`, the rest as published."""
+
+    def __init__(self, tensors: Mapping[str, Stored], depth_blocks: int) -> None:
+        """depth_blocks: sets of weights of the Depth Transformer."""
+        self._tensors = tensors
+        self._places: dict[str, tuple[str, int, int]] = {}  # canonical name -> stored name, block, blocks
+        for stored in tensors:
+            stacked = _STACKED.fullmatch(stored)
+            if stacked is None:
+                self._places[stored] = (stored, 0, 1)
+                continue
+            blocks = depth_blocks if stored.startswith("depformer.") else 1
+            for block in range(blocks):
+                name = f"{stacked['attention']}.{stacked['side']}_projs.{block}.{stacked['kind']}"
+                self._places[name] = (stored, block, blocks)
+
+    def of_shape(self, name: str, *shape: int | None) -> Stored:
+        """The tensor, where it lies and in its own type. None in shape accepts any size.
+
+        Raises ValueError naming the stored key when it is missing or of another shape.
+        """
+        if name not in self._places:
+            raise ValueError(f"{name}: missing from the checkpoint")
+        stored, block, blocks = self._places[name]
+        whole = self._tensors[stored]
+        found = tuple(whole.shape)
+        expected = (None if shape[0] is None else shape[0] * blocks, *shape[1:])
+        fits = len(found) == len(expected) and all(
+            wanted in (None, size) for wanted, size in zip(expected, found, strict=True)
+        )
+        if not fits or found[0] % blocks:
+            wanted = ", ".join("any" if size is None else str(size) for size in expected)
+            raise ValueError(f"{stored}: expected the shape [{wanted}], found {list(found)}")
+        return self[name]
+
+    def dense(self, name: str, *shape: int | None) -> Tensor:
+        """`of_shape` as floats, where it lies."""
+        part = self.of_shape(name, *shape)
+        return part.dense() if isinstance(part, QuantisedMatrix) else part
+
+    def __getitem__(self, name: str) -> Stored:
+        stored, block, blocks = self._places[name]
+        whole = self._tensors[stored]
+        rows = whole.shape[0] // blocks
+        return whole if blocks == 1 else whole[block * rows : (block + 1) * rows]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._places
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._places)
+
+    def __len__(self) -> int:
+        return len(self._places)
