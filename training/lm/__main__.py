@@ -12,7 +12,8 @@ from typing import Any
 import torch
 
 from training.lm.auxiliary import CallerHeads
-from training.lm.data import Batches, example
+from training.lm.data import Batches
+from training.lm.examples import example
 from training.lm.export import build, write_checkpoint
 from training.lm.probe import Probe
 from training.lm.sizes import MIMI_CONFIG_NAME, TOKENIZER_NAME, lm_config
@@ -47,13 +48,13 @@ def train(data: Path, held_out: Path, mimi: Path, output: Path, export: Path, re
     config = lm_config(tokenizer().get_piece_size(), _bins(mimi))
     lm = build(config)
     examples = [example(session, lm.config, vocabulary) for session in sessions]
-    frames = sum(len(each.inputs) for each in examples)
+    frames = sum(len(each) for each in examples)
     size = sum(parameter.numel() for parameter in lm.parameters())
     print(f"{len(examples)} sessions, {frames / 12.5 / 3600:.1f} h; {size / 1e6:.1f} M parameters", flush=True)
     heads = CallerHeads(config["dim"], len(PHONES), len(vocabulary), PHONES_PER_FRAME)
     asked = [load(path) for path in stored(held_out)[:probed]]
     probe = Probe(asked, [example(session, lm.config, vocabulary) for session in asked], tokenizer_file)
-    batches = Batches(examples, recipe.frames_per_batch, recipe.seed)
+    batches = Batches(examples, recipe.frames_per_batch, recipe.seed, lm.config.context)
     trainer = Trainer(lm, heads, batches, output, recipe)
 
     def evaluate() -> dict[str, Any]:

@@ -35,14 +35,14 @@ class CallerHeads(nn.Module):
         return phone_loss, self._word_loss(inner, batch)
 
     def _word_loss(self, inner: Tensor, batch: Batch) -> Tensor:
-        if not batch.asked:
+        if not batch.questions:
             return inner.new_zeros(())
-        lengths = torch.tensor([last - first for _, first, last, _ in batch.asked])
+        lengths = torch.tensor([question.last - question.first for _, question in batch.questions])
         heard = inner.new_zeros(len(lengths), int(lengths.max()), inner.shape[-1])
-        for question, (row, first, last, _) in enumerate(batch.asked):
-            heard[question, : last - first] = inner[row, first:last]
+        for number, (row, question) in enumerate(batch.questions):
+            heard[number, : question.last - question.first] = inner[row, question.first : question.last]
         log_p = F.log_softmax(F.linear(heard, self.word_head).float(), dim=-1).transpose(0, 1)
-        words = torch.tensor([word for *_, said in batch.asked for word in said], device=inner.device)
-        counts = torch.tensor([len(said) for *_, said in batch.asked])
+        words = torch.tensor([word for _, question in batch.questions for word in question.words], device=inner.device)
+        counts = torch.tensor([len(question.words) for _, question in batch.questions])
         loss = F.ctc_loss(log_p, words, lengths, counts, blank=BLANK, reduction="sum", zero_infinity=True)
         return loss / max(1, len(words))

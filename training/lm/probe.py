@@ -13,7 +13,8 @@ from models.loading.tokenizer import Tokenizer
 from models.moshi_lm import MoshiLm, Sampling
 from training.evaluate.answers import accuracy, answers
 from training.evaluate.conversation import converse
-from training.lm.data import Example, collate
+from training.lm.data import collate
+from training.lm.examples import Example
 from training.lm.export import published
 from training.lm.model import TrainableLm
 from training.lm.streams import NONE, depth_tokens

@@ -87,7 +87,7 @@ class Trainer:
         rate = learning_rate(recipe.peak_rate, self._step, self.budget.progress)
         set_rate(self._optimisers, rate)
         inputs = corrupted(batch.inputs, config.card, config.generated, recipe.own_corruption, recipe.user_corruption)
-        batch = Batch(inputs, batch.targets, batch.speaking, batch.phones, batch.asked)
+        batch = Batch(inputs, batch.targets, batch.speaking, batch.phones, batch.questions)
         with torch.autocast(inputs.device.type, torch.bfloat16):
             found = losses(self._lm, self._heads, batch, recipe.weights, recipe.dropout)
         total = found.total(recipe.weights)

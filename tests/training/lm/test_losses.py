@@ -8,7 +8,8 @@ import torch
 
 from tests.training.lm.sessions import session
 from training.lm.auxiliary import CallerHeads
-from training.lm.data import Batch, collate, example
+from training.lm.data import Batch, collate
+from training.lm.examples import example
 from training.lm.export import build
 from training.lm.losses import Weights, corrupted, losses
 from training.lm.model import TrainableLm
@@ -32,7 +33,7 @@ def test_padding_changes_nothing() -> None:
     lm, heads, batch = parts()
     more = [torch.nn.functional.pad(t, (0, 0, 0, 9), value=v) for t, v in ((batch.inputs, 7), (batch.targets, NONE))]
     phones = torch.nn.functional.pad(batch.phones, (0, 0, 0, 9), value=NONE)
-    padded = Batch(*more, torch.nn.functional.pad(batch.speaking, (0, 9)), phones, batch.asked)
+    padded = Batch(*more, torch.nn.functional.pad(batch.speaking, (0, 9)), phones, batch.questions)
     with torch.no_grad():
         expected = losses(lm, heads, batch, EVERY_ROW, 0.0).numbers()
         found = losses(lm, heads, padded, EVERY_ROW, 0.0).numbers()

@@ -13,7 +13,8 @@ from tests.training.lm.sessions import session
 from training.lm import trainer
 from training.lm.auxiliary import CallerHeads
 from training.lm.budget import Budget
-from training.lm.data import Batches, example
+from training.lm.data import Batches
+from training.lm.examples import example
 from training.lm.export import build
 from training.lm.sizes import lm_config
 from training.lm.trainer import Recipe, Trainer
@@ -54,7 +55,7 @@ def make(folder: Path, minutes: float) -> Trainer:
     lm = build(lm_config(text_card=24, card=20) | narrow | {"depformer_dim_feedforward": 33})
     examples = [example(session(seed), lm.config, words) for seed in range(4)]
     recipe = Recipe(minutes, frames_per_batch=120, log_steps=5, evaluate_minutes=1.0, peak_rate=0.02)
-    return Trainer(lm, CallerHeads(16, 40, len(words), 4), Batches(examples, 120, 1), folder, recipe)
+    return Trainer(lm, CallerHeads(16, 40, len(words), 4), Batches(examples, 120, 1, 75), folder, recipe)
 
 
 def rows(folder: Path) -> list[dict[str, str]]:
