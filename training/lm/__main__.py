@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import ctypes
 import json
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from training.lm.export import build, write_checkpoint
 from training.lm.probe import Probe
 from training.lm.sizes import MIMI_CONFIG_NAME, TOKENIZER_NAME, lm_config
 from training.lm.trainer import Recipe, Trainer
-from training.lm.vocabulary import Vocabulary
+from training.lm.vocabulary import callers_words
 from training.text import save_tokenizer, tokenizer
 from training.tokens import PHONES_PER_FRAME, load, stored
 from training.world.phones import PHONES
@@ -41,8 +42,7 @@ def train(data: Path, held_out: Path, mimi: Path, output: Path, export: Path, re
     keep_memory()
     torch.manual_seed(recipe.seed)
     sessions = [load(path) for path in stored(data)]
-    turns = [turn for session in sessions for turn in session.turns]
-    vocabulary = Vocabulary(word for turn in turns for word in turn["user_text"].split())
+    vocabulary = callers_words()
     tokenizer_file = output / TOKENIZER_NAME
     save_tokenizer(tokenizer_file)
     config = lm_config(tokenizer().get_piece_size(), _bins(mimi))
@@ -61,6 +61,7 @@ def train(data: Path, held_out: Path, mimi: Path, output: Path, export: Path, re
         write_checkpoint(export, lm, config, mimi, tokenizer_file)
         return probe.ask(lm)
 
+    signal.signal(signal.SIGTERM, lambda *_: trainer.stop())
     trainer.run(evaluate)
 
 

@@ -49,6 +49,7 @@ class Trainer:
         self._folder = folder
         self._optimisers = optimisers([lm, heads], recipe.peak_rate)
         self._step = self._pass = 0
+        self._stopped = False
         self.budget = Budget(recipe.minutes)
         self._resume()
         self._curves = Curves(folder, self._step)
@@ -59,6 +60,10 @@ class Trainer:
     @property
     def minutes(self) -> float:
         return self.budget.used_s / 60
+
+    def stop(self) -> None:
+        """`run` saves after the step that it is in, and returns."""
+        self._stopped = True
 
     def run(self, evaluate: Evaluate) -> None:
         """evaluate() is called every few minutes and at the end, not at the budget's cost."""
@@ -72,6 +77,9 @@ class Trainer:
             self._train(batch)
             if self.budget.progress >= 1:
                 break
+            if self._stopped:
+                self.save()
+                return
             if time.monotonic() - saved_at > recipe.save_s:
                 self.save()
                 saved_at = time.monotonic()

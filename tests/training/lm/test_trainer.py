@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -82,3 +83,14 @@ def test_a_second_run_goes_on_where_the_first_one_stopped(tmp_path: Path) -> Non
     second.run(lambda: {"answers": {}})
     assert [int(row["step"]) for row in rows(tmp_path)] == [5, 10, 15, 20]
     assert float(rows(tmp_path)[2]["text"]) != 9
+
+
+def test_a_run_that_is_stopped_saves_what_it_has(tmp_path: Path) -> None:
+    first = make(tmp_path, 2)
+
+    def stop() -> dict[str, Any]:
+        first.stop()
+        return {"answers": {}}
+
+    first.run(stop)  # the first evaluation, after a minute
+    assert make(tmp_path, 2).minutes == pytest.approx(1.1)
