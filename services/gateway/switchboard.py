@@ -145,7 +145,7 @@ class Switchboard:
             if spec.loopback:
                 yield await held.enter_async_context(self._seat(spec))
                 return
-            self._require_workers()
+            await self._until_workers()
             yield await self._line.turn(
                 lambda: held.enter_async_context(self._seat(spec)), tell, self._admission.require_open
             )
@@ -188,11 +188,14 @@ class Switchboard:
     def _has_room(self) -> bool:
         return self._admission.has_room and self._codec.has_room and self._lm.has_room
 
-    def _require_workers(self) -> None:
-        """Who waits, waits for a call to end, not for a machine to come up."""
+    async def _until_workers(self) -> None:
+        """Who waits in line waits for a call to end, and only a little for a machine to come back."""
         for pool in (self._codec, self._lm):
-            if not pool.is_reachable:
-                raise Unavailable(f"no {pool.service} worker is within reach")
+            try:
+                async with asyncio.timeout(self._settings.open_timeout_s):
+                    await pool.until_found()
+            except TimeoutError:
+                raise Unavailable(f"no {pool.service} worker is within reach") from None
 
     async def _open_hops(self, spec: CallSpec) -> Hops | None:
         if spec.loopback:

@@ -76,7 +76,8 @@ class Worker:
                 await self._follow(on_change)
             if self.capacity is not None:
                 _log.warning("worker down address=%s", self.address)
-            self.capacity = None
+                self.capacity = None
+                on_change()
             await asyncio.sleep(_RETRY_S)
 
     async def _follow(self, on_change: Callable[[], None]) -> None:
@@ -111,7 +112,7 @@ class WorkerPool:
         self._watches: dict[str, asyncio.Task[None]] = {}
         self._found = asyncio.Event()
         self.on_report: Callable[[], None] = lambda: None
-        """Called whenever a worker has reported."""
+        """Called whenever a worker has reported or is lost."""
 
     async def run(self) -> None:
         """Finds and watches workers until cancelled."""
@@ -191,6 +192,8 @@ class WorkerPool:
     def _changed(self) -> None:
         if self.is_reachable:
             self._found.set()
+        else:
+            self._found.clear()
         self.on_report()
 
 

@@ -77,6 +77,26 @@ async def two_workers(first_slots: int, second_slots: int) -> AsyncIterator[tupl
         yield first.target, second.target, pool
 
 
+async def test_when_the_last_worker_is_lost_the_wait_for_one_begins_again() -> None:
+    async with contextlib.AsyncExitStack() as life, contextlib.AsyncExitStack() as first_life:
+        address = await first_life.enter_async_context(serving_at(EchoCodec(), "127.0.0.1:0"))
+        pool = await life.enter_async_context(watching(address))
+        reports: list[bool] = []
+        pool.on_report = lambda: reports.append(pool.is_reachable)
+        await first_life.aclose()
+        await eventually(lambda: not pool.is_reachable)
+        assert reports[-1] is False
+        assert not pool.has_room
+        waiting = asyncio.create_task(pool.until_found())
+        await few_turns()
+        assert not waiting.done()
+        async with serving_at(EchoCodec(), address):
+            await waiting
+            assert reports[-1] is True
+            assert pool.has_room
+            await life.aclose()
+
+
 async def test_the_worker_with_the_most_free_slots_comes_first() -> None:
     async with two_workers(2, 5) as (small, large, pool):
         taken = [await pool.acquire(address_of) for _ in range(6)]

@@ -97,9 +97,9 @@ async def test_a_lost_worker_closes_with_1011() -> None:
         assert error.startswith(("decode: ", "encode: "))
 
 
-async def test_without_workers_a_client_is_told_and_does_not_wait() -> None:
+async def test_without_workers_a_client_waits_a_little_and_is_told() -> None:
     lm = EchoLm()
-    async with cluster(lms=[lm], **HTTP) as all_of_it:
+    async with cluster(lms=[lm], open_timeout_s=0.2, **HTTP) as all_of_it:
         lm.drain(60.0)
         await eventually(lambda: not all_of_it.service._board._lm.is_reachable)
         async with chatting(all_of_it) as chatter:
