@@ -45,7 +45,7 @@ CANDLE = (
         "depformer.layers.{i}.self_attn.in_projs.{s(k)}.weight",
     ),
     (
-        "depformer.{k}.transformer.layers.{i}.self_attn.out_proj{_}weight",
+        "depformer.{k}.transformer.layers.{i}.self_attn.out_proj.weight",
         "depformer.layers.{i}.self_attn.out_projs.{s(k)}.weight",
     ),
     ("depformer.{k}.transformer.layers.{i}.gating.{rest}", "depformer.layers.{i}.gating.{s(k)}.{rest}"),

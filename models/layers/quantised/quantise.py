@@ -13,9 +13,9 @@ _LEAST_SCALE = 1e-7
 def per_row(weight: Tensor) -> QuantisedMatrix:
     """[N, K] -> 8 bits: a row's largest magnitude becomes 127 (the PyTorch int8 layout)."""
     wide = weight.float()
-    scales = wide.abs().amax(dim=1, keepdim=True) / 127
-    codes = (wide / scales.clamp_min(torch.finfo(torch.float32).tiny)).round_().to(torch.int8)
-    return QuantisedMatrix(codes, scales)
+    largest = wide.abs().amax(dim=1, keepdim=True)
+    codes = (wide * (127 / torch.where(largest == 0, 1, largest))).round_().to(torch.int8)
+    return QuantisedMatrix(codes, largest / 127)
 
 
 def per_group(weight: Tensor, bits: int, group: int) -> QuantisedMatrix:
