@@ -26,6 +26,9 @@ class Linear:
         self._packed = weight.device.type == "cpu"
         if self._packed:
             weight = torch.ops.mkldnn._reorder_linear_weight(weight.contiguous(), _PACK_ROWS)
+            # Found once: finding the overload takes as long as a small elementwise call.
+            self._product = torch.ops.mkldnn._linear_pointwise.default
+            self._product_and_sum = torch.ops.mkldnn._linear_pointwise.binary
         self._weight = weight
         self._bias = bias
 
@@ -45,15 +48,19 @@ class Linear:
         """x: [N, in], residual: [N, out] -> residual + the product [N, out]."""
         if not self._packed:
             return residual + F.linear(x, self._weight, self._bias)
-        padded = _padded(x), _padded(residual)
-        out: Tensor = torch.ops.mkldnn._linear_pointwise.binary(*padded, self._weight, self._bias, "add")
-        return out[: x.shape[0]]
+        missing = LEAST_ROWS[x.dtype] - x.shape[0]
+        if missing > 0:
+            return self.add(_longer(x, missing), _longer(residual, missing))[:-missing]
+        out: Tensor = self._product_and_sum(x, residual, self._weight, self._bias, "add")
+        return out
 
     def _run_packed(self, x: Tensor, activation: str) -> Tensor:
-        out: Tensor = torch.ops.mkldnn._linear_pointwise(_padded(x), self._weight, self._bias, activation, [], "none")
-        return out[: x.shape[0]]
+        missing = LEAST_ROWS[x.dtype] - x.shape[0]
+        if missing > 0:
+            return self._run_packed(_longer(x, missing), activation)[:-missing]
+        out: Tensor = self._product(x, self._weight, self._bias, activation, [], "none")
+        return out
 
 
-def _padded(x: Tensor) -> Tensor:
-    missing = LEAST_ROWS[x.dtype] - x.shape[0]
-    return F.pad(x, (0, 0, 0, missing)) if missing > 0 else x
+def _longer(x: Tensor, rows: int) -> Tensor:
+    return F.pad(x, (0, 0, 0, rows))

@@ -25,4 +25,4 @@ class RmsNorm:
         """x: [..., D] -> the same shape and type."""
         wide = x.float()
         length = torch.linalg.vector_norm(wide, dim=-1, keepdim=True).hypot_(self._floor)
-        return torch.div(self._scaled_alpha, length).mul_(wide).to(x.dtype)
+        return torch.div(self._scaled_alpha, length).mul_(wide).type_as(x)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -32,7 +31,8 @@ class ClipAttention:
 
     def __init__(self, config: MimiConfig, clips: int, positions: int, device: torch.device) -> None:
         self._context = config.context
-        self.rotation = _rotation(config, torch.arange(positions, device=device).repeat(clips))
+        rope = Rope(config.head_width, config.max_period, device)
+        self.rotation = rope.turns(torch.arange(positions, device=device).repeat(clips))
 
     def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         q, k, v = (x.transpose(1, 2) for x in (q, k, v))
@@ -63,7 +63,8 @@ class KeyValueRings:
         shape = (config.layers, slots, config.heads, config.context, config.head_width)
         self.keys = torch.zeros(shape, device=device)
         self.values = torch.zeros(shape, device=device)
-        self.future = self._future(config.positions_per_frame).to(device)
+        self.rope = Rope(config.head_width, config.max_period, device)
+        self._masks = self._first_lap_and_later().to(device)
 
     def reset(self, slot: int) -> None:
         """Forgets a slot. Zeros, because a masked NaN would still be one: 0 * NaN."""
@@ -75,14 +76,22 @@ class KeyValueRings:
         kind = SlotBySlotAttention if self.keys.device.type == "cpu" else MaskedAttention
         return kind(self, slots, starts)
 
-    def _future(self, positions: int) -> Tensor:
-        """[context, positions, context]: for a frame written at ring index i, minus infinity at entries after each."""
+    def masks(self, starts: Sequence[int]) -> Tensor:
+        """[N, 1, T, context]: minus infinity at entries that a position of the frame must not see."""
         context = self.config.context
-        future = torch.zeros(context, positions, context)
+        laps = [start if start < context else context + start % context for start in starts]
+        return self._masks.index_select(0, torch.tensor(laps, device=self._masks.device))
+
+    def _first_lap_and_later(self) -> Tensor:
+        """[2 * context, 1, T, context]: for a frame at ring index i, in row i while the ring fills, then context + i."""
+        context, new = self.config.context, self.config.positions_per_frame
+        future = torch.zeros(context, 1, new, context)
         for index in range(context):
-            for query in range(positions):
-                future[index, query, [(index + later) % context for later in range(query + 1, positions)]] = _MASKED
-        return future
+            for query in range(new):
+                future[index, 0, query, [(index + later) % context for later in range(query + 1, new)]] = _MASKED
+        entry = torch.arange(context)
+        unwritten = entry >= entry[:, None] + new
+        return torch.cat((future.masked_fill(unwritten[:, None, None], _MASKED), future))
 
 
 class _RingAttention:
@@ -90,44 +99,39 @@ class _RingAttention:
 
     def __init__(self, rings: KeyValueRings, slots: Sequence[int], starts: Sequence[int]) -> None:
         config, device = rings.config, rings.keys.device
-        self._rings, self._slots, self._starts = rings, slots, starts
-        new = torch.arange(config.positions_per_frame)
-        positions = torch.tensor(starts)[:, None] + new
-        self.rotation = _rotation(config, positions.flatten().to(device))
-        head = torch.tensor(slots)[:, None] * config.heads + torch.arange(config.heads)
-        entry = head[:, None, :] * config.context + (positions % config.context)[:, :, None]
-        self._entry = entry.flatten().to(device)  # [N * T * heads], rows of the rings seen as one table
+        self._rings, self._slots = rings, slots
+        self._masks = rings.masks(starts)
+        new = range(config.positions_per_frame)
+        positions = torch.tensor([start + later for start in starts for later in new], device=device)
+        self.rotation = rings.rope.turns(positions)
+        heads = [range(slot * config.heads, (slot + 1) * config.heads) for slot in slots for _ in new]
+        entries = (positions % config.context)[:, None] + config.context * torch.tensor(heads, device=device)
+        self._entries = entries.flatten()  # [N * T * heads], rows of the rings seen as one table
 
     def _write(self, layer: int, k: Tensor, v: Tensor) -> None:
         width = k.shape[-1]
         for ring, new in ((self._rings.keys, k), (self._rings.values, v)):
-            ring[layer].view(-1, width).index_copy_(0, self._entry, new.reshape(-1, width))
+            ring[layer].view(-1, width).index_copy_(0, self._entries, new.reshape(-1, width))
 
 
 class SlotBySlotAttention(_RingAttention):
-    """Reads each slot's ring in place and only as far as it is written: fastest on CPU, where copies cost most.
+    """Reads each slot's ring in place: fastest on CPU, where copies cost most.
 
     Two products and a softmax take a sixth less time there than torch's fused kernel, for few queries and many keys.
     """
 
-    def __init__(self, rings: KeyValueRings, slots: Sequence[int], starts: Sequence[int]) -> None:
-        super().__init__(rings, slots, starts)
-        context, new = rings.config.context, rings.config.positions_per_frame
-        self._scale = 1 / math.sqrt(rings.config.head_width)
-        self._lengths = [min(start + new, context) for start in starts]
-        futures = rings.future[[start % context for start in starts]]
-        self._masks = [future[:, :length] for future, length in zip(futures, self._lengths, strict=True)]
-
     def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         self._write(layer, k, v)
-        q = q.transpose(1, 2)
-        out = torch.empty(q.shape)
-        keys, values = self._rings.keys[layer], self._rings.values[layer]
-        for row, slot in enumerate(self._slots):
-            length = self._lengths[row]
-            scores = torch.baddbmm(self._masks[row], q[row], keys[slot, :, :length].mT, alpha=self._scale)
-            torch.bmm(torch.softmax(scores, dim=-1), values[slot, :, :length], out=out[row])
-        return out.transpose(1, 2)
+        keys, values = self._rings.keys[layer].mT, self._rings.values[layer]
+        N, T, heads, width = q.shape
+        scores = q.new_empty(N, heads, T, keys.shape[-1])
+        for row, slot, query in zip(scores, self._slots, q.transpose(1, 2), strict=True):
+            torch.bmm(query, keys[slot], out=row)
+        weights = torch.softmax(torch.add(self._masks, scores, alpha=width**-0.5, out=scores), dim=-1)
+        seen = q.new_empty(N, heads, T, width)
+        for row, slot, weight in zip(seen, self._slots, weights, strict=True):
+            torch.bmm(weight, values[slot], out=row)
+        return seen.transpose(1, 2)
 
 
 class MaskedAttention(_RingAttention):
@@ -135,19 +139,10 @@ class MaskedAttention(_RingAttention):
 
     def __init__(self, rings: KeyValueRings, slots: Sequence[int], starts: Sequence[int]) -> None:
         super().__init__(rings, slots, starts)
-        context, device = rings.config.context, rings.keys.device
-        self._rows = torch.tensor(slots, device=device)
-        start = torch.tensor(starts, device=device)
-        unwritten = torch.arange(context, device=device) >= (start + rings.config.positions_per_frame)[:, None]
-        self._mask = rings.future[start % context].masked_fill(unwritten[:, None], _MASKED)[:, None]
+        self._rows = torch.tensor(slots, device=rings.keys.device)
 
     def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         self._write(layer, k, v)
         keys, values = self._rings.keys[layer][self._rows], self._rings.values[layer][self._rows]
-        seen = F.scaled_dot_product_attention(q.transpose(1, 2), keys, values, attn_mask=self._mask)
+        seen = F.scaled_dot_product_attention(q.transpose(1, 2), keys, values, attn_mask=self._masks)
         return seen.transpose(1, 2)
-
-
-def _rotation(config: MimiConfig, positions: Tensor) -> Tensor:
-    cos, sin = Rope(config.head_width, config.max_period, positions.device).angles(positions)
-    return torch.complex(cos, sin)

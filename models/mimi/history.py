@@ -22,4 +22,4 @@ class History:
     def split(self, history: Tensor) -> list[Tensor]:
         """[N, floats] -> one view [N, steps, width] per layer."""
         parts = history.split(self._sizes, dim=1)
-        return [part.unflatten(1, shape) for part, shape in zip(parts, self._shapes, strict=True)]
+        return [part.view(-1, *shape) for part, shape in zip(parts, self._shapes, strict=True)]

@@ -7,10 +7,11 @@ centroid and goes on with the rest.
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from models.layers.linear import Linear
 from models.mimi.config import MimiConfig
+from models.mimi.product import product
 from models.mimi.weights import Weights
 
 
@@ -20,11 +21,11 @@ class Codebook:
     def __init__(self, centroids: Tensor) -> None:
         self.centroids = centroids
         # |x - c|^2 / 2 = |x|^2 / 2 - (x . c - |c|^2 / 2): the nearest centroid has the largest bracket.
-        self._closeness = Linear(centroids, -centroids.square().sum(dim=1) / 2)
+        self._closeness = product(centroids, -centroids.square().sum(dim=1) / 2, 1)
 
     def nearest(self, x: Tensor) -> Tensor:
-        """x: [N, width] -> int64 [N]."""
-        return self._closeness(x).argmax(dim=1)
+        """x: [N, 1, width] -> int64 [N, 1]."""
+        return self._closeness(x).argmax(dim=2)
 
 
 class Quantizer:
@@ -35,32 +36,31 @@ class Quantizer:
         halves = ["quantizer.rvq_first", "quantizer.rvq_rest"]
         ins = [weights.get(f"{half}.input_proj.weight", inner, width, 1).squeeze(2) for half in halves]
         outs = [weights.get(f"{half}.output_proj.weight", width, inner, 1).squeeze(2) for half in halves]
-        self._project_in = Linear(torch.cat(ins))
-        self._project_out = Linear(torch.cat(outs, dim=1))
+        self._project_in = product(torch.cat(ins), None, 1)
         names = [f"{halves[0]}.vq.layers.0", *(f"{halves[1]}.vq.layers.{level}" for level in range(codebooks - 1))]
         self._books = [Codebook(weights.centroids(f"{name}._codebook", config.bins, inner)) for name in names]
         self._bins = config.bins
+        # The sum over levels and the projection change places: what every code adds to a latent is known beforehand.
+        semantic, acoustic = self._books[0].centroids, [book.centroids for book in self._books[1:]]
+        self._latents = torch.cat([semantic @ outs[0].T, *(centroids @ outs[1].T for centroids in acoustic)])
+        self._first_rows = config.bins * torch.arange(codebooks, device=self._latents.device)
 
     def encode(self, x: Tensor) -> Tensor:
         """x: [N, D] -> int64 [N, K]."""
-        semantic, rest = self._project_in(x).chunk(2, dim=1)
+        semantic, rest = self._project_in(x[:, None]).chunk(2, dim=2)
         codes = [self._books[0].nearest(semantic.contiguous())]
         rest = rest.contiguous()
         for book in self._books[1:]:
             codes.append(book.nearest(rest))
             if len(codes) < len(self._books):
-                rest = rest - book.centroids[codes[-1]]
-        return torch.stack(codes, dim=1)
+                rest = rest - F.embedding(codes[-1], book.centroids)
+        return torch.cat(codes, dim=1)
 
     def decode(self, codes: Tensor) -> Tensor:
         """codes: int64 [N, K], K up to the active number -> latents [N, D]. Raises ValueError for a code >= bins."""
-        if codes.shape[1] not in range(1, len(self._books) + 1):
-            raise ValueError(f"{codes.shape[1]} codebooks, this codec has {len(self._books)} active")
+        K = codes.shape[1]
+        if K not in range(1, len(self._books) + 1):
+            raise ValueError(f"{K} codebooks, this codec has {len(self._books)} active")
         if codes.numel() and not 0 <= int(codes.min()) <= int(codes.max()) < self._bins:
             raise ValueError(f"a code is outside 0..{self._bins - 1}")
-        vectors = [book.centroids[column] for book, column in zip(self._books, codes.unbind(1), strict=False)]
-        # Added one by one: torch.sum chooses its order by the number of rows.
-        acoustic = torch.zeros_like(vectors[0])
-        for vector in vectors[1:]:
-            acoustic += vector
-        return self._project_out(torch.cat((vectors[0], acoustic), dim=1))
+        return F.embedding_bag(codes + self._first_rows[:K], self._latents, mode="sum")

@@ -16,7 +16,7 @@ class Downsample:
     def __init__(self, weights: Weights, config: MimiConfig) -> None:
         width, stride = config.latent_width, config.positions_per_frame
         weight = weights.get("downsample.conv.conv.conv.weight", width, width, 2 * stride)
-        self._conv = CausalConv(weight, None, stride)
+        self._conv = CausalConv(weight, None, 1, stride)
         self.history_shape = self._conv.history_shape
 
     def __call__(self, x: Tensor, history: Tensor, fresh: Tensor) -> Tensor:

@@ -9,17 +9,18 @@ from collections.abc import Sequence
 from typing import Protocol
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from models.layers.linear import Linear
 from models.mimi.config import MimiConfig
-from models.mimi.convolution import CausalConv, CausalTransposedConv
+from models.mimi.convolution import CausalConv, CausalTransposedConv, steps_per_row, toeplitz
+from models.mimi.elu import elu
+from models.mimi.product import product
 from models.mimi.weights import Weights
 
 _LONG_STAGES = 1
-"""Stages next to the samples whose sessions run one after the other on CPU: with 1920 steps per frame more rows do not
-make the products faster, but one session's activations stay in the cache and its windows need no copy."""
+_GROUP_FLOATS = 131072
+"""The stages next to the samples run a group of sessions after the other on CPU, as many as have this many activations
+in a layer: with 1920 steps per frame more rows do not make the products faster, but a group stays in the cache."""
 
 
 class _Layer(Protocol):
@@ -31,32 +32,38 @@ class _Layer(Protocol):
 class ResidualBlock:
     """x + conv1(elu(conv(elu(x)))), narrower inside."""
 
-    def __init__(self, weights: Weights, name: str, width: int, config: MimiConfig) -> None:
+    def __init__(self, weights: Weights, name: str, width: int, steps: int, config: MimiConfig) -> None:
+        """steps: T of a frame."""
         inner = width // config.compress
-        self._conv = _conv(weights, f"{name}.block.1", (inner, width, config.residual_kernel))
+        self._conv = _conv(weights, f"{name}.block.1", (inner, width, config.residual_kernel), steps)
         pointwise = weights.get(f"{name}.block.3.conv.conv.weight", width, inner, 1)
-        self._pointwise = Linear(pointwise.squeeze(2), weights.get(f"{name}.block.3.conv.conv.bias", width))
+        bias = weights.get(f"{name}.block.3.conv.conv.bias", width)
+        block = steps_per_row(width, steps)
+        self._pointwise = product(toeplitz(pointwise, 1, block), bias.repeat(block), steps // block)
         self.history_shape = self._conv.history_shape
 
     def __call__(self, x: Tensor, history: Tensor) -> Tensor:
         """x: [N, T, width] -> the same shape."""
-        inner = F.elu_(self._conv(x, history))
-        return self._pointwise.add(inner.flatten(0, 1), x.flatten(0, 1)).view(x.shape)
+        N, last = x.shape[0], self._pointwise
+        inner = elu(self._conv(x, history)).view(N, -1, last.in_features)
+        return last.add(inner, x.view(N, -1, last.out_features)).view(x.shape)
 
 
 class SeanetEncoder:
     """Samples [N, T * hop, 1] -> latents [N, T, latent_width]."""
 
     def __init__(self, weights: Weights, config: MimiConfig) -> None:
-        width = config.base_filters
-        layers: list[_Layer] = [_conv(weights, "encoder.model.0", (width, 1, config.kernel), after_elu=False)]
+        width, steps = config.base_filters, config.frame_samples
+        self._width = width
+        layers: list[_Layer] = [_conv(weights, "encoder.model.0", (width, 1, config.kernel), steps, after_elu=False)]
         for ratio in reversed(config.ratios):
             index = _next_index(layers)
-            layers.append(ResidualBlock(weights, f"encoder.model.{index}", width, config))
-            layers.append(_conv(weights, f"encoder.model.{index + 2}", (2 * width, width, 2 * ratio), ratio))
+            layers.append(ResidualBlock(weights, f"encoder.model.{index}", width, steps, config))
+            steps //= ratio
+            layers.append(_conv(weights, f"encoder.model.{index + 2}", (2 * width, width, 2 * ratio), steps, ratio))
             width *= 2
         last = (config.latent_width, width, config.last_kernel)
-        layers.append(_conv(weights, f"encoder.model.{_next_index(layers) + 1}", last))
+        layers.append(_conv(weights, f"encoder.model.{_next_index(layers) + 1}", last, steps))
         split = 1 + 2 * _LONG_STAGES
         self._long, self._short = layers[:split], layers[split:]
         self.history_shapes = [layer.history_shape for layer in layers]
@@ -64,23 +71,26 @@ class SeanetEncoder:
     def __call__(self, x: Tensor, histories: Sequence[Tensor]) -> Tensor:
         """x: [N, T * hop, 1] -> [N, T, latent_width]; histories: one per layer, advanced in place."""
         split = len(self._long)
-        return _run(self._short, _run_long(self._long, x, histories[:split]), histories[split:])
+        floats = x.shape[1] * self._width
+        return _run(self._short, _run_long(self._long, x, histories[:split], floats), histories[split:])
 
 
 class SeanetDecoder:
     """Latents [N, T, latent_width] -> samples [N, T * hop, 1]."""
 
     def __init__(self, weights: Weights, config: MimiConfig) -> None:
-        width = config.base_filters * 2 ** len(config.ratios)
+        width, steps = config.base_filters * 2 ** len(config.ratios), config.positions_per_frame
         first = (width, config.latent_width, config.kernel)
-        layers: list[_Layer] = [_conv(weights, "decoder.model.0", first, after_elu=False)]
+        layers: list[_Layer] = [_conv(weights, "decoder.model.0", first, steps, after_elu=False)]
         for ratio in config.ratios:
             index = _next_index(layers) + 1
-            layers.append(_transposed(weights, f"decoder.model.{index}", (width, width // 2, 2 * ratio), ratio))
+            layers.append(_transposed(weights, f"decoder.model.{index}", (width, width // 2, 2 * ratio), steps, ratio))
             width //= 2
-            layers.append(ResidualBlock(weights, f"decoder.model.{index + 1}", width, config))
+            steps *= ratio
+            layers.append(ResidualBlock(weights, f"decoder.model.{index + 1}", width, steps, config))
         last = (1, width, config.last_kernel)
-        layers.append(_conv(weights, f"decoder.model.{_next_index(layers) + 1}", last))
+        layers.append(_conv(weights, f"decoder.model.{_next_index(layers) + 1}", last, steps))
+        self._floats_per_position = config.hop_samples * width
         split = len(layers) - 1 - 2 * _LONG_STAGES
         self._short, self._long = layers[:split], layers[split:]
         self.history_shapes = [layer.history_shape for layer in layers]
@@ -88,7 +98,8 @@ class SeanetDecoder:
     def __call__(self, x: Tensor, histories: Sequence[Tensor]) -> Tensor:
         """x: [N, T, latent_width] -> [N, T * hop, 1]; histories: one per layer, advanced in place."""
         split = len(self._short)
-        return _run_long(self._long, _run(self._short, x, histories[:split]), histories[split:])
+        floats = x.shape[1] * self._floats_per_position
+        return _run_long(self._long, _run(self._short, x, histories[:split]), histories[split:], floats)
 
 
 def _run(layers: Sequence[_Layer], x: Tensor, histories: Sequence[Tensor]) -> Tensor:
@@ -97,11 +108,13 @@ def _run(layers: Sequence[_Layer], x: Tensor, histories: Sequence[Tensor]) -> Te
     return x
 
 
-def _run_long(layers: Sequence[_Layer], x: Tensor, histories: Sequence[Tensor]) -> Tensor:
-    if x.device.type != "cpu":
+def _run_long(layers: Sequence[_Layer], x: Tensor, histories: Sequence[Tensor], floats: int) -> Tensor:
+    """floats: activations of a session in one layer."""
+    group = max(1, _GROUP_FLOATS // floats)
+    if x.device.type != "cpu" or x.shape[0] <= group:
         return _run(layers, x, histories)
-    rows = zip(*(history.split(1) for history in histories), strict=True)
-    return torch.cat([_run(layers, row, past) for row, past in zip(x.split(1), rows, strict=True)])
+    pasts = zip(*(history.split(group) for history in histories), strict=True)
+    return torch.cat([_run(layers, rows, past) for rows, past in zip(x.split(group), pasts, strict=True)])
 
 
 def _next_index(layers: Sequence[_Layer]) -> int:
@@ -110,12 +123,15 @@ def _next_index(layers: Sequence[_Layer]) -> int:
 
 
 def _conv(
-    weights: Weights, name: str, shape: tuple[int, int, int], stride: int = 1, after_elu: bool = True
+    weights: Weights, name: str, shape: tuple[int, int, int], steps: int, stride: int = 1, after_elu: bool = True
 ) -> CausalConv:
     weight = weights.get(f"{name}.conv.conv.weight", *shape)
-    return CausalConv(weight, weights.get(f"{name}.conv.conv.bias", shape[0]), stride, after_elu)
+    return CausalConv(weight, weights.get(f"{name}.conv.conv.bias", shape[0]), steps, stride, after_elu)
 
 
-def _transposed(weights: Weights, name: str, shape: tuple[int, int, int], stride: int) -> CausalTransposedConv:
+def _transposed(
+    weights: Weights, name: str, shape: tuple[int, int, int], steps: int, stride: int
+) -> CausalTransposedConv:
     weight = weights.get(f"{name}.convtr.convtr.weight", *shape)
-    return CausalTransposedConv(weight, weights.get(f"{name}.convtr.convtr.bias", shape[1]), stride, after_elu=True)
+    bias = weights.get(f"{name}.convtr.convtr.bias", shape[1])
+    return CausalTransposedConv(weight, bias, steps, stride, after_elu=True)

@@ -38,7 +38,7 @@ class SlotStates:
 
     def fetch(self, slots: Sequence[int]) -> Tensor:
         """The convolutions' past, a copy [N, floats]."""
-        return self._history[list(slots)]
+        return self._history.index_select(0, self._rows(slots))
 
     def fresh(self, slots: Sequence[int]) -> Tensor:
         """bool [N]: slots that have run no frame yet."""
@@ -50,9 +50,12 @@ class SlotStates:
 
     def advance(self, slots: Sequence[int], history: Tensor) -> None:
         """Stores the convolutions' past after a frame."""
-        self._history[list(slots)] = history
+        self._history.index_copy_(0, self._rows(slots), history)
         for slot in slots:
             self._frames[slot] += 1
+
+    def _rows(self, slots: Sequence[int]) -> Tensor:
+        return torch.tensor(slots, device=self._device)
 
 
 class StreamingEncoder:

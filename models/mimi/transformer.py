@@ -6,9 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from models.layers.linear import Linear
 from models.mimi.attention import Attend
 from models.mimi.config import MimiConfig
+from models.mimi.product import product
 from models.mimi.weights import Weights
 
 _LAYER_NORM_EPS = 1e-5
@@ -24,38 +24,39 @@ class Transformer:
 
     def __call__(self, x: Tensor, attend: Attend) -> Tensor:
         """x: [N, T, D] -> the same shape."""
-        flat = x.flatten(0, 1)
         for index, layer in enumerate(self._layers):
-            flat = layer(flat, x.shape[0], index, attend)
-        return flat.view(x.shape)
+            x = layer(x, index, attend)
+        return x
 
 
 class Layer:
     """x + s1 * attention(norm1 x), then x + s2 * feed_forward(norm2 x)."""
 
     def __init__(self, weights: Weights, name: str, config: MimiConfig) -> None:
-        width, hidden = config.latent_width, config.feed_forward
+        width, hidden, steps = config.latent_width, config.feed_forward, config.positions_per_frame
         self._heads, self._head_width = config.heads, config.head_width
         self._norm1, self._norm2 = (LayerNorm(weights, f"{name}.norm{index}", width) for index in (1, 2))
-        self._in = Linear(weights.get(f"{name}.self_attn.in_proj_weight", 3 * width, width))
-        self._up = Linear(weights.get(f"{name}.linear1.weight", hidden, width))
+        self._in = product(weights.get(f"{name}.self_attn.in_proj_weight", 3 * width, width), None, steps)
+        self._up = product(weights.get(f"{name}.linear1.weight", hidden, width), None, steps)
         # LayerScale multiplies the outputs of the last product of either branch: the rows of its matrix.
         scale1, scale2 = (weights.get(f"{name}.layer_scale_{index}.scale", width) for index in (1, 2))
-        self._out = Linear(scale1[:, None] * weights.get(f"{name}.self_attn.out_proj.weight", width, width))
-        self._down = Linear(scale2[:, None] * weights.get(f"{name}.linear2.weight", width, hidden))
+        out = weights.get(f"{name}.self_attn.out_proj.weight", width, width)
+        down = weights.get(f"{name}.linear2.weight", width, hidden)
+        self._out = product(scale1[:, None] * out, None, steps)
+        self._down = product(scale2[:, None] * down, None, steps)
 
-    def __call__(self, x: Tensor, rows: int, index: int, attend: Attend) -> Tensor:
-        """x: [N * T, D] of N = rows sessions -> the same shape."""
-        x = self._out.add(self._attention(self._norm1(x), rows, index, attend), x)
+    def __call__(self, x: Tensor, index: int, attend: Attend) -> Tensor:
+        """x: [N, T, D] -> the same shape; index: which layer it is."""
+        x = self._out.add(self._attention(self._norm1(x), index, attend), x)
         return self._down.add(self._up.gelu(self._norm2(x)), x)
 
-    def _attention(self, x: Tensor, rows: int, index: int, attend: Attend) -> Tensor:
-        width = x.shape[1]
+    def _attention(self, x: Tensor, index: int, attend: Attend) -> Tensor:
+        N, T, width = x.shape
         qkv = self._in(x)
-        qk = qkv[:, : 2 * width].view(-1, 2 * self._heads, self._head_width // 2, 2)
+        qk = qkv[:, :, : 2 * width].view(N * T, 2 * self._heads, self._head_width // 2, 2)
         rotated = torch.view_as_real(torch.view_as_complex(qk) * attend.rotation)
-        q, k = rotated.view(rows, -1, 2, self._heads, self._head_width).unbind(2)
-        v = qkv[:, 2 * width :].view(rows, -1, self._heads, self._head_width)
+        q, k = rotated.view(N, T, 2, self._heads, self._head_width).unbind(2)
+        v = qkv[:, :, 2 * width :].view(N, T, self._heads, self._head_width)
         return attend(index, q, k, v).reshape(x.shape)
 
 
