@@ -10,7 +10,7 @@ from torch import Tensor
 
 from models.layers.linear import Linear
 from models.moshi_lm.config import LmConfig
-from models.moshi_lm.embeddings import TokenTables, load_table
+from models.moshi_lm.embeddings import load_table
 from models.moshi_lm.feed_forward import GatedFeedForward
 from models.moshi_lm.names import Weights
 from models.moshi_lm.norms import load_norm
@@ -30,10 +30,9 @@ class DepthTransformer:
         self._dim = dim = config.depformer_dim
         self._schedule = config.depformer_weights_per_step_schedule
         low_rank = config.depformer_low_rank_embeddings
-        tables = [load_table(weights, "depformer_text_emb", config.text_card + 1, dim, low_rank)]
+        self._tables = [load_table(weights, "depformer_text_emb", config.text_card + 1, dim, low_rank)]
         for codebook in range(config.dep_q - 1):
-            tables.append(load_table(weights, f"depformer_emb.{codebook}", config.card + 1, dim, low_rank))
-        self._tokens = TokenTables(tables)
+            self._tables.append(load_table(weights, f"depformer_emb.{codebook}", config.card + 1, dim, low_rank))
         inputs = [weights.tensor(f"depformer_in.{b}.weight", dim, config.dim) for b in range(config.depth_blocks)]
         self._inputs = Linear(torch.cat(inputs))
         self._layers = [_Layer(weights, f"depformer.layers.{i}", config) for i in range(config.depformer_num_layers)]
@@ -41,13 +40,13 @@ class DepthTransformer:
 
     def __call__(self, hidden: Tensor, text: Tensor, choose: Choose) -> Tensor:
         """hidden: [N, D] of the Temporal Transformer, text: int64 [N] -> tokens int64 [N, dep_q]."""
-        inputs = self._inputs(hidden).view(hidden.shape[0], -1, self._dim)
-        memory = [layer.memory(hidden.shape[0], self._codebooks) for layer in self._layers]
+        inputs = self._inputs(hidden).view(hidden.shape[0], -1, self._dim).unbind(1)
+        memories = [layer.memory(hidden.shape[0], self._codebooks) for layer in self._layers]
         tokens = [text]
         for step, block in enumerate(self._schedule):
-            x = inputs[:, block] + self._tokens.one(step, tokens[-1])
-            for layer, keys_values in zip(self._layers, memory, strict=True):
-                x = layer(x, step, block, keys_values)
+            x = inputs[block] + self._tables[step].index_select(0, tokens[-1])
+            for layer, memory in zip(self._layers, memories, strict=True):
+                x = layer(x, step, block, memory)
             tokens.append(choose(step, self._heads[step](x)))
         return torch.stack(tokens[1:], dim=1)
 
@@ -57,35 +56,35 @@ class _Layer:
         dim, blocks = config.depformer_dim, range(config.depth_blocks)
         self._heads = config.depformer_num_heads
         self._head_dim = dim // self._heads
-        self._scale = 1 / math.sqrt(self._head_dim)
         self._attention_norm = load_norm(weights, f"{name}.norm1", config.norm, dim)
         self._qkv = [weights.linear(f"{name}.self_attn.in_projs.{b}", 3 * dim, dim) for b in blocks]
         self._out = [weights.linear(f"{name}.self_attn.out_projs.{b}", dim, dim) for b in blocks]
         self._feed_forward_norm = load_norm(weights, f"{name}.norm2", config.norm, dim)
         self._feed_forward = [GatedFeedForward(weights, f"{name}.gating.{b}", dim) for b in blocks]
-        self._device = weights.device
+        self._scales = torch.tensor([1 / math.sqrt(self._head_dim), 1, 1], device=weights.device)[:, None, None]
 
     def memory(self, rows: int, steps: int) -> Tensor:
-        """Keys and values of one frame, [N, steps, 2, heads, head_dim].
+        """Queries, keys and values of one frame, [N, 3, steps, heads, head_dim].
 
         Float32 whatever the type of the model: elementwise arithmetic is faster in it on CPU, and there is little.
         """
-        return torch.empty(rows, steps, 2, self._heads, self._head_dim, device=self._device)
+        return torch.empty(rows, 3, steps, self._heads, self._head_dim, device=self._scales.device)
 
     def __call__(self, x: Tensor, step: int, block: int, memory: Tensor) -> Tensor:
         """x: [N, D] of one step -> the same."""
         qkv = self._qkv[block](self._attention_norm(x)).view(x.shape[0], 3, self._heads, self._head_dim)
-        memory.select(1, step).copy_(qkv.narrow(1, 1, 2))
-        x = self._out[block].add(self._attend(qkv, memory.narrow(1, 0, step + 1)).to(x.dtype), x)
+        torch.mul(qkv, self._scales, out=memory.select(2, step))
+        x = self._out[block].add(_attend(memory, step).type_as(x), x)
         return self._feed_forward[block](self._feed_forward_norm(x), x)
 
-    def _attend(self, qkv: Tensor, memory: Tensor) -> Tensor:
-        """Written out: as fast as torch's fused kernel on CPU for so few keys, and, unlike it, not a bit of a row's
-        result depends on the rows beside it."""
-        if memory.shape[1] == 1:  # softmax over one key
-            return qkv.select(1, 2).flatten(1)
-        keys, values = memory.unbind(2)
-        q = qkv.narrow(1, 0, 1).float().mul(self._scale)
-        weights = torch.softmax((keys * q).sum(dim=-1, keepdim=True), dim=1)
-        out: Tensor = (values * weights).sum(dim=1)
-        return out.flatten(1)
+
+def _attend(memory: Tensor, step: int) -> Tensor:
+    """Written out: as fast as torch's fused kernel on CPU for so few keys, and, unlike it, not a bit of a row's result
+    depends on the rows beside it. For that the rows come first: the order of a sum over the first axis goes by the
+    length of the others."""
+    if step == 0:  # softmax over one key
+        return memory[:, 2, 0].flatten(1)
+    queries, keys, values = memory.unbind(1)
+    past = step + 1
+    scores = (keys.narrow(1, 0, past) * queries.narrow(1, step, 1)).sum(dim=-1, keepdim=True)
+    return (values.narrow(1, 0, past) * scores.softmax(dim=1)).sum(dim=1).flatten(1)

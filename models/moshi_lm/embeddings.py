@@ -12,25 +12,17 @@ from models.moshi_lm.names import Weights
 
 
 class TokenTables:
-    """Embedding tables of several streams in one, after a row of zeros that id -1 ("no embedding") reads."""
+    """Embedding tables of several streams in one, each after a row of zeros that id -1 ("no embedding") reads."""
 
     def __init__(self, tables: Sequence[Tensor]) -> None:
         """tables: one [vocabulary, D] per stream."""
-        sizes = [1] + [table.shape[0] for table in tables[:-1]]
-        self._table = torch.cat([torch.zeros_like(tables[0][:1]), *tables])
+        sizes = [1] + [table.shape[0] + 1 for table in tables[:-1]]
+        self._table = torch.cat([F.pad(table, (0, 0, 1, 0)) for table in tables])
         self._first = torch.tensor(sizes, device=self._table.device).cumsum(0)
 
     def sum(self, tokens: Tensor) -> Tensor:
         """tokens: int64 [N, streams] -> the sum over streams [N, D]."""
-        return F.embedding(self._rows(tokens, self._first), self._table).sum(dim=1, dtype=torch.float32).to(self._table)
-
-    def one(self, stream: int, tokens: Tensor) -> Tensor:
-        """tokens: int64 [N] of one stream -> [N, D]."""
-        return F.embedding(self._rows(tokens, self._first[stream]), self._table)
-
-    @staticmethod
-    def _rows(tokens: Tensor, first: Tensor) -> Tensor:
-        return torch.where(tokens < 0, 0, tokens + first)
+        return F.embedding(tokens + self._first, self._table).sum(dim=1, dtype=torch.float32).to(self._table)
 
 
 def load_table(weights: Weights, name: str, vocabulary: int, dim: int, low_rank: int | None = None) -> Tensor:

@@ -9,9 +9,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from models.moshi_lm.filling import filled
 from models.moshi_lm.noise import gumbel, stream_keys
 
+_EVERY = 1 << 40  # a top-k beyond any vocabulary
 _MARGIN = 16  # candidates beyond the largest top-k, for ties with the last
+_SPARE = 8192  # so many tokens too much get noise before it is worth while to find out which ones need it
 
 
 @dataclass(frozen=True)
@@ -37,69 +40,90 @@ class Draws:
     """The choices of one call, for all rows of a batch. Stream 0 is text, stream 1 + k is own codebook k."""
 
     def __init__(
-        self, samplings: Sequence[Sampling], calls: Sequence[int], streams: int, device: torch.device | str
+        self,
+        samplings: Sequence[Sampling],
+        calls: Sequence[int],
+        streams: int,
+        device: torch.device | str,
+        rows: int = 0,
     ) -> None:
-        self._text = _Rule([s.text_temperature for s in samplings], [s.text_top_k for s in samplings], device)
-        self._audio = _Rule([s.audio_temperature for s in samplings], [s.audio_top_k for s in samplings], device)
-        self._keys = None
-        if self._text.draws or self._audio.draws:
-            self._keys = stream_keys([s.seed for s in samplings], calls, streams, device)
+        """rows: of the batch, where it was filled up beyond the sessions with copies of the last."""
+        text = [(s.text_temperature, s.text_top_k) for s in samplings]
+        audio = [(s.audio_temperature, s.audio_top_k) for s in samplings]
+        self._text = self._audio = None
+        if any(temperature for temperature, _ in text + audio):
+            keys = stream_keys([s.seed for s in samplings], calls, streams, device).T
+            rows = max(rows, len(samplings))
+            self._text, self._audio = _Rule(text, keys[:1], rows), _Rule(audio, keys[1:], rows)
 
     def text(self, logits: Tensor) -> Tensor:
         """logits: [N, vocabulary] -> tokens int64 [N]."""
-        return self._choose(self._text, 0, logits)
+        return self._text.choose(0, logits) if self._text else logits.argmax(dim=-1)
 
     def audio(self, codebook: int, logits: Tensor) -> Tensor:
         """logits: [N, card] -> tokens int64 [N]."""
-        return self._choose(self._audio, 1 + codebook, logits)
-
-    def _choose(self, rule: _Rule, stream: int, logits: Tensor) -> Tensor:
-        if self._keys is None or not rule.draws:
-            return logits.argmax(dim=-1)
-        drawn = rule.draw(logits.float(), self._keys[:, stream])
-        return torch.where(rule.greedy, logits.argmax(dim=-1), drawn) if rule.any_greedy else drawn
+        return self._audio.choose(codebook, logits) if self._audio else logits.argmax(dim=-1)
 
 
 class _Rule:
-    """Temperature and top-k of every row."""
+    """Temperature and top-k of every session, for some streams of one vocabulary.
 
-    def __init__(self, temperatures: list[float], top_ks: list[int], device: torch.device | str) -> None:
-        self.any_greedy = 0 in temperatures
-        self.draws = any(temperatures)
-        if not self.draws:
+    A sample of softmax(logits / temperature) over the tokens not below the k-th is their argmax of logits +
+    temperature * Gumbel noise (Gumbel 1954); temperature 0 is greedy without a case of its own. Ties with the k-th
+    stay in, so that the set depends on the row alone.
+    """
+
+    def __init__(self, settings: list[tuple[float, int]], keys: Tensor, rows: int) -> None:
+        """settings: temperature and top-k of each session; keys: int64 [streams, sessions]."""
+        drawn = [k or _EVERY for temperature, k in settings if temperature]
+        self._draws = bool(drawn)
+        if not drawn:
             return
-        self.greedy = torch.tensor([temperature == 0 for temperature in temperatures], device=device)
-        self._temperature = torch.tensor([[t or 1.0] for t in temperatures], dtype=torch.float64, device=device)
-        # A greedy row draws too, for nothing: let it not widen the others' search.
-        self._top_k = [k if temperature else 1 for k, temperature in zip(top_ks, temperatures, strict=True)]
+        self._keys, self._sessions, self._rows = keys, len(settings), rows
+        self._temperatures = torch.tensor([[t] for t, _ in settings], dtype=torch.float64, device=keys.device)
+        self._least_k, self._most_k = min(drawn), max(drawn)
+        # Whatever a greedy session's: let it not be a case of its own.
+        top_ks = [(k or _EVERY) if temperature else self._least_k for temperature, k in settings]
+        self._ranks = filled(torch.tensor(top_ks, device=keys.device)[:, None] - 1, rows)
+        self._noise: tuple[Tensor, ...] | None = None
 
-    def draw(self, logits: Tensor, keys: Tensor) -> Tensor:
-        """A sample of softmax(logits / temperature) over the tokens not below the k-th: the argmax of
-        logits / temperature + Gumbel noise (Gumbel 1954). Ties with the k-th stay in, so that the set depends on
-        the row alone."""
-        values, tokens, last = self._candidates(logits)
-        score = values.double().div_(self._temperature).add_(gumbel(keys, tokens))
+    def choose(self, stream: int, logits: Tensor) -> Tensor:
+        """logits: [N, vocabulary] -> tokens int64 [N]."""
+        if not self._draws:
+            return logits.argmax(dim=-1)
+        logits = logits.float()
+        vocabulary = logits.shape[1]
+        if self._sessions * (vocabulary - self._most_k - _MARGIN) > _SPARE:
+            return filled(self._among_largest(stream, logits[: self._sessions]), self._rows)
+        if self._noise is None:
+            self._noise = self._noise_of_all(vocabulary)
+        score = self._noise[stream] + logits
+        if self._least_k < vocabulary:
+            score.masked_fill_(logits < self._kth_largest(logits), -math.inf)
+        return score.argmax(dim=-1)
+
+    def _noise_of_all(self, vocabulary: int) -> tuple[Tensor, ...]:
+        """Every token's, for each stream: float64 [N, vocabulary]. At once, for the calls cost more than the noise."""
+        noise = gumbel(self._keys, torch.arange(vocabulary, device=self._keys.device)).mul_(self._temperatures)
+        return filled(noise.transpose(0, 1), self._rows).unbind(1)
+
+    def _among_largest(self, stream: int, logits: Tensor) -> Tensor:
+        """The same with noise only for candidates that include all tokens not below the k-th of their row."""
+        count = self._most_k + _MARGIN
+        while True:
+            values, tokens = logits.topk(count, sorted=False)
+            last = self._kth_largest(values)
+            if count == logits.shape[1] or bool((values.amin(dim=1, keepdim=True) < last).all()):
+                break
+            count = min(2 * count, logits.shape[1])  # more ties than the margin holds
+        score = gumbel(self._keys[stream], tokens).mul_(self._temperatures).add_(values)
         best = score.masked_fill_(values < last, -math.inf).argmax(dim=-1, keepdim=True)
         return tokens.gather(1, best)[:, 0]
 
-    def _candidates(self, logits: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Logits and ids [N, C] that include all tokens not below the k-th of their row, and the k-th [N, 1]."""
-        vocabulary = logits.shape[1]
-        top_k = [min(k, vocabulary) or vocabulary for k in self._top_k]
-        count = max(top_k) + _MARGIN
-        while count < vocabulary:
-            values, tokens = logits.topk(count, sorted=False)
-            last = _kth_largest(values, top_k)
-            if bool((values.amin(dim=1, keepdim=True) < last).all()):
-                return values, tokens, last
-            count *= 2  # more ties than the margin holds
-        everything = torch.arange(vocabulary, device=logits.device).expand_as(logits)
-        return logits, everything, _kth_largest(logits, top_k)
-
-
-def _kth_largest(values: Tensor, top_k: list[int]) -> Tensor:
-    """values: [N, C], a k for every row -> [N, 1]."""
-    if min(top_k) == max(top_k):
-        return values.kthvalue(values.shape[1] - top_k[0] + 1, dim=1, keepdim=True).values
-    index = torch.tensor(top_k, device=values.device)[:, None] - 1
-    return values.sort(dim=1, descending=True).values.gather(1, index)
+    def _kth_largest(self, values: Tensor) -> Tensor:
+        """values: [N, C] -> [N, 1], by each row's own k."""
+        rows, count = values.shape
+        if self._least_k == self._most_k:
+            return values.kthvalue(count - self._least_k + 1, dim=1, keepdim=True).values
+        ranks = self._ranks[:rows].clamp(max=count - 1)
+        return values.sort(dim=1, descending=True).values.gather(1, ranks)
