@@ -44,11 +44,12 @@ class Call:
         settings: GatewaySettings,
         metrics: GatewayMetrics,
         hops: Hops | None,
+        history: History,
     ) -> None:
-        """hops: None for a loopback call, which answers every frame with itself."""
+        """hops: None for a loopback call, which answers every frame with itself. history: goes on from here."""
         now_s = time.monotonic()
         self.counters = CallCounters()
-        self.history = History()
+        self.history = history
         self.hop_times = HopTimes(metrics)
         self.cut_short = False
         self._session_id = session_id

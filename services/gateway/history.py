@@ -28,9 +28,10 @@ class History:
         self._tokens.extend(user_codes)
         self._width = len(self._tokens) - before
 
-    def messages(self) -> Iterator[lm_pb2.HistoryFrame]:
-        """The frames as the lm service takes them."""
+    def messages(self, last: int | None = None) -> Iterator[lm_pb2.HistoryFrame]:
+        """The frames as the lm service takes them, all or the last ones."""
         split = 1 + self._moshi_codebooks
-        for first in range(0, len(self._tokens), self._width or 1):
+        first_frame = 0 if last is None else max(0, len(self) - last)
+        for first in range(first_frame * self._width, len(self._tokens), self._width or 1):
             row = self._tokens[first : first + self._width]
             yield lm_pb2.HistoryFrame(text_token=row[0], moshi_codes=row[1:split], user_codes=row[split:])

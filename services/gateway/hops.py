@@ -96,13 +96,16 @@ class Hops:
         self.decode = decode
 
     @staticmethod
-    async def open(codec: WorkerPool, lm: WorkerPool, sampling: common_pb2.Sampling) -> Hops:
+    async def open(
+        codec: WorkerPool, lm: WorkerPool, sampling: common_pb2.Sampling, history: Sequence[lm_pb2.HistoryFrame] = ()
+    ) -> Hops:
         """Takes a slot on each hop, or none: on failure whatever was taken is given back.
 
-        Raises NoFreeSlot or Unavailable.
+        history: what was said before, oldest frame first. Raises NoFreeSlot or Unavailable.
         """
+        request = lm_pb2.GenerateRequest(open=lm_pb2.GenerateRequest.Open(sampling=sampling, history=history))
         encode = asyncio.ensure_future(codec.acquire(_open_encode))
-        generate = asyncio.ensure_future(lm.acquire(lambda worker: _open_lm(worker, sampling)))
+        generate = asyncio.ensure_future(lm.acquire(lambda worker: _open_lm(worker, request)))
         decode = asyncio.ensure_future(codec.acquire(_open_decode))
         try:
             return Hops(*await asyncio.gather(encode, generate, decode))
@@ -142,9 +145,8 @@ async def _open_decode(worker: Worker) -> Hop:
     return await _held(Hop("decode", stream, worker.checkpoint))
 
 
-async def _open_lm(worker: Worker, sampling: common_pb2.Sampling) -> LmHop:
+async def _open_lm(worker: Worker, request: lm_pb2.GenerateRequest) -> LmHop:
     async def open_session(hop: LmHop) -> None:
-        request = lm_pb2.GenerateRequest(open=lm_pb2.GenerateRequest.Open(sampling=sampling))
         await hop.write(request)
         await hop.until_held()
         opened = await hop.read()

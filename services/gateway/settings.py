@@ -34,6 +34,9 @@ class GatewaySettings:
         100, "Calls held at once for one client address; a telephony system is one client.", minimum=1, maximum=10_000
     )
     queue_clients: int = setting(32, "Clients of /api/chat that may wait while every slot is in use.", minimum=0)
+    resume_keep_s: float = setting(
+        60.0, "A conversation of /api/chat whose connection was lost may be resumed for this long; 0: not.", minimum=0.0
+    )
     max_messages_per_s: float = setting(250.0, "Messages of one call per second, on average.", minimum=1.0)
     max_message_bytes: int = setting(512 * 1024, "Largest message from a caller.", minimum=1024)
     open_timeout_s: float = setting(10.0, "A call whose `start` and slots take longer than this ends.", minimum=0.1)

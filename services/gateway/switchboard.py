@@ -16,6 +16,7 @@ from services.common.errors import SessionError, Unavailable
 from services.common.streams import session_error
 from services.gateway.admission import Admission
 from services.gateway.call import Call
+from services.gateway.history import History
 from services.gateway.hops import Hops
 from services.gateway.metrics import GatewayMetrics
 from services.gateway.outgoing import Checkpoints, Ended, Outgoing, Started
@@ -25,6 +26,7 @@ from services.gateway.waiting import Tell, WaitingRoom
 from services.gateway.workers import WorkerPool
 
 _CUT_BEFORE_END_S = 2.0
+_HISTORY_FRAMES = 3000  # what the published models look back on; more would cost the other calls time for nothing
 
 _log = logging.getLogger(__name__)
 
@@ -38,6 +40,7 @@ class Seat:
 
     spec: CallSpec
     hops: Hops | None  # None for a loopback call
+    history: History  # of what was said before
     asked_s: float  # when the caller asked for it
 
 
@@ -135,10 +138,13 @@ class Switchboard:
                 yield seat
 
     @asynccontextmanager
-    async def seat_in_turn(self, peer: str, spec: CallSpec, tell: Tell) -> AsyncIterator[Seat]:
+    async def seat_in_turn(
+        self, peer: str, spec: CallSpec, tell: Tell, history: History | None = None
+    ) -> AsyncIterator[Seat]:
         """The same for a client who waits in line while every slot is in use.
 
-        tell: called with his position while he waits. Raises Unavailable, OverQuota, or NoFreeSlot when too many wait.
+        tell: called with his position while he waits. history: of the conversation to go on with. Raises
+        Unavailable, OverQuota, or NoFreeSlot when too many wait.
         """
         async with AsyncExitStack() as held:
             held.enter_context(self._admission.client(peer))
@@ -147,7 +153,7 @@ class Switchboard:
                 return
             await self._until_workers()
             yield await self._line.turn(
-                lambda: held.enter_async_context(self._seat(spec)), tell, self._admission.require_open
+                lambda: held.enter_async_context(self._seat(spec, history)), tell, self._admission.require_open
             )
 
     async def converse(self, session_id: str, seat: Seat, read: Read, send: Send) -> None:
@@ -156,7 +162,7 @@ class Switchboard:
         read: must call `hang_up` at the end; cancelled when the call ends first. send: one item at a time.
         """
         spec = seat.spec
-        call = Call(session_id, spec, self._settings, self._metrics, seat.hops)
+        call = Call(session_id, spec, self._settings, self._metrics, seat.hops, seat.history)
         setup_s = time.monotonic() - seat.asked_s
         self._metrics.setup_s.observe(setup_s)
         _log.info("call up session=%s label=%r", session_id, spec.label)
@@ -174,13 +180,14 @@ class Switchboard:
         await send(Ended(call.cut_short, call.counters))
 
     @asynccontextmanager
-    async def _seat(self, spec: CallSpec) -> AsyncIterator[Seat]:
+    async def _seat(self, spec: CallSpec, history: History | None = None) -> AsyncIterator[Seat]:
         asked_s = time.monotonic()
+        history = history or History()
         with self._admission.place():
-            hops = await self._open_hops(spec)
+            hops = await self._open_hops(spec, history)
             try:
                 self._admission.require_open()  # a call that opens into a drain would never be told
-                yield Seat(spec, hops, asked_s)
+                yield Seat(spec, hops, history, asked_s)
             finally:
                 if hops is not None:
                     hops.cancel()
@@ -197,19 +204,20 @@ class Switchboard:
             except TimeoutError:
                 raise Unavailable(f"no {pool.service} worker is within reach") from None
 
-    async def _open_hops(self, spec: CallSpec) -> Hops | None:
+    async def _open_hops(self, spec: CallSpec, history: History) -> Hops | None:
         if spec.loopback:
             return None
         try:
-            return await self._open_in_time(spec)
+            return await self._open_in_time(spec, history)
         except SessionError as error:
             self._metrics.rejected(error.status)
             raise
 
-    async def _open_in_time(self, spec: CallSpec) -> Hops:
+    async def _open_in_time(self, spec: CallSpec, history: History) -> Hops:
         try:
             async with asyncio.timeout(self._settings.open_timeout_s):
-                return await Hops.open(self._codec, self._lm, spec.sampling)
+                before = list(history.messages(_HISTORY_FRAMES))
+                return await Hops.open(self._codec, self._lm, spec.sampling, before)
         except TimeoutError:
             raise Unavailable("the workers did not open the call in time") from None
 

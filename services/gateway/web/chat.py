@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from collections.abc import Callable
 
 from aiohttp import WebSocketError, WSCloseCode, WSMsgType, web
 
@@ -28,9 +29,11 @@ class Chat:
     unknown types, text messages."""
 
     def __init__(self, socket: web.WebSocketResponse, wish: ChatWish, instance_name: str, packets_per_s: float) -> None:
+        self.wish = wish
+        self.on_call: Callable[[Call], str | None] = lambda call: None
+        """Told of the call once it is up; returns the key to resume it with."""
         self.cut_short = False
         self._socket = socket
-        self._wish = wish
         self._instance_name = instance_name
         self._quota = PacketQuota(packets_per_s, time.monotonic())
         self._voice = OpusStreamReader()
@@ -58,7 +61,9 @@ class Chat:
     async def listen(self, call: Call) -> None:
         """Feeds the call what `receive` takes until the client closes, and tells the client how it goes."""
         self._call = call
-        while not await self._closed_within(_FIGURES_INTERVAL_S if self._wish.stats else None):
+        if (key := self.on_call(call)) is not None:
+            await self.tell(facts.resume(key))
+        while not await self._closed_within(_FIGURES_INTERVAL_S if self.wish.stats else None):
             await self.tell(facts.figures(call))
         call.hang_up()
 
@@ -94,7 +99,7 @@ class Chat:
         elif isinstance(item, CallEvent):
             await self.tell(facts.event(item))
         elif isinstance(item, Started):
-            await self.tell(facts.in_use(item, self._wish, self._instance_name))
+            await self.tell(facts.in_use(item, self.wish, self._instance_name))
             await self._send(messages.HANDSHAKE)
         else:
             self.cut_short = item.cut_short

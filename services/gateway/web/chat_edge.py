@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import socket
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from aiohttp import WSCloseCode, web
@@ -19,11 +20,14 @@ from services.common.errors import (
     SessionError,
 )
 from services.common.streams import session_error
+from services.gateway.call import Call
+from services.gateway.history import History
 from services.gateway.settings import GatewaySettings
 from services.gateway.switchboard import Switchboard
 from services.gateway.web import facts, messages
 from services.gateway.web.chat import Chat
 from services.gateway.web.query import parse_query
+from services.gateway.web.resumption import Conversation, Resumption
 
 _PING_INTERVAL_S = 20.0
 _CLOSE_TIMEOUT_S = 2.0
@@ -56,6 +60,7 @@ class ChatEdge:
     def __init__(self, settings: GatewaySettings, board: Switchboard) -> None:
         self._settings = settings
         self._board = board
+        self._resumption = Resumption(settings.resume_keep_s)
         self._lines: set[web.WebSocketResponse] = set()
 
     async def handle(self, request: web.Request) -> web.WebSocketResponse:
@@ -99,12 +104,51 @@ class ChatEdge:
         wish = parse_query(request.query, "Origin" in request.headers, settings)
         chat = Chat(line, wish, settings.instance_name, settings.max_messages_per_s)
         await chat.tell(facts.server())
-        async with asyncio.TaskGroup() as tasks:
-            receiving = tasks.create_task(chat.receive())
-            async with self._board.seat_in_turn(_peer(request), wish.spec, chat.tell_place) as seat:
-                await self._board.converse(session_id, seat, chat.listen, chat.send)
-            receiving.cancel()
+        history = await self._resume(chat)
+        with self._resumable(chat, request):
+            async with asyncio.TaskGroup() as tasks:
+                receiving = tasks.create_task(chat.receive())
+                seat_in_turn = self._board.seat_in_turn(_peer(request), chat.wish.spec, chat.tell_place, history)
+                async with seat_in_turn as seat:
+                    await self._board.converse(session_id, seat, chat.listen, chat.send)
+                receiving.cancel()
         return _End(WSCloseCode.GOING_AWAY if chat.cut_short else WSCloseCode.OK)
+
+    async def _resume(self, chat: Chat) -> History | None:
+        """What was said in the conversation that the client comes back for, if he does and it is still there."""
+        if chat.wish.resume is None:
+            return None
+        earlier = await self._resumption.take(chat.wish.resume)
+        await chat.tell(facts.resumed(earlier is not None))
+        if earlier is None:
+            return None
+        chat.wish = chat.wish.going_on_with(earlier)
+        return earlier.history
+
+    @contextlib.contextmanager
+    def _resumable(self, chat: Chat, request: web.Request) -> Iterator[None]:
+        """While inside, and a while after an end that was nobody's wish, another connection may take the call up."""
+        begun: list[Conversation] = []
+
+        def begin(call: Call) -> str | None:
+            wish = chat.wish
+            if wish.spec.loopback or not self._settings.resume_keep_s or request.transport is None:
+                return None
+            give_up = request.transport.abort
+            begun.append(Conversation(wish.spec.sampling, wish.text_seed, wish.audio_seed, call.history, give_up))
+            self._resumption.begin(begun[0])
+            return begun[0].key
+
+        chat.on_call = begin
+        lost = False
+        try:
+            yield
+        except Exception as error:
+            lost = not isinstance(session_error(error), LimitReached)
+            raise
+        finally:
+            for conversation in begun:
+                self._resumption.end(conversation, lost)
 
 
 def _end_of(error: SessionError) -> _End:

@@ -26,6 +26,16 @@ def server() -> Facts:
     return {"server": "moshi-cluster"}
 
 
+def resumed(found: bool) -> Facts:
+    """The answer to a connection that asked to go on with a conversation."""
+    return {"resumed": found}
+
+
+def resume(key: str) -> Facts:
+    """What to ask with."""
+    return {"resume": key}
+
+
 def queue(position: int, waiting: int) -> Facts:
     """Where a client stands in line."""
     return {"queue": {"position": position, "waiting": waiting}}

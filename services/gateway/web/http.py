@@ -25,6 +25,7 @@ class HttpEdge:
     def __init__(self, settings: GatewaySettings, board: Switchboard) -> None:
         self._settings = settings
         self._board = board
+        self._chat = ChatEdge(settings, board)
         self._runner: web.AppRunner | None = None
 
     async def start(self) -> None:
@@ -50,9 +51,8 @@ class HttpEdge:
 
     def _application(self) -> web.Application:
         application = web.Application()
-        chat = ChatEdge(self._settings, self._board)
-        application.on_shutdown.append(lambda _: chat.stop())
-        application.router.add_get("/api/chat", chat.handle)
+        application.on_shutdown.append(lambda _: self._chat.stop())
+        application.router.add_get("/api/chat", self._chat.handle)
         application.router.add_get("/health", self._health)
         if self._settings.web_dir:
             application.router.add_get("/{path:.*}", Page(_ROOT / self._settings.web_dir).handle)

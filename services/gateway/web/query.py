@@ -6,13 +6,14 @@ import hashlib
 import math
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from moshi_cluster.v1 import common_pb2, gateway_pb2
 from services.common.errors import InvalidInput
 from services.gateway.audio.pcm import MODEL_RATE_HZ
 from services.gateway.settings import GatewaySettings
 from services.gateway.spec import CallSpec, parse_start
+from services.gateway.web.resumption import Conversation
 
 REPLY_PACKET_MS = 40
 """What Moshi's own servers send and its clients expect: two packets a frame."""
@@ -34,6 +35,11 @@ class ChatWish:
     audio_seed: int
     resume: str | None
     stats: bool  # wants figures every second
+
+    def going_on_with(self, earlier: Conversation) -> ChatWish:
+        """The same for a conversation that has begun: what it was drawn with stays."""
+        spec = replace(self.spec, sampling=earlier.sampling)
+        return replace(self, spec=spec, text_seed=earlier.text_seed, audio_seed=earlier.audio_seed)
 
 
 def parse_query(query: Mapping[str, str], from_browser: bool, settings: GatewaySettings) -> ChatWish:

@@ -22,6 +22,8 @@ def test_every_frame_comes_back_as_it_was_delivered(data: st.DataObject, moshi: 
     assert len(history) == frames
     messages = list(history.messages())
     assert [(m.text_token, list(m.moshi_codes), list(m.user_codes)) for m in messages] == rows
+    for last in (0, 1, frames, frames + 1):
+        assert list(history.messages(last)) == (messages[-last:] if last else [])
 
 
 def test_a_new_history_is_empty() -> None:
