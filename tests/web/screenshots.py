@@ -80,7 +80,9 @@ def main(folder: Path) -> None:
         page.keyboard.press("s")
         _take(page, folder / "web-settings.png")
         browser.close()
-        _phone(driver.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS).new_page, server.url, folder)
+        _phone(
+            driver.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS).new_page, server.url, folder
+        )
 
 
 def _phone(new_page, url: str, folder: Path) -> None:  # type: ignore[no-untyped-def]

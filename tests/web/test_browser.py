@@ -11,12 +11,14 @@ import pytest
 
 from tests.web.conftest import INSECURE_HOST
 from tests.web.fake_server import Behaviour, FakeServer, Socket, answer, echo
+from tests.web.patience import wait_for, wait_until, wait_until_connected
 from tests.web.recordings import LONGEST_DELAY_S, echo_delays_s
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
 
 ServerThat = Callable[[Behaviour], FakeServer]
+LOUD_BYTES = 70  # a message with 20 ms of speech; one of silence has a third
 
 # How many points of the picture have the colour of the caller's bars, and of Moshi's disc.
 COUNT_COLOURS = """() => {
@@ -33,15 +35,6 @@ COUNT_COLOURS = """() => {
   };
   return { mine: near("--mine"), moshi: near("--moshi") };
 }"""
-
-
-def wait_for(page: Page, selector: str, text: str) -> None:
-    """Until the element shows the text."""
-    page.locator(selector, has_text=text).first.wait_for(state="visible")
-
-
-def wait_until_connected(page: Page) -> None:
-    page.locator("html[data-state=talking]").wait_for()
 
 
 def connect(page: Page, server: FakeServer) -> None:
@@ -69,15 +62,15 @@ def test_a_conversation_shows_text_and_levels_and_can_be_downloaded(
 ) -> None:
     server = server_that(echo)
     connect(page, server)
-    levels: list[dict[str, int]] = []
-    for _ in range(20):
-        page.wait_for_timeout(200)
-        levels.append(page.evaluate(COUNT_COLOURS))
+    for voice in ("mine", "moshi"):
+        levels: set[int] = set()
+        wait_until(page, lambda: varied(page, voice, levels))  # noqa: B023 (called before the loop goes on)
     wait_for(page, "#transcript", "word1 word2 word3")
-    assert page.locator(".newest").count() == 1
-    assert page.locator(".newest").evaluate("each => getComputedStyle(each).fontWeight") == "700"
-    assert max(each["mine"] for each in levels) > min(each["mine"] for each in levels), "the caller's level moves"
-    assert max(each["moshi"] for each in levels) > min(each["moshi"] for each in levels), "Moshi's level moves"
+    wait_for(page, "#transcript", "word18")
+    weights: list[str] = page.evaluate(
+        "[...document.querySelectorAll('.newest')].map((each) => getComputedStyle(each).fontWeight)"
+    )
+    assert weights == ["700"], "one fragment is bold: the newest"
     wait_for(page, "#hops", "Playback buffer")
     wait_for(page, "#hops", "Model")
     page.click("#connect")
@@ -89,6 +82,12 @@ def test_a_conversation_shows_text_and_levels_and_can_be_downloaded(
     assert len(delays_s) >= 2, "the echo is in the other channel"
     assert 0.02 < min(delays_s) < LONGEST_DELAY_S
     assert page.locator("#recording-list audio").evaluate(PLAYS)
+
+
+def varied(page: Page, voice: str, seen: set[int]) -> bool:
+    """Whether the picture has shown the voice at clearly different levels."""
+    seen.add(page.evaluate(COUNT_COLOURS)[voice])
+    return max(seen) > 1.2 * min(seen) + 100
 
 
 PLAYS = """async (audio) => {
@@ -121,6 +120,8 @@ def test_parameters_are_sent_remembered_and_locked_during_a_conversation(page: P
     assert page.locator("#text_temperature").input_value() == "0.71"
     page.keyboard.press("s")
     page.click("#reset-parameters")
+    page.click("#settings button[value=done]")
+    page.locator("dialog[open]").wait_for(state="detached")
     assert page.locator("#text_temperature").input_value() == "0.7"
 
 
@@ -135,14 +136,12 @@ def test_a_muted_microphone_sends_silence_and_the_conversation_goes_on(page: Pag
                 await socket.send(2, b".")
 
     connect(page, server_that(listen))
-    page.wait_for_timeout(1500)
+    wait_until(page, lambda: len(sizes) > 50 and max(sizes[-50:]) > LOUD_BYTES)
     page.keyboard.press("m")
     assert page.locator("#mute").get_attribute("aria-pressed") == "true"
-    page.wait_for_timeout(500)
-    spoken = len(sizes)
-    page.wait_for_timeout(1000)
-    assert len(sizes) - spoken > 20, "20 ms packets keep coming"
-    assert max(sizes[spoken:]) < max(sizes[:spoken]) / 2, "but there is nothing in them"
+    wait_until(page, lambda: max(sizes[-50:]) < LOUD_BYTES / 2)
+    page.keyboard.press("m")
+    wait_until(page, lambda: max(sizes[-50:]) > LOUD_BYTES)
 
 
 def test_another_microphone_is_taken_while_the_conversation_runs(page: Page, server_that: ServerThat) -> None:

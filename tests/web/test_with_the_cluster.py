@@ -1,0 +1,81 @@
+"""The page as the gateway serves it, talking with the real services."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from scripts.local_cluster import Layout, LocalCluster
+from scripts.make_checkpoint import make
+from tests.web.patience import wait_for, wait_until, wait_until_connected
+from tests.web.recordings import LONGEST_DELAY_S, echo_delays_s
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+
+pytestmark = pytest.mark.cluster
+
+
+@pytest.fixture(scope="module")
+def cluster(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCluster]:
+    """One slot, one place in the queue. After `browser`: nothing is started where that is missing."""
+    checkpoint = tmp_path_factory.mktemp("checkpoint") / "default"
+    make(checkpoint)
+    with LocalCluster(Layout(str(checkpoint), slots=1), {"MOSHI_GATEWAY_QUEUE_CLIENTS": "1"}) as running:
+        yield running
+
+
+def played_s(page: Page) -> float:
+    """As the page says; 0 before the first sound."""
+    said = page.locator("[data-statistic=played]").text_content() or ""
+    return float(said.split()[0]) if said[:1].isdigit() else 0.0
+
+
+def test_moshi_answers(page: Page, cluster: LocalCluster) -> None:
+    page.goto(cluster.http_url())
+    page.click("#connect")
+    wait_until_connected(page)
+    page.locator("#transcript .newest").wait_for()
+    for hop in ("Network", "Edge in", "Encode", "Model", "Decode", "Edge out", "Playback buffer"):
+        wait_for(page, "#hops", hop)
+    wait_until(page, lambda: played_s(page) > 2)
+    page.click("summary >> text=Server")
+    wait_for(page, "#server-info", "gateway")
+    page.click("#connect")
+    page.locator("#recording-list audio").wait_for(state="visible")
+
+
+def test_what_is_said_to_a_loopback_comes_back_a_little_later(
+    page: Page, cluster: LocalCluster, tmp_path: Path
+) -> None:
+    page.goto(cluster.http_url() + "?loopback=true")
+    page.click("#connect")
+    wait_until_connected(page)
+    wait_until(page, lambda: played_s(page) > 5)
+    page.click("#connect")
+    with page.expect_download() as download:
+        page.click("#recording-list a")
+    file = tmp_path / "recording.wav"
+    download.value.save_as(file)
+    delays_s = echo_delays_s(file)
+    assert len(delays_s) >= 2
+    assert 0.08 < min(delays_s) < LONGEST_DELAY_S, "no sooner than the frame of 80 ms is complete"
+
+
+def test_the_second_waits_and_the_third_is_told_that_there_is_no_room(browser: Browser, cluster: LocalCluster) -> None:
+    with browser.new_context() as context:
+        first, second, third = (context.new_page() for _ in range(3))
+        for page in (first, second, third):
+            page.goto(cluster.http_url())
+        first.click("#connect")
+        wait_until_connected(first)
+        second.click("#connect")
+        wait_for(second, "#notice", "You are next")
+        third.click("#connect")
+        wait_for(third, "#notice", "The server is full")
+        first.click("#connect")
+        wait_until_connected(second)
+        second.click("#connect")
