@@ -1,0 +1,54 @@
+"""Mimi as differentiable modules: the state dictionary is a published checkpoint."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from models.mimi import MimiConfig
+from training.mimi.quantizer import Quantized, SplitQuantizer
+from training.mimi.resample import Downsample, Upsample
+from training.mimi.seanet import SeanetDecoder, SeanetEncoder
+from training.mimi.transformer import Transformer
+
+
+class TrainableMimi(nn.Module):
+    """The codec of models.mimi, for whole crops."""
+
+    def __init__(self, config: MimiConfig, half: bool = False) -> None:
+        """half: run the convolutions, nine tenths of the work and bound by memory, in bfloat16."""
+        super().__init__()
+        self.config, self._half = config, half
+        self.encoder = SeanetEncoder(config)
+        self.encoder_transformer = Transformer(config)
+        self.downsample = Downsample(config)
+        self.quantizer = SplitQuantizer(config)
+        self.upsample = Upsample(config)
+        self.decoder_transformer = Transformer(config)
+        self.decoder = SeanetDecoder(config)
+
+    def encode(self, pcm: Tensor) -> Tensor:
+        """pcm: [B, T * frame_samples] -> latents [B, T, D]."""
+        with self._precision():
+            x = self.encoder(pcm[:, :, None])
+        latents: Tensor = self.downsample(self.encoder_transformer(x.float()))
+        return latents
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """latents: [B, T, D] -> pcm [B, T * frame_samples]."""
+        x = self.decoder_transformer(self.upsample(latents))
+        with self._precision():
+            pcm: Tensor = self.decoder(x)
+        return pcm.squeeze(2)
+
+    def forward(self, pcm: Tensor, active: Tensor | None = None) -> tuple[Tensor, Quantized]:
+        """pcm: [B, T * frame_samples] -> the same after coding, and what the quantizer made of it."""
+        quantized: Quantized = self.quantizer(self.encode(pcm), active)
+        return self.decode(quantized.latents), quantized
+
+    def _precision(self) -> torch.autocast:
+        return torch.autocast("cpu", torch.bfloat16, enabled=self._half)
+
+    def published(self) -> dict[str, Tensor]:
+        """The tensors of a published checkpoint, float32."""
+        return {name: tensor.detach().contiguous().clone() for name, tensor in self.state_dict().items()}
