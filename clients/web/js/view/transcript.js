@@ -51,10 +51,25 @@ export class Transcript {
   #append(node) {
     const box = this.#element;
     const follows = box.scrollHeight - box.scrollTop - box.clientHeight < AT_END_PX;
-    this.#newest?.classList.remove("newest");
-    this.#newest = null;
+    this.#settleNewest();
     box.append(node);
     if (follows) box.scrollTop = box.scrollHeight;
+  }
+
+  /** The newest fragment becomes one of many; without a colour it joins the text before it, so that an hour stays small. */
+  #settleNewest() {
+    const fragment = this.#newest;
+    this.#newest = null;
+    if (!fragment) return;
+    fragment.classList.remove("newest");
+    if ("colour" in fragment.dataset) return;
+    const before = fragment.previousSibling;
+    if (before instanceof Text) {
+      before.appendData(fragment.textContent);
+      fragment.remove();
+    } else {
+      fragment.replaceWith(fragment.textContent);
+    }
   }
 
   #queueForReading(text) {
