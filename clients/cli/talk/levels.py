@@ -1,0 +1,36 @@
+"""How loud a voice is, and what a meter shows of it."""
+
+from __future__ import annotations
+
+import math
+from operator import mul
+
+from clients.cli.talk.line import RATE_HZ, Samples
+
+FLOOR_DB = -60.0
+_FALL_DB_PER_S = 30.0
+_FULL_SCALE = 32_768
+
+
+class LevelMeter:
+    """Rises at once, falls slowly, as people expect of meters. Time is that of the samples."""
+
+    def __init__(self) -> None:
+        self.level_db = FLOOR_DB  # of full scale, FLOOR_DB to 0
+
+    def push(self, samples: Samples) -> None:
+        """Takes what was said or played."""
+        if samples:
+            fallen_db = self.level_db - _FALL_DB_PER_S * len(samples) / RATE_HZ
+            self.level_db = max(FLOOR_DB, fallen_db, rms_db(samples))
+
+    @property
+    def fraction(self) -> float:
+        """0 at the floor, 1 at full scale."""
+        return 1 - self.level_db / FLOOR_DB
+
+
+def rms_db(samples: Samples) -> float:
+    """Level relative to full scale, never below FLOOR_DB; a full-scale square wave has 0."""
+    power = sum(map(mul, samples, samples)) / (len(samples) * _FULL_SCALE**2) if samples else 0.0
+    return max(FLOOR_DB, 10 * math.log10(power)) if power else FLOOR_DB

@@ -1,0 +1,116 @@
+"""What waits to be played: catches up when it falls behind, so that a stall never becomes a delay that stays."""
+
+from __future__ import annotations
+
+import threading
+from array import array
+
+from clients.cli.talk.line import RATE_HZ, Samples
+
+# The constants of upstream's web client.
+INITIAL_MS = 80  # queued before playback starts
+PARTIAL_MS, PARTIAL_STEP_MS = 10, 5  # waited after that; more after each underrun
+MAX_MS, MAX_STEP_MS = 10, 5  # beyond both, the oldest is dropped; more after each drop
+LIMIT_MS = 80  # of partial and of max
+
+_LOUDEST = 32_767
+
+
+class PlaybackBuffer:
+    """Samples come in as they arrive and go out as they are played; all counts are samples. Knows no clock.
+
+    Starts once 80 ms are queued and after a short wait. Holds at most 100 to 240 ms: more, and the oldest are dropped.
+    Filled by one thread and emptied by another.
+    """
+
+    def __init__(self) -> None:
+        self.played = 0
+        self.dropped = 0
+        self.missed = 0  # silence put in after the first sound
+        self.underruns = 0
+        self.drops = 0
+        self._lock = threading.Lock()
+        self._queue: Samples = array("h")
+        self._partial = _samples(PARTIAL_MS)
+        self._max = _samples(MAX_MS)
+        self._wait = 0  # of silence before the next sound
+        self._started = self._fade_in = self._sounded = False
+
+    @property
+    def queued(self) -> int:
+        """Samples that wait."""
+        return len(self._queue)
+
+    @property
+    def limit(self) -> int:
+        """This many are never queued."""
+        return self._target + self._max
+
+    def push(self, samples: Samples) -> None:
+        """Takes what arrived; drops the oldest when too much waits."""
+        with self._lock:
+            self._push(samples)
+
+    def pull(self, count: int) -> Samples:
+        """The next `count` samples to play; silence where there are none."""
+        with self._lock:
+            return self._pull(count)
+
+    def _push(self, samples: Samples) -> None:
+        self._queue.extend(samples)
+        if not self._started and self.queued >= _samples(INITIAL_MS):
+            self._started = self._fade_in = True
+            self._wait = self._partial
+        if self.queued >= self.limit:
+            self._drop_to(self._target)
+
+    def _pull(self, count: int) -> Samples:
+        if not self._started or self._wait > 0:
+            self._wait = max(0, self._wait - count)
+            self.missed += count if self._sounded else 0
+            return silence(count)
+        found = self._queue[:count]
+        del self._queue[:count]
+        self.played += len(found)
+        self._sounded = True
+        if self._fade_in:
+            _fade(found, rising=True)
+            self._fade_in = False
+        if len(found) < count:
+            self._underrun(found, count)
+        return found
+
+    @property
+    def _target(self) -> int:
+        return _samples(INITIAL_MS) + self._partial
+
+    def _underrun(self, found: Samples, count: int) -> None:
+        _fade(found, rising=False)
+        self.missed += count - len(found)
+        found.extend(silence(count - len(found)))
+        self.underruns += 1
+        self._started = False
+        self._partial = min(_samples(LIMIT_MS), self._partial + _samples(PARTIAL_STEP_MS))
+
+    def _drop_to(self, count: int) -> None:
+        surplus = self.queued - count
+        del self._queue[:surplus]
+        self.dropped += surplus
+        self.drops += 1
+        self._max = min(_samples(LIMIT_MS), self._max + _samples(MAX_STEP_MS))
+
+
+def silence(count: int) -> Samples:
+    """So many samples of it."""
+    return array("h", bytes(2 * count))
+
+
+def _fade(samples: Samples, rising: bool) -> None:
+    length = len(samples)
+    for index, sample in enumerate(samples):
+        gain = (index + 0.5) / length
+        samples[index] = max(-_LOUDEST, min(_LOUDEST, round(sample * (gain if rising else 1 - gain))))
+
+
+def _samples(milliseconds: int) -> int:
+    return milliseconds * RATE_HZ // 1000
