@@ -1,0 +1,118 @@
+"""A whole conversation: the caller's voice to the line, the line's to the loudspeaker, everything to who looks on."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import deque
+from dataclasses import dataclass, field
+
+from clients.cli.talk.delay import Delay
+from clients.cli.talk.levels import LevelMeter
+from clients.cli.talk.line import RATE_HZ, Figures, Heard, Line, Notice, Place, Ready, Voice, Words
+from clients.cli.talk.playback import PlaybackBuffer
+from clients.cli.talk.sound import Block, Sound
+from clients.cli.talk.wav import WavWriter, side_by_side
+
+HANG_UP_TIMEOUT_S = 10.0
+_NOTICES = 4
+
+
+@dataclass
+class State:
+    """Everything there is to show."""
+
+    target: str
+    phase: str = "connecting"
+    session_id: str = ""
+    text: str = ""
+    said: int = 0  # samples
+    heard: int = 0  # samples that came back
+    latency_ms: dict[str, float] = field(default_factory=dict)
+    counters: dict[str, int] = field(default_factory=dict)
+    notices: deque[str] = field(default_factory=lambda: deque(maxlen=_NOTICES))
+    mine: LevelMeter = field(default_factory=LevelMeter)
+    moshi: LevelMeter = field(default_factory=LevelMeter)
+    delay: Delay = field(default_factory=Delay)
+    playback: PlaybackBuffer = field(default_factory=PlaybackBuffer)
+
+    @property
+    def seconds(self) -> float:
+        """Since the beginning, by the microphone's clock."""
+        return self.said / RATE_HZ
+
+
+@dataclass(frozen=True)
+class Recorders:
+    """Files that grow while the conversation runs."""
+
+    moshi: WavWriter | None = None  # everything that came back
+    both: WavWriter | None = None  # stereo, as it was heard here: the caller left, Moshi right
+
+
+async def hold(line: Line, sound: Sound, state: State, recorders: Recorders) -> None:
+    """Returns when the caller has hung up and everything is answered. Raises CallError, NoSound, AudioError."""
+    ready = asyncio.Event()
+    listening = asyncio.create_task(_listen(line, state, recorders, ready))
+    speaking = asyncio.create_task(_speak(line, sound, state, recorders, ready))
+    try:
+        await asyncio.wait({listening, speaking}, return_when=asyncio.FIRST_COMPLETED)
+        if speaking.done() and speaking.exception() is None:
+            await asyncio.wait({listening}, timeout=HANG_UP_TIMEOUT_S)
+        for task in (speaking, listening):
+            if task.done():
+                task.result()
+    finally:
+        sound.stop()
+        for task in (speaking, listening):
+            task.cancel()
+        await asyncio.gather(speaking, listening, return_exceptions=True)
+    state.phase = "ended"
+
+
+async def _speak(line: Line, sound: Sound, state: State, recorders: Recorders, ready: asyncio.Event) -> None:
+    await ready.wait()
+    async with contextlib.aclosing(sound.blocks(state.playback)) as blocks:
+        async for block in blocks:
+            await line.say(block.said)
+            _note(block, state)
+            if recorders.both is not None:
+                recorders.both.write(side_by_side(block.said, block.played))
+    state.phase = "hanging up"
+    await line.hang_up()
+
+
+async def _listen(line: Line, state: State, recorders: Recorders, ready: asyncio.Event) -> None:
+    async with contextlib.aclosing(line.hear()) as heard:
+        async for item in heard:
+            _take(item, state)
+            if isinstance(item, Ready):
+                ready.set()
+            elif isinstance(item, Voice) and recorders.moshi is not None:
+                recorders.moshi.write(item.samples)
+
+
+def _note(block: Block, state: State) -> None:
+    state.said += len(block.said)
+    state.mine.push(block.said)
+    state.moshi.push(block.played)
+    state.delay.observe(state.said, state.playback.played + state.playback.dropped)
+
+
+def _take(item: Heard, state: State) -> None:
+    match item:
+        case Ready(session_id):
+            state.phase, state.session_id = "talking", session_id
+        case Voice(samples):
+            state.heard += len(samples)
+            state.playback.push(samples)
+        case Words(piece):
+            state.text += piece
+        case Figures(latency_ms, counters):
+            state.latency_ms |= latency_ms
+            state.counters |= counters
+            state.delay.note_counters(state.counters)
+        case Place(position, waiting):
+            state.phase = f"waiting in line: {position} of {waiting}" if position else "our turn has come"
+        case Notice(text):
+            state.notices.append(text)
