@@ -21,11 +21,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from services.common.errors import EngineFailed
-from services.common.program import PrepareStats, Program, StepStats
+from services.common.program import FRAME_S, PrepareStats, Program, StepStats
 from services.common.session import Reply, Session, Waiting
 from services.common.slots import SlotTable
-
-FRAME_S = 0.080
 
 _log = logging.getLogger(__name__)
 
@@ -94,6 +92,7 @@ class Engine:
         with self._work:
             if not session.ended:
                 session.waiting.append(waiting)
+                session.next_arrival_s = waiting.arrival_s + FRAME_S
                 self._work.notify()
 
     async def stop(self) -> None:

@@ -9,6 +9,10 @@ from typing import Any, Protocol
 from services.common.session import Session
 from services.common.slots import SlotTable
 
+FRAME_S = 0.080
+
+_LATE_S = 0.003  # that an expected frame may come late and is still waited for
+
 CPU_GATHER_MS = 1.0
 """Enough for a group of frames that left one hop together to arrive at the next."""
 
@@ -69,7 +73,8 @@ class Program:
     """How long a frame may wait for other sessions' frames to share its step; 0 for not at all.
 
     Where a step of one session costs nearly what a step of eight does and several processes share few cores, a short
-    wait costs a caller less than the contention of many small steps. Nobody waits once every session has a frame.
+    wait costs a caller less than the contention of many small steps. Sessions send a frame every 80 ms, so it is known
+    who may still come in time: nobody waits for longer than that.
     """
     table: SlotTable = field(init=False)
     sessions: list[Session] = field(init=False, default_factory=list)
@@ -79,10 +84,13 @@ class Program:
 
     def step_due_s(self) -> float:
         """When the next step may begin, infinite while no frame waits. Call under the engine's lock."""
-        waiting = sum(session.steppable for session in self.sessions)
-        others = any(session.prepared and not session.ended and not session.waiting for session in self.sessions)
-        gather_s = self.gather_s if others and waiting < self.max_batch else 0.0
-        return self.oldest_arrival_s() + gather_s
+        oldest_s = self.oldest_arrival_s()
+        if not self.gather_s or sum(session.steppable for session in self.sessions) >= self.max_batch:
+            return oldest_s
+        latest_s = oldest_s + self.gather_s
+        others = [s for s in self.sessions if s.prepared and not s.ended and not s.waiting]
+        coming_s = [min(s.next_arrival_s + _LATE_S, latest_s) for s in others if s.next_arrival_s <= latest_s]
+        return max([oldest_s, *coming_s])
 
     def oldest_arrival_s(self) -> float:
         """Arrival of the frame that has waited longest, infinite when none waits. Call under the engine's lock."""

@@ -48,6 +48,7 @@ class Session:
         self._finishing = False
         # Shared with the engine thread, under the engine's lock.
         self.waiting: deque[Waiting] = deque()  # bounded by the credits
+        self.next_arrival_s = 0.0  # when its next frame is expected
         self.opened = False
         self.prepared = False
         self.ended = False

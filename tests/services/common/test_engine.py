@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from services.common import program
 from services.common.engine import Engine
 from services.common.errors import EngineFailed, NoFreeSlot
 from services.common.program import PrepareStats, Program, StepStats
@@ -72,19 +73,17 @@ async def test_every_frame_is_answered_once_and_in_order() -> None:
         assert await values(session) == [("a", frame, frame) for frame in range(50)]
 
 
-async def test_with_a_gather_time_a_frame_waits_for_the_others_and_for_nobody_when_alone() -> None:
+async def test_with_a_gather_time_a_frame_waits_for_those_who_are_expected(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(program, "_LATE_S", 3600.0)
     runner = FakeRunner()
     async with running(fake_program(runner, gather_s=3600.0)) as engine:
-        (one,) = await opened(engine, "one")
-        for frame in range(3):  # alone: at once, each time
-            await one.submit(frame)
-            assert await next_value(one) == ("one", frame, frame)
-        (other,) = await opened(engine, "other")
-        await one.submit(3)
-        await few_turns()
-        assert runner.steps[-1] == [one.slot], "stepped without the other"
-        assert len(runner.steps) == 3
+        one, other = await opened(engine, "one", "other")
+        await one.submit(0)  # the other has said nothing yet: nobody knows when he will
+        assert await next_value(one) == ("one", 0, 0)
         await other.submit(0)
+        await few_turns()
+        assert runner.steps == [[one.slot]], "stepped although the next frame of the first is expected"
+        await one.submit(1)
         assert await next_value(other) == ("other", 0, 0)
         assert sorted(runner.steps[-1]) == sorted([one.slot, other.slot])
 
