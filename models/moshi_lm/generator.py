@@ -11,6 +11,7 @@ from torch import Tensor
 from models.moshi_lm.config import LmConfig
 from models.moshi_lm.model import MoshiLm
 from models.moshi_lm.sampling import Draws, Sampling
+from models.moshi_lm.text_bias import SpokenText, biased
 from models.moshi_lm.timeline import Timeline
 
 
@@ -27,6 +28,7 @@ class _Session:
     sampling: Sampling
     history: Tensor  # int64 [n, 1 + n_q]
     ready_at: int  # calls that lead to the state after the history
+    spoken: SpokenText
     call: int = 0  # the next call
 
 
@@ -58,7 +60,8 @@ class Generator:
             history = torch.empty(0, config.streams, dtype=torch.int64)
         _check_history(history, config)
         history = history.cpu().to(torch.int64)
-        self._sessions[slot] = _Session(sampling, history, len(history) + config.max_delay)
+        ready_at = len(history) + config.max_delay
+        self._sessions[slot] = _Session(sampling, history, ready_at, SpokenText(sampling, config))
         self._timeline.restore(slot, history)
 
     @torch.inference_mode()
@@ -99,6 +102,8 @@ class Generator:
         tokens = self._timeline.known_inputs(session.history, calls).to(self._lm.device)
         attention = self.ring.chunk(slot, session.call, len(calls))
         self._lm.hidden(tokens, calls.to(self._lm.device), attention)
+        first, last = (max(0, call - self._config.delays[0]) for call in (session.call, end))
+        session.spoken.extend(session.history[first:last, 0].tolist())
         session.call = end
 
     def _replay(self, slot: int, session: _Session) -> None:
@@ -114,18 +119,21 @@ class Generator:
         attention = self.ring.step(slots, calls)
         hidden = self._lm.hidden(inputs.to(self._lm.device), positions.to(self._lm.device), attention)
         draws = Draws([s.sampling for s in sessions], calls, self._config.generated, self._lm.device)
-        tokens = self._choose(hidden, draws, forced)
-        self._timeline.sampled(index, positions, tokens.cpu())
-        for session in sessions:
+        spoken = [session.spoken for session in sessions]
+        tokens = self._choose(hidden, draws, spoken, forced).cpu()
+        self._timeline.sampled(index, positions, tokens)
+        for session, token in zip(sessions, tokens[:, 0].tolist(), strict=True):
+            if session.call >= self._config.delays[0]:  # before, it belongs to no frame and no history tells of it
+                session.spoken.extend([token])
             session.call += 1
 
-    def _choose(self, hidden: Tensor, draws: Draws, forced: Tensor | None) -> Tensor:
+    def _choose(self, hidden: Tensor, draws: Draws, spoken: Sequence[SpokenText], forced: Tensor | None) -> Tensor:
         """hidden: [N, D] -> text and own codes [N, generated]."""
 
         def unless_forced(stream: int, tokens: Tensor) -> Tensor:
             return tokens if forced is None else torch.where(forced[:, stream] >= 0, forced[:, stream], tokens)
 
-        text = unless_forced(0, draws.text(self._lm.text_logits(hidden)))
+        text = unless_forced(0, draws.text(biased(self._lm.text_logits(hidden), spoken)))
         audio = self._lm.audio(hidden, text, lambda k, logits: unless_forced(1 + k, draws.audio(k, logits)))
         return torch.cat((text[:, None], audio), dim=1)
 

@@ -19,21 +19,33 @@ _SPARE = 8192  # so many tokens too much get noise before it is worth while to f
 
 @dataclass(frozen=True)
 class Sampling:
-    """How one session's tokens are drawn. Temperature 0 is greedy; top-k 0 keeps the whole vocabulary."""
+    """How one session's tokens are drawn. Temperature 0 is greedy; top-k 0 keeps the whole vocabulary.
+
+    padding_multiplier, repetition_penalty: see text_bias.
+    """
 
     text_temperature: float = 0.7
     text_top_k: int = 25
     audio_temperature: float = 0.8
     audio_top_k: int = 250
     seed: int = 0
+    padding_multiplier: float = 0.0
+    repetition_penalty: float = 1.0
+    repetition_penalty_context: int = 64  # text tokens
 
     def __post_init__(self) -> None:
         for name in ("text_temperature", "audio_temperature"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise ValueError(f"{name}: expected a finite number of at least 0, found {getattr(self, name)}")
-        for name in ("text_top_k", "audio_top_k"):
+        for name in ("text_top_k", "audio_top_k", "repetition_penalty_context"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name}: expected at least 0, found {getattr(self, name)}")
+        if not math.isfinite(self.padding_multiplier):
+            raise ValueError(f"padding_multiplier: expected a finite number, found {self.padding_multiplier}")
+        if not 1 <= self.repetition_penalty < math.inf:
+            raise ValueError(
+                f"repetition_penalty: expected a finite number of at least 1, found {self.repetition_penalty}"
+            )
 
 
 class Draws:

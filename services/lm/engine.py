@@ -59,6 +59,9 @@ class LmRunner:
             audio_temperature=spec.audio_temperature,
             audio_top_k=spec.audio_top_k,
             seed=spec.seed,
+            padding_multiplier=spec.padding_multiplier,
+            repetition_penalty=spec.repetition_penalty,
+            repetition_penalty_context=spec.repetition_penalty_context,
         )
         self._generator.open(slot, sampling, torch.from_numpy(spec.history))
 

@@ -15,7 +15,8 @@ from tests.models.moshi_lm.random_model import MOSHI_LIKE, random_lm
 CONTEXT = MOSHI_LIKE["context"]
 LONGEST = 3 * CONTEXT
 AFTER = 4
-samplings = st.sampled_from([GREEDY, Sampling(0.7, 25, 0.8, 250, seed=7)])
+BIASED = Sampling(0.7, 25, 0.8, 250, 7, padding_multiplier=-1, repetition_penalty=1.7, repetition_penalty_context=9)
+samplings = st.sampled_from([GREEDY, Sampling(0.7, 25, 0.8, 250, seed=7), BIASED])
 models = st.sampled_from(["moshi", "hibiki", "listening"])
 dtypes = st.sampled_from([torch.float32, torch.bfloat16])
 

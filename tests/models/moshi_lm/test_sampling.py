@@ -111,7 +111,10 @@ def test_a_row_draws_the_same_alone_and_beside_others(rows: list[tuple[Sampling,
 
 @pytest.mark.parametrize(
     ("key", "value"),
-    [("text_temperature", -0.1), ("audio_temperature", float("nan")), ("text_top_k", -1), ("audio_top_k", -5)],
+    [
+        *(("text_temperature", -0.1), ("audio_temperature", float("nan")), ("text_top_k", -1), ("audio_top_k", -5)),
+        *(("padding_multiplier", float("inf")), ("repetition_penalty", 0.9), ("repetition_penalty_context", -1)),
+    ],
 )
 def test_a_setting_out_of_range_is_named(key: str, value: float) -> None:
     with pytest.raises(ValueError, match=key):
