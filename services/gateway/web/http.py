@@ -12,6 +12,7 @@ from services.gateway.switchboard import Switchboard
 from services.gateway.web.chat_edge import ChatEdge
 from services.gateway.web.page import Page
 from services.gateway.web.tls import context_of
+from services.gateway.web.tunnel import open_tunnel
 
 _ROOT = Path(__file__).parents[3]
 _STOP_GRACE_S = 2.0  # by then every call is over; what is left is closing
@@ -29,7 +30,7 @@ class HttpEdge:
         self._runner: web.AppRunner | None = None
 
     async def start(self) -> None:
-        """Raises OSError when the port is taken, SettingError for a bad certificate."""
+        """Raises OSError when the port is taken, SettingError for a bad certificate or a tunnel that cannot be."""
         settings = self._settings
         tls = context_of(Path(settings.tls_dir), settings.tls_self_signed) if settings.tls_dir else None
         runner = web.AppRunner(self._application(), access_log=None, shutdown_timeout=_STOP_GRACE_S)
@@ -37,6 +38,8 @@ class HttpEdge:
         self._runner = runner
         await web.TCPSite(runner, settings.host, settings.http_port, ssl_context=tls).start()
         _log.info("listening http_port=%d tls=%s", self.port, bool(tls))
+        if settings.gradio_tunnel:
+            _log.info("public address=%s; relayed, which may cost half a second", await open_tunnel(self.port))
 
     @property
     def port(self) -> int:

@@ -24,3 +24,16 @@ def test_targets_may_be_many_names_and_addresses() -> None:
 def test_a_reply_backlog_holds_the_longest_packet() -> None:
     with pytest.raises(SettingError, match="REPLY_BACKLOG_MS"):
         load(GatewaySettings, PREFIX, ["--reply-backlog-ms", "99"], {})
+
+
+@pytest.mark.parametrize(
+    ("flags", "name"),
+    [
+        (["--tls-self-signed", "true"], "TLS_SELF_SIGNED"),
+        (["--gradio-tunnel", "true", "--http", "false"], "GRADIO_TUNNEL"),
+        (["--gradio-tunnel", "true", "--tls-dir", "tls"], "GRADIO_TUNNEL"),
+    ],
+)
+def test_settings_of_the_http_port_that_exclude_each_other_are_named(flags: list[str], name: str) -> None:
+    with pytest.raises(SettingError, match=name):
+        load(GatewaySettings, PREFIX, flags, {})

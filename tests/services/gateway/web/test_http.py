@@ -5,6 +5,8 @@ from __future__ import annotations
 import socket
 import ssl
 import stat
+import sys
+import types
 from pathlib import Path
 from typing import Any
 
@@ -109,3 +111,32 @@ def test_a_folder_without_a_usable_pair_is_named(tmp_path: Path, files: tuple[st
     with pytest.raises(SettingError, match=r"MOSHI_GATEWAY_TLS_DIR: no usable cert.pem and key.pem"):
         tls.context_of(tmp_path, self_signed=bool(files))
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(files)
+
+
+# --- a public address
+
+
+async def test_a_tunnel_leads_to_the_http_port(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    asked: list[tuple[Any, ...]] = []
+
+    def setup_tunnel(*arguments: Any) -> str:
+        asked.append(arguments)
+        return "https://relayed.example"
+
+    caplog.set_level("INFO")
+    monkeypatch.setitem(sys.modules, "gradio", types.ModuleType("gradio"))
+    monkeypatch.setitem(sys.modules, "gradio.networking", types.SimpleNamespace(setup_tunnel=setup_tunnel))
+    async with cluster(gradio_tunnel=True, **HTTP) as all_of_it:
+        ((host, port, name, relay, certificate),) = asked
+        assert (host, port, relay, certificate) == ("localhost", all_of_it.service.http_port, None, None)
+        assert len(name) > 30
+    assert "public address=https://relayed.example" in caplog.text
+
+
+async def test_a_tunnel_without_its_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "gradio", None)
+    with pytest.raises(SettingError, match="GRADIO_TUNNEL: needs the package gradio"):
+        async with cluster(gradio_tunnel=True, **HTTP):
+            pass
