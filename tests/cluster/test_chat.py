@@ -72,5 +72,6 @@ async def test_moshis_own_client_holds_a_conversation(cluster: LocalCluster) -> 
     assert run.returncode == 0, run.stderr
     summary = json.loads(run.stdout)
     assert summary["blocks_played"] > 10  # of 75; how many is a matter of how busy this machine is
-    remarks = [line for line in summary["log"] if "Info" not in line]
-    assert set(remarks) <= {f"Warning: unknown message kind {kind}" for kind in (0, 4)}  # it knows few
+    remarks = {line for line in summary["log"] if "Info" not in line}
+    remarks.discard("Error: Lost connection with the server!")  # its microphone, when the test closes the connection
+    assert remarks <= {f"Warning: unknown message kind {kind}" for kind in (0, 4)}  # it knows few
