@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import ctypes
 import json
+import os
 import signal
 import sys
 from pathlib import Path
@@ -18,43 +18,35 @@ from training.lm.examples import example
 from training.lm.export import build, write_checkpoint
 from training.lm.probe import Probe
 from training.lm.sizes import MIMI_CONFIG_NAME, TOKENIZER_NAME, lm_config
+from training.lm.together import rank_and_processes
 from training.lm.trainer import Recipe, Trainer
 from training.lm.vocabulary import callers_words
+from training.mimi.processes import is_worker, join, run_workers
 from training.text import save_tokenizer, tokenizer
 from training.tokens import PHONES_PER_FRAME, load, stored
 from training.world.phones import PHONES
-
-_M_MMAP_THRESHOLD, _M_TRIM_THRESHOLD = -3, -1
-
-
-def keep_memory() -> None:
-    """Lets glibc's allocator keep what a step frees: large blocks otherwise go back to the system, and the page faults
-    of getting them again cost a fifth of the time."""
-    if sys.platform == "linux":
-        libc = ctypes.CDLL(None)
-        libc.mallopt(_M_MMAP_THRESHOLD, 1 << 30)
-        libc.mallopt(_M_TRIM_THRESHOLD, (1 << 31) - 1)
 
 
 def train(data: Path, held_out: Path, mimi: Path, output: Path, export: Path, recipe: Recipe, probed: int) -> None:
     """data, held_out: folders of tokenised sessions; probed: how many of held_out are asked while training."""
     output.mkdir(parents=True, exist_ok=True)
-    keep_memory()
     torch.manual_seed(recipe.seed)
     sessions = [load(path) for path in stored(data)]
     vocabulary = callers_words()
     tokenizer_file = output / TOKENIZER_NAME
-    save_tokenizer(tokenizer_file)
+    if rank_and_processes()[0] == 0:
+        save_tokenizer(tokenizer_file)
     config = lm_config(tokenizer().get_piece_size(), _bins(mimi))
     lm = build(config)
     examples = [example(session, lm.config, vocabulary) for session in sessions]
     frames = sum(len(each) for each in examples)
     size = sum(parameter.numel() for parameter in lm.parameters())
-    print(f"{len(examples)} sessions, {frames / 12.5 / 3600:.1f} h; {size / 1e6:.1f} M parameters", flush=True)
+    if rank_and_processes()[0] == 0:
+        print(f"{len(examples)} sessions, {frames / 12.5 / 3600:.1f} h; {size / 1e6:.1f} M parameters", flush=True)
     heads = CallerHeads(config["dim"], len(PHONES), len(vocabulary), PHONES_PER_FRAME)
     asked = [load(path) for path in stored(held_out)[:probed]]
     probe = Probe(asked, [example(session, lm.config, vocabulary) for session in asked], tokenizer_file)
-    batches = Batches(examples, recipe.frames_per_batch, recipe.seed, lm.config.context)
+    batches = Batches(examples, recipe.frames_per_batch, recipe.seed, lm.config.context, *rank_and_processes())
     trainer = Trainer(lm, heads, batches, output, recipe)
 
     def evaluate() -> dict[str, Any]:
@@ -69,7 +61,7 @@ def _bins(mimi: Path) -> int:
     return int(json.loads((mimi / MIMI_CONFIG_NAME).read_text(encoding="utf-8"))["quantizer"]["bins"])
 
 
-def main() -> None:
+def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m training.lm", description=__doc__)
     parser.add_argument("--data", type=Path, required=True, help="folder of tokenised sessions")
     parser.add_argument("--held-out", type=Path, required=True, help="folder of tokenised sessions to ask")
@@ -78,13 +70,18 @@ def main() -> None:
     parser.add_argument("--export", type=Path, required=True, help="folder for the checkpoint")
     parser.add_argument("--minutes", type=float, default=Recipe.minutes)
     parser.add_argument("--rate", type=float, default=Recipe.peak_rate, help="highest learning rate")
-    parser.add_argument("--frames", type=int, default=Recipe.frames_per_batch, help="frames per batch")
+    parser.add_argument("--frames", type=int, default=Recipe.frames_per_batch, help="frames per batch and process")
     parser.add_argument("--evaluate-minutes", type=float, default=Recipe.evaluate_minutes)
     parser.add_argument("--probed", type=int, default=24, help="held-out sessions asked at each evaluation")
+    parser.add_argument("--processes", type=int, default=os.cpu_count() or 1, help="one thread each")
     given = parser.parse_args()
+    if not is_worker():
+        return run_workers(["training.lm", *sys.argv[1:]], given.processes)
+    join()
     recipe = Recipe(given.minutes, given.frames, given.rate, evaluate_minutes=given.evaluate_minutes)
     train(given.data, given.held_out, given.mimi, given.output, given.export, recipe, given.probed)
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

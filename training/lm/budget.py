@@ -11,19 +11,13 @@ class Budget:
     """Computing time of this process divided by its threads: time in which the process is stopped or waits for a
     processor costs nothing."""
 
-    def __init__(self, minutes: float, used_s: float = 0.0) -> None:
-        self._allowed_s = minutes * 60
+    def __init__(self, used_s: float = 0.0) -> None:
         self._before_s = used_s
         self._start_s = _computed_s()
 
     @property
     def used_s(self) -> float:
         return self._before_s + _computed_s() - self._start_s
-
-    @property
-    def progress(self) -> float:
-        """0 at the start, 1 at the end."""
-        return min(1.0, self.used_s / self._allowed_s)
 
     def leave_out(self, seconds: float) -> None:
         """For work that is not training."""

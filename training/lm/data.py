@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 
 import torch
 from torch import Tensor
@@ -33,22 +34,31 @@ class Batch:
 class Batches:
     """Endless batches, in an order that follows from the seed and the number of the pass."""
 
-    def __init__(self, examples: list[Example], frames_per_batch: int, seed: int, longest: int) -> None:
-        """longest: calls that an example may grow to when it is varied."""
+    def __init__(
+        self, examples: list[Example], frames_per_batch: int, seed: int, longest: int, part: int = 0, parts: int = 1
+    ) -> None:
+        """longest: calls that an example may grow to when it is varied; part of parts: every batch belongs to one."""
         self._examples = examples
         self._variety = Variety(examples, longest)
         self._frames = frames_per_batch
         self._seed = seed
+        self._part, self._parts = part, parts
 
     def forever(self, first_pass: int = 0) -> Iterator[tuple[int, Batch]]:
         """(number of the pass, batch)."""
         number = first_pass
         while True:
-            for batch in self.one_pass(number):
-                yield number, batch
+            for group in self._own(self.one_pass(number)):
+                yield number, collate(group)
             number += 1
 
-    def one_pass(self, number: int) -> Iterator[Batch]:
+    def _own(self, groups: Iterator[list[Example]]) -> Iterator[list[Example]]:
+        """Every part gets equally many: what is left over at the end of a pass is left out."""
+        while len(round_ := list(islice(groups, self._parts))) == self._parts:
+            yield round_[self._part]
+
+    def one_pass(self, number: int) -> Iterator[list[Example]]:
+        """Groups of examples, a batch each."""
         random = torch.Generator().manual_seed(self._seed * 1_000_003 + number)
         order = torch.randperm(len(self._examples), generator=random).tolist()
         mean = sum(len(example) for example in self._examples) / len(self._examples)
@@ -57,7 +67,7 @@ class Batches:
             chosen = [self._variety.vary(self._examples[index], random) for index in order[start : start + pool]]
             groups = list(self._grouped(sorted(chosen, key=lambda example: len(example))))
             for index in torch.randperm(len(groups), generator=random).tolist():
-                yield collate(groups[index])
+                yield groups[index]
 
     def _grouped(self, examples: list[Example]) -> Iterator[list[Example]]:
         group: list[Example] = []

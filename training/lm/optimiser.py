@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from training.lm.together import rank_and_processes
+from training.mimi.processes import summed
 
 _COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 
@@ -25,15 +28,29 @@ class Muon(torch.optim.Optimizer):
     @torch.no_grad()
     def step(self, closure: Any = None) -> None:  # type: ignore[override]
         for group in self.param_groups:
-            for parameter in group["params"]:
-                if parameter.grad is None:
-                    continue
-                past = self.state[parameter].setdefault("momentum", torch.zeros_like(parameter))
-                past.lerp_(parameter.grad, 1 - group["momentum"])
-                ahead = parameter.grad.lerp(past, group["momentum"])
+            parameters = [parameter for parameter in group["params"] if parameter.grad is not None]
+            directions = [self._ahead(parameter, group["momentum"]) for parameter in parameters]
+            for parameter, direction in zip(parameters, _orthogonal_together(directions), strict=True):
                 scale = 0.2 * math.sqrt(max(parameter.shape[-2:]))
                 parameter.mul_(1 - group["lr"] * group["decay"])
-                parameter.add_(orthogonal(ahead), alpha=-group["lr"] * scale)
+                parameter.add_(direction, alpha=-group["lr"] * scale)
+
+    def _ahead(self, parameter: nn.Parameter, momentum: float) -> Tensor:
+        """Nesterov's momentum."""
+        assert parameter.grad is not None
+        past: Tensor = self.state[parameter].setdefault("momentum", torch.zeros_like(parameter))
+        past.lerp_(parameter.grad, 1 - momentum)
+        return parameter.grad.lerp(past, momentum)
+
+
+def _orthogonal_together(directions: Sequence[Tensor]) -> list[Tensor]:
+    """`orthogonal` of each; every process does its share of them and gets the others' from their processes."""
+    rank, processes = rank_and_processes()
+    own = [orthogonal(x) if index % processes == rank else torch.zeros_like(x) for index, x in enumerate(directions)]
+    if processes == 1:
+        return own
+    flat = summed(torch.cat([x.flatten() for x in own]))
+    return [part.view_as(x) for part, x in zip(flat.split([x.numel() for x in own]), own, strict=True)]
 
 
 def orthogonal(x: Tensor, steps: int = 5) -> Tensor:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,8 @@ from training.lm.data import Batch, Batches
 from training.lm.losses import Weights, corrupted, losses
 from training.lm.model import TrainableLm
 from training.lm.optimiser import learning_rate, optimisers, set_rate
+from training.lm.together import rank_and_processes
+from training.mimi.processes import average_gradients, mean
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,7 @@ class Recipe:
     """How the model is trained."""
 
     minutes: float = 60.0
-    frames_per_batch: int = 2400
+    frames_per_batch: int = 1600  # and process
     peak_rate: float = 3e-3
     dropout: float = 0.1
     own_corruption: float = 0.03  # share of codes replaced by random ones
@@ -50,49 +51,54 @@ class Trainer:
         self._optimisers = optimisers([lm, heads], recipe.peak_rate)
         self._step = self._pass = 0
         self._stopped = False
-        self.budget = Budget(recipe.minutes)
+        self.budget = Budget()
         self._resume()
         self._curves = Curves(folder, self._step)
         self._sums: dict[str, float] = {}
-        self._frames, self._noted_s = 0, self.budget.used_s
-        torch.manual_seed(recipe.seed + self._step)
+        self._frames, self._noted_s, self._saved_s = 0, self.budget.used_s, self.budget.used_s
+        self._next_evaluation = (int(self.minutes / recipe.evaluate_minutes) + 1) * recipe.evaluate_minutes
+        self._is_first = rank_and_processes()[0] == 0
+        torch.manual_seed(recipe.seed + self._step + 1_000_003 * rank_and_processes()[0])
 
     @property
     def minutes(self) -> float:
         return self.budget.used_s / 60
 
     def stop(self) -> None:
-        """`run` saves after the step that it is in, and returns."""
+        """`run` saves after the step that it is in, and returns; so do the other processes."""
         self._stopped = True
 
     def run(self, evaluate: Evaluate) -> None:
-        """evaluate() is called every few minutes and at the end, not at the budget's cost."""
-        saved_at = time.monotonic()
-        recipe = self._recipe
-        next_evaluation = (int(self.minutes / recipe.evaluate_minutes) + 1) * recipe.evaluate_minutes
-        if self.budget.progress >= 1:
-            return
-        for number, batch in self._batches.forever(self._pass):
-            self._pass = number
-            self._train(batch)
-            if self.budget.progress >= 1:
+        """evaluate() is called every few minutes and at the end, by the first process and not at the budget's cost."""
+        progress, stopped = self._agreed()
+        for self._pass, batch in self._batches.forever(self._pass):  # noqa: B020
+            if stopped or progress >= 1:
                 break
-            if self._stopped:
-                self.save()
-                return
-            if time.monotonic() - saved_at > recipe.save_s:
-                self.save()
-                saved_at = time.monotonic()
-            if self.minutes >= next_evaluation:
+            self._train(batch, progress)
+            progress, stopped = self._agreed()
+            if self._is_first and progress < 1:
+                self._save_or_evaluate(evaluate)
+        if self._is_first:
+            if progress >= 1:
                 self._evaluate(evaluate)
-                next_evaluation += recipe.evaluate_minutes
-        self._evaluate(evaluate)
-        self._pass += 1
-        self.save()
+            self.save()
 
-    def _train(self, batch: Batch) -> None:
+    def _agreed(self) -> tuple[float, bool]:
+        """Share of the budget that is used, and whether a process is to stop: the same in all of them."""
+        used_s, stopped = mean([self.budget.used_s, float(self._stopped)])
+        return min(1.0, used_s / (60 * self._recipe.minutes)), stopped > 0
+
+    def _save_or_evaluate(self, evaluate: Evaluate) -> None:
+        """When it is time."""
+        if self.budget.used_s - self._saved_s > self._recipe.save_s:
+            self.save()
+        if self.minutes >= self._next_evaluation:
+            self._next_evaluation += self._recipe.evaluate_minutes
+            self._evaluate(evaluate)
+
+    def _train(self, batch: Batch, progress: float) -> None:
         recipe, config = self._recipe, self._lm.config
-        rate = learning_rate(recipe.peak_rate, self._step, self.budget.progress)
+        rate = learning_rate(recipe.peak_rate, self._step, progress)
         set_rate(self._optimisers, rate)
         inputs = corrupted(batch.inputs, config.card, config.generated, recipe.own_corruption, recipe.user_corruption)
         batch = Batch(inputs, batch.targets, batch.speaking, batch.phones, batch.questions)
@@ -101,6 +107,10 @@ class Trainer:
         total = found.total(recipe.weights)
         total.backward()
         parameters = [p for optimiser in self._optimisers for group in optimiser.param_groups for p in group["params"]]
+        for parameter in parameters:  # a batch without a question leaves the word head without one
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+        average_gradients(parameters)
         torch.nn.utils.clip_grad_norm_(parameters, recipe.clip_norm)
         for optimiser in self._optimisers:
             optimiser.step()
@@ -113,6 +123,8 @@ class Trainer:
         for name, value in numbers.items():
             self._sums[name] = self._sums.get(name, 0.0) + value
         if self._step % self._recipe.log_steps:
+            return
+        if not self._is_first:
             return
         means = {name: self._sums[name] / self._recipe.log_steps for name in LOSSES}
         row = {"step": self._step, "minutes": self.minutes, "rate": rate, "frames": self._frames}
@@ -143,6 +155,7 @@ class Trainer:
         partial = self._folder / "state.partial"
         torch.save(state, partial)
         partial.rename(self._folder / "state.pt")
+        self._saved_s = self.budget.used_s
 
     def _resume(self) -> None:
         path = self._folder / "state.pt"
@@ -154,5 +167,5 @@ class Trainer:
         for optimiser, stored in zip(self._optimisers, state["optimisers"], strict=True):
             optimiser.load_state_dict(stored)
         self._step, self._pass = state["step"], state["pass"] + 1
-        self.budget = Budget(self._recipe.minutes, state["used_s"])
+        self.budget = Budget(state["used_s"])
         print(f"going on at step {self._step}, {self.minutes:.1f} min", flush=True)

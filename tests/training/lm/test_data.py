@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import islice
+
 from models.moshi_lm import LmConfig
 from tests.training.lm.sessions import session
 from training.lm.data import Batches, collate
@@ -25,9 +27,10 @@ def test_padding_is_no_target() -> None:
 
 def test_a_pass_has_every_session_once_and_the_same_seed_the_same_order() -> None:
     examples = [example(session(number, 50 + number), CONFIG, WORDS) for number in range(23)]
+    batches = Batches(examples, 200, seed=3, longest=75)
 
     def order(number: int) -> list[list[list[int]]]:
-        return [batch.inputs[:, 40].tolist() for batch in Batches(examples, 200, seed=3, longest=75).one_pass(number)]
+        return [[each.inputs[-1].tolist() for each in group] for group in batches.one_pass(number)]
 
     assert order(1) == order(1) != order(2)
     assert sum(map(len, order(1))) == 23
@@ -35,5 +38,14 @@ def test_a_pass_has_every_session_once_and_the_same_seed_the_same_order() -> Non
 
 def test_batches_are_about_as_large_as_asked_for() -> None:
     examples = [example(session(number, 40 + 3 * number), CONFIG, WORDS) for number in range(40)]
-    sizes = [batch.frames for batch in Batches(examples, 600, seed=1, longest=75).one_pass(0)]
+    sizes = [collate(group).frames for group in Batches(examples, 600, seed=1, longest=75).one_pass(0)]
     assert max(sizes) <= 660
+
+
+def test_processes_share_the_batches_of_a_pass() -> None:
+    examples = [example(session(number, 50 + number), CONFIG, WORDS) for number in range(23)]
+    alone = Batches(examples, 200, seed=3, longest=75)
+    first, second = (Batches(examples, 200, seed=3, longest=75, part=part, parts=2) for part in (0, 1))
+    batches = islice(zip(first.forever(), second.forever(), strict=True), 3)
+    in_turn = [batch.inputs.tolist() for pair in batches for _, batch in pair]
+    assert in_turn == [collate(group).inputs.tolist() for group in islice(alone.one_pass(0), 6)]

@@ -25,8 +25,8 @@ from training.lm.vocabulary import Vocabulary
 class StepsBudget(Budget):
     """A step costs six seconds, whatever the machine does."""
 
-    def __init__(self, minutes: float, used_s: float = 0.0) -> None:
-        super().__init__(minutes, used_s)
+    def __init__(self, used_s: float = 0.0) -> None:
+        super().__init__(used_s)
         self._counted_s = used_s
 
     @property
