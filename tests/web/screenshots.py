@@ -77,20 +77,20 @@ def main(folder: Path) -> None:
         page.click("#connect")
         page.emulate_media(color_scheme="light")
         page.wait_for_timeout(1000)
+        page.set_viewport_size({"width": 1280, "height": 1040})  # all of the dialog
         page.keyboard.press("s")
         _take(page, folder / "web-settings.png")
         browser.close()
-        _phone(
-            driver.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS).new_page, server.url, folder
+    with serving(chat) as server, sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS)
+        page = browser.new_page(
+            viewport={"width": 390, "height": 844}, device_scale_factor=2, has_touch=True, is_mobile=True
         )
-
-
-def _phone(new_page, url: str, folder: Path) -> None:  # type: ignore[no-untyped-def]
-    page = new_page(viewport={"width": 390, "height": 844}, device_scale_factor=2, has_touch=True, is_mobile=True)
-    page.goto(url)
-    page.tap("#connect")
-    page.wait_for_timeout(12_000)
-    _take(page, folder / "web-phone.png")
+        page.goto(server.url)
+        page.tap("#connect")
+        page.wait_for_timeout(12_000)
+        _take(page, folder / "web-phone.png")
+        browser.close()
 
 
 def _take(page: Page, file: Path) -> None:

@@ -268,7 +268,7 @@ class Page {
     document.addEventListener("visibilitychange", () => {
       if (document.visibilityState === "visible" && this.#conversation.isRunning) this.#conversation.sound.resume();
     });
-    addEventListener("beforeunload", () => this.#conversation.stop());
+    addEventListener("pagehide", () => this.#conversation.stop());
   }
 }
 

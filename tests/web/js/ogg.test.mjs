@@ -44,6 +44,23 @@ test("a packet that spans two pages is put together, and its second half alone i
   assert.deepEqual(push(new PacketReader(), [end]), []);
 });
 
+test("half a packet never ends up in another one", () => {
+  const [start, end] = spanning(randomBytes(randomSource(3), 600));
+  const next = pageOf(Buffer.from("next"), header(7));
+  assert.deepEqual(bytes(...push(new PacketReader(), [start, next])), bytes("next"), "its end was lost");
+  const both = lacedPage(Buffer.from("endnext"), [3, 4], CONTINUED);
+  assert.deepEqual(bytes(...push(new PacketReader(), [both, end])), bytes("next"), "its beginning was lost");
+});
+
+test("a page of another version of Ogg is none", () => {
+  const page = lacedPage(Buffer.from("aa"), [2], 0);
+  page[4] = 1;
+  seal(page);
+  const reader = new PacketReader();
+  assert.deepEqual(reader.push(page), []);
+  assert.equal(reader.skippedBytes, page.length);
+});
+
 test("several packets in one page all come out", () => {
   const page = lacedPage(Buffer.from("aabbb"), [2, 3], 0);
   assert.deepEqual(bytes(...new PacketReader().push(page)), bytes("aa", "bbb"));
@@ -87,6 +104,11 @@ function spanning(packet) {
 
 function lacedPage(body, lacing, flags) {
   const page = Buffer.concat([pageOf(new Uint8Array(0), header(1, flags)).subarray(0, 26), Buffer.from([lacing.length, ...lacing]), body]);
+  return seal(page);
+}
+
+/** With the right checksum. */
+function seal(page) {
   page.writeUInt32LE(0, 22);
   page.writeUInt32LE(referenceCrc(page), 22);
   return page;

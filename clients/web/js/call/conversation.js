@@ -174,6 +174,7 @@ export class Conversation {
   // --- sound
 
   #heard({ mine, reply }) {
+    if (!this.isRunning) return; // the last blocks of a conversation that is over
     this.mine.add(mine, this.#sound.rate_hz);
     this.reply.add(reply, this.#sound.rate_hz);
     if (this.connectionState === "talking") this.#sender?.push(mine);

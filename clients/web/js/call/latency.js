@@ -2,6 +2,8 @@
 
 const BETA = 0.85;
 const FRAME_S = 0.08;
+// What a sound has behind it when its packet is counted as sent: half a packet of 20 ms, and what Opus looks ahead.
+const CAPTURE_S = 0.01 + 0.0065;
 
 /** Exponential moving average whose first values are not drawn to zero. */
 export class MovingAverage {
@@ -21,6 +23,7 @@ export class MovingAverage {
 
 /** The parts of the latency in the order in which a sound passes them. */
 export const HOPS = [
+  { name: "capture", label: "Packet and codec" },
   { name: "network", label: "Network" },
   { name: "server", label: "Server and network" }, // of servers that do not say more
   { name: "edge_in", label: "Edge in" },
@@ -36,7 +39,8 @@ const SERVER_HOPS = ["edge_in", "encode", "lm", "decode", "edge_out"];
 
 /**
  * The time between what the caller says and the moment that the answer to that very sound is heard: every frame sent is
- * answered by one frame, so it is what was sent less what was played or dropped. It falls back when audio is dropped.
+ * answered by one frame, so it is what was sent less what was played or dropped, and what lies before and after those two
+ * counts. It falls back when audio is dropped.
  */
 export class LatencyMeter {
   #sent_s = 0;
@@ -83,15 +87,15 @@ export class LatencyMeter {
     this.#network_ms = milliseconds;
   }
 
-  /** Milliseconds from microphone to ear, the device included; null before anything was heard. */
+  /** Milliseconds from microphone to ear, the loudspeaker included; null before anything was heard. */
   get total_ms() {
-    return this.#average.value === null ? null : 1000 * (this.#average.value + this.#device_s);
+    return this.#average.value === null ? null : 1000 * (CAPTURE_S + this.#average.value + this.#device_s);
   }
 
   /** Milliseconds per hop; they add up to `total_ms`. null before anything was heard. */
   get hops_ms() {
     if (this.total_ms === null) return null;
-    const hops = { playback: 1000 * this.#playback.value, device: 1000 * this.#device_s };
+    const hops = { capture: 1000 * CAPTURE_S, playback: 1000 * this.#playback.value, device: 1000 * this.#device_s };
     if (this.#hops_ms) {
       for (const name of SERVER_HOPS) hops[name] = Math.max(0, Number(this.#hops_ms[name]) || 0);
       hops.network = this.#network_ms ?? 0;
