@@ -14,6 +14,7 @@ from models.mimi.config import MimiConfig
 
 _QUERIES_PER_BLOCK = 512
 _MASKED = float("-inf")
+_LINE = 16  # floats of the cache
 
 
 class Attend(Protocol):
@@ -60,10 +61,15 @@ class KeyValueRings:
 
     def __init__(self, config: MimiConfig, slots: int, device: torch.device) -> None:
         self.config = config
-        shape = (config.layers, slots, config.heads, config.context, config.head_width)
+        # A few entries that are never written or seen fill the last line of the cache, so that all slots begin alike.
+        self.entries = -(-config.context // _LINE) * _LINE
+        shape = (config.layers, slots, config.heads, self.entries, config.head_width)
         self.keys = torch.zeros(shape, device=device)
         self.values = torch.zeros(shape, device=device)
+        self.rings_of_slots = [list(zip(k.mT, v, strict=True)) for k, v in zip(self.keys, self.values, strict=True)]
+        """For each layer and slot: keys [heads, head_width, entries] and values [heads, entries, head_width]."""
         self.rope = Rope(config.head_width, config.max_period, device)
+        self._written = self._entries_written().to(device)
         self._masks = self._first_lap_and_later().to(device)
 
     def reset(self, slot: int) -> None:
@@ -76,42 +82,52 @@ class KeyValueRings:
         kind = SlotBySlotAttention if self.keys.device.type == "cpu" else MaskedAttention
         return kind(self, slots, starts)
 
-    def masks(self, starts: Sequence[int]) -> Tensor:
-        """[N, 1, T, context]: minus infinity at entries that a position of the frame must not see."""
-        context = self.config.context
-        laps = [start if start < context else context + start % context for start in starts]
-        return self._masks.index_select(0, torch.tensor(laps, device=self._masks.device))
+    def place(self, slots: Sequence[int], starts: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """Where a frame is written and what it sees.
+
+        Gives the rows [N * T * heads] of a layer's keys or values, seen as one table [., head_width], and the mask
+        [N, 1, T, entries]: minus infinity at what a position must not see.
+        """
+        context, device = self.config.context, self.keys.device
+        laps_of = [start if start < context else context + start % context for start in starts]
+        laps = torch.tensor(laps_of, device=device)
+        first_rows = torch.tensor([[slot * self.config.heads * self.entries] for slot in slots], device=device)
+        rows = first_rows + self._written.index_select(0, laps % context)
+        return rows.flatten(), self._masks.index_select(0, laps)
+
+    def _entries_written(self) -> Tensor:
+        """[context, T * heads]: rows of a slot that a frame at ring index i writes."""
+        config = self.config
+        steps = torch.arange(config.context)[:, None] + torch.arange(config.positions_per_frame)
+        rows = (steps % config.context)[:, :, None] + self.entries * torch.arange(config.heads)
+        return rows.flatten(1)
 
     def _first_lap_and_later(self) -> Tensor:
-        """[2 * context, 1, T, context]: for a frame at ring index i, in row i while the ring fills, then context + i."""
+        """[2 * context, 1, T, entries]: for a frame at ring index i, row i as the ring fills, then row context + i."""
         context, new = self.config.context, self.config.positions_per_frame
-        future = torch.zeros(context, 1, new, context)
+        later = torch.full((context, 1, new, self.entries), _MASKED)
+        later[..., :context] = 0
         for index in range(context):
             for query in range(new):
-                future[index, 0, query, [(index + later) % context for later in range(query + 1, new)]] = _MASKED
-        entry = torch.arange(context)
-        unwritten = entry >= entry[:, None] + new
-        return torch.cat((future.masked_fill(unwritten[:, None, None], _MASKED), future))
+                later[index, 0, query, [(index + newer) % context for newer in range(query + 1, new)]] = _MASKED
+        unwritten = torch.arange(self.entries) >= torch.arange(context)[:, None] + new
+        return torch.cat((later.masked_fill(unwritten[:, None, None], _MASKED), later))
 
 
 class _RingAttention:
     """Where the new positions of one frame lie in the rings, for all layers alike."""
 
     def __init__(self, rings: KeyValueRings, slots: Sequence[int], starts: Sequence[int]) -> None:
-        config, device = rings.config, rings.keys.device
         self._rings, self._slots = rings, slots
-        self._masks = rings.masks(starts)
-        new = range(config.positions_per_frame)
-        positions = torch.tensor([start + later for start in starts for later in new], device=device)
+        self._rows, self._masks = rings.place(slots, starts)
+        new = range(rings.config.positions_per_frame)
+        positions = torch.tensor([start + later for start in starts for later in new], device=rings.keys.device)
         self.rotation = rings.rope.turns(positions)
-        heads = [range(slot * config.heads, (slot + 1) * config.heads) for slot in slots for _ in new]
-        entries = (positions % config.context)[:, None] + config.context * torch.tensor(heads, device=device)
-        self._entries = entries.flatten()  # [N * T * heads], rows of the rings seen as one table
 
     def _write(self, layer: int, k: Tensor, v: Tensor) -> None:
         width = k.shape[-1]
         for ring, new in ((self._rings.keys, k), (self._rings.values, v)):
-            ring[layer].view(-1, width).index_copy_(0, self._entries, new.reshape(-1, width))
+            ring[layer].view(-1, width).index_copy_(0, self._rows, new.reshape(-1, width))
 
 
 class SlotBySlotAttention(_RingAttention):
@@ -122,15 +138,15 @@ class SlotBySlotAttention(_RingAttention):
 
     def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         self._write(layer, k, v)
-        keys, values = self._rings.keys[layer].mT, self._rings.values[layer]
         N, T, heads, width = q.shape
-        scores = q.new_empty(N, heads, T, keys.shape[-1])
-        for row, slot, query in zip(scores, self._slots, q.transpose(1, 2), strict=True):
-            torch.bmm(query, keys[slot], out=row)
+        rings = [self._rings.rings_of_slots[layer][slot] for slot in self._slots]
+        scores = q.new_empty(N, heads, T, self._rings.entries)
+        for row, query, (keys, _) in zip(scores, q.transpose(1, 2), rings, strict=True):
+            torch.bmm(query, keys, out=row)
         weights = torch.softmax(torch.add(self._masks, scores, alpha=width**-0.5, out=scores), dim=-1)
         seen = q.new_empty(N, heads, T, width)
-        for row, slot, weight in zip(seen, self._slots, weights, strict=True):
-            torch.bmm(weight, values[slot], out=row)
+        for row, weight, (_, values) in zip(seen, weights, rings, strict=True):
+            torch.bmm(weight, values, out=row)
         return seen.transpose(1, 2)
 
 
@@ -139,10 +155,10 @@ class MaskedAttention(_RingAttention):
 
     def __init__(self, rings: KeyValueRings, slots: Sequence[int], starts: Sequence[int]) -> None:
         super().__init__(rings, slots, starts)
-        self._rows = torch.tensor(slots, device=rings.keys.device)
+        self._of_slots = torch.tensor(slots, device=rings.keys.device)
 
     def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         self._write(layer, k, v)
-        keys, values = self._rings.keys[layer][self._rows], self._rings.values[layer][self._rows]
+        keys, values = self._rings.keys[layer][self._of_slots], self._rings.values[layer][self._of_slots]
         seen = F.scaled_dot_product_attention(q.transpose(1, 2), keys, values, attn_mask=self._masks)
         return seen.transpose(1, 2)

@@ -17,6 +17,7 @@ packed product for all costs 15 microseconds however small it is, a batch of pro
 16 sessions for such a matrix and two steps, at more than 16 for many steps; larger matrices are read too often."""
 _LINE = 16  # floats of the cache
 
+
 class Product(Protocol):
     """y = x W^T + b, from x [N, T, in] to y [N, T, out]."""
 

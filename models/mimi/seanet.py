@@ -18,7 +18,7 @@ from models.mimi.product import product
 from models.mimi.weights import Weights
 
 _LONG_STAGES = 1
-_GROUP_FLOATS = 131072
+_GROUP_FLOATS = 65536
 """The stages next to the samples run a group of sessions after the other on CPU, as many as have this many activations
 in a layer: with 1920 steps per frame more rows do not make the products faster, but a group stays in the cache."""
 
