@@ -12,6 +12,7 @@ import torch
 
 from models.layers.linear import Linear
 from models.mimi.attention import SlotBySlotAttention
+from models.mimi.product import OnePerSession
 from models.mimi.quantizer import Quantizer
 from models.mimi.resample import Downsample, Upsample
 from models.mimi.seanet import SeanetDecoder, SeanetEncoder
@@ -45,9 +46,7 @@ _MIMI_SECTIONS: list[tuple[type, str, str]] = [
     (Quantizer, "decode", "quantizer"),
 ]
 _SECTIONS = {"lm": _LM_SECTIONS, "mimi": _MIMI_SECTIONS}
-_LINEAR_CALLS = [
-    name for name, value in vars(Linear).items() if callable(value) and (name == "__call__" or name[0] != "_")
-]
+_PRODUCT_CALLS = [(owner, name) for owner in (Linear, OnePerSession) for name in ("__call__", "gelu", "add")]
 
 
 class Stopwatches:
@@ -90,9 +89,9 @@ def stopwatches(kind: str, device: torch.device) -> Iterator[Stopwatches]:
     for owner, name, section in _SECTIONS[kind]:
         originals.append((owner, name, getattr(owner, name)))
         setattr(owner, name, _timed(watches, getattr(owner, name), section))
-    for name in _LINEAR_CALLS:
-        originals.append((Linear, name, getattr(Linear, name)))
-        setattr(Linear, name, _timed(watches, getattr(Linear, name), None))
+    for owner, name in _PRODUCT_CALLS:
+        originals.append((owner, name, getattr(owner, name)))
+        setattr(owner, name, _timed(watches, getattr(owner, name), None))
     try:
         yield watches
     finally:

@@ -36,11 +36,11 @@ class Product(Protocol):
 def product(weight: Tensor, bias: Tensor | None, steps: int) -> Product:
     """weight: [out, in]; bias: [out]; steps: T of a frame, any T is a multiple of it."""
     small = weight.numel() <= _SMALL_MATRIX and steps * weight.numel() <= _LITTLE_WORK
-    one_per_session = small and weight.device.type == "cpu" and _OnePerSession.is_safe(weight, steps)
-    return _OnePerSession(weight, bias) if one_per_session else _OneForAll(weight, bias)
+    one_per_session = small and weight.device.type == "cpu" and OnePerSession.is_safe(weight, steps)
+    return OnePerSession(weight, bias) if one_per_session else _OneForAll(weight, bias)
 
 
-class _OnePerSession:
+class OnePerSession:
     """A batch of products, one per session: the same kernel for each, whatever their number."""
 
     def __init__(self, weight: Tensor, bias: Tensor | None) -> None:

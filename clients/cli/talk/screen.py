@@ -73,7 +73,8 @@ def last_lines(text: str, width: int, height: int) -> list[str]:
     """The end of the text, wrapped: at most `height` lines of at most `width` characters."""
     if width <= 0 or height <= 0:
         return []
-    lines = [line for part in text.split("\n") for line in textwrap.wrap(part, width) or [""]]
+    shown = "".join(letter for letter in text if letter == "\n" or letter.isprintable())
+    lines = [line for part in shown.split("\n") for line in textwrap.wrap(part, width) or [""]]
     return lines[-height:]
 
 
