@@ -1,4 +1,4 @@
-"""`python -m clients.cli converse`: talk to a gateway with a recording, in real time."""
+"""`moshi-cluster talk`: a live conversation. `moshi-cluster converse`: one call with a recording, in real time."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from pathlib import Path
 
 from clients.cli.audio import ENCODINGS, G711_RATE_HZ, AudioError, Recording, from_wire, read_wav, to_wire, write_wav
 from clients.cli.converse import Call, CallError, Listener, Reply, converse
+from clients.cli.talk import command as talk
+from clients.cli.talk.options import add_options
 from moshi_cluster.v1 import common_pb2, gateway_pb2
 
 EXIT_CALL_FAILED = 1
@@ -38,6 +40,11 @@ class _Terminal(Listener):
 def main(argv: list[str] | None = None) -> int:
     """Command line; returns the exit code: 1 the call failed, 2 bad input, 130 interrupted."""
     arguments = _parser().parse_args(argv)
+    code: int = arguments.run(arguments)
+    return code
+
+
+def _converse(arguments: argparse.Namespace) -> int:
     try:
         recording = read_wav(arguments.input)
         call = make_call(recording, arguments)
@@ -92,9 +99,13 @@ def _print_counters(reply: Reply, output: Path) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m clients.cli", description=__doc__)
+    parser = argparse.ArgumentParser(prog="moshi-cluster", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    conversation = commands.add_parser("talk", help="a live conversation: microphone and loudspeaker, or files")
+    add_options(conversation)
+    conversation.set_defaults(run=talk.run)
     command = commands.add_parser("converse", help="one call with a recording as the caller's voice")
+    command.set_defaults(run=_converse)
     command.add_argument("--target", required=True, metavar="HOST:PORT", help="the gateway")
     command.add_argument("--input", type=Path, default=DEMO_UTTERANCE, help="mono 16-bit WAV file; a sample if absent")
     command.add_argument("--output", type=Path, default=Path("reply.wav"), help="where Moshi's voice goes")

@@ -62,19 +62,20 @@ async def converse(target: str, call: Call, listener: Listener) -> Reply:
     Cancelling hangs up at once. Raises CallError.
     """
     async with grpc.aio.insecure_channel(target) as channel:
-        await _connect(channel, target)
+        await connect(channel, target)
         stream = gateway_pb2_grpc.GatewayStub(channel).Converse()
         try:
             return await _run(stream, call, listener)
         except grpc.aio.AioRpcError as error:
-            raise CallError(f"{error.code().name}: {error.details()}{_retry_hint(error)}") from error
+            raise CallError(f"{error.code().name}: {error.details()}{retry_hint(error)}") from error
         except TimeoutError as error:
             raise CallError(f"the gateway was silent for {REPLY_TIMEOUT_S:g} s") from error
         finally:
             stream.cancel()
 
 
-async def _connect(channel: grpc.aio.Channel, target: str) -> None:
+async def connect(channel: grpc.aio.Channel, target: str) -> None:
+    """Returns once the gateway answers. Raises CallError."""
     try:
         async with asyncio.timeout(CONNECT_TIMEOUT_S):
             await channel.channel_ready()
@@ -140,7 +141,8 @@ def _take(message: gateway_pb2.ConverseResponse, reply: Reply, listener: Listene
             reply.ended = message.ended
 
 
-def _retry_hint(error: grpc.aio.AioRpcError) -> str:
+def retry_hint(error: grpc.aio.AioRpcError) -> str:
+    """When the gateway says to try again, for people; empty when it says nothing."""
     status = rpc_status.from_call(error)
     for detail in status.details if status is not None else ():
         retry = error_details_pb2.RetryInfo()

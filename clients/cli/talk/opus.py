@@ -36,10 +36,6 @@ class OpusEncoder:
             del self._waiting[:PACKET_SAMPLES]
         return packets
 
-    def finish(self) -> list[bytes]:
-        """The last packet, completed with silence, if anything waits."""
-        return self.encode(array("h", bytes(2 * (-len(self._waiting) % PACKET_SAMPLES))))
-
 
 class OpusDecoder:
     """Packets to samples."""

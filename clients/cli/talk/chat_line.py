@@ -1,0 +1,190 @@
+"""A conversation over /api/chat, as browsers hold it (docs/websocket.md): Ogg Opus in a WebSocket."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import ssl
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+
+import aiohttp
+
+from clients.cli.audio import AudioError
+from clients.cli.converse import CallError
+from clients.cli.talk.line import (
+    FRAME_SAMPLES,
+    RATE_HZ,
+    Figures,
+    Heard,
+    Notice,
+    Place,
+    Ready,
+    Samples,
+    Voice,
+    Wish,
+    Words,
+)
+from clients.cli.talk.ogg import OggReader, OggWriter
+from clients.cli.talk.opus import PACKET_SAMPLES, OpusDecoder, OpusEncoder
+from clients.cli.talk.playback import silence
+
+_HANDSHAKE, _AUDIO, _TEXT, _METADATA, _ERROR = 0, 1, 2, 4, 5
+_CONNECT_TIMEOUT_S = 10.0
+_OPEN_TIMEOUT_S = 30.0  # without any message, before the handshake
+_LOST_AFTER_S = 10.0  # without any message, after it
+_CLOSE_TIMEOUT_S = 2.0
+_HEARTBEAT_S = 20.0
+_SCHEMES = {"http": "ws", "https": "wss", "ws": "ws", "wss": "wss"}
+
+
+@asynccontextmanager
+async def chat_line(url: str, wish: Wish) -> AsyncIterator[ChatLine]:
+    """A connection to the gateway whose page is at this URL; leaving closes it. Raises CallError, AudioError."""
+    address, context = chat_url(url, wish), _tls_context(wish)
+    timeout = aiohttp.ClientTimeout(total=None, connect=_CONNECT_TIMEOUT_S)
+    async with aiohttp.ClientSession(timeout=timeout) as session:
+        try:
+            socket = await session.ws_connect(
+                address,
+                ssl=context,
+                heartbeat=_HEARTBEAT_S,
+                timeout=aiohttp.ClientWSTimeout(ws_close=_CLOSE_TIMEOUT_S),
+            )
+        except (aiohttp.ClientError, TimeoutError) as error:
+            raise CallError(f"no gateway answers at {_without_query(address)}: {error or 'timed out'}") from error
+        async with socket:
+            yield ChatLine(socket)
+
+
+class ChatLine:
+    """One WebSocket."""
+
+    def __init__(self, socket: aiohttp.ClientWebSocketResponse) -> None:
+        self._socket = socket
+        self._encoder, self._decoder = OpusEncoder(), OpusDecoder()
+        self._writer, self._reader = OggWriter(RATE_HZ), OggReader()
+        self._said = 0  # samples
+        self._closing = False
+        self._ready = False
+        self._session_id = ""
+
+    async def say(self, samples: Samples) -> None:
+        """See Line."""
+        self._said += len(samples)
+        await self._send(self._encoder.encode(samples))
+
+    async def hang_up(self) -> None:
+        """See Line. The protocol knows no half-closing: `hear` closes once every frame is answered."""
+        await self.say(silence(-self._said % FRAME_SAMPLES))  # the last frame whole, or the gateway waits for its rest
+        self._closing = True
+        if self._is_answered():
+            await self._socket.close()
+
+    async def hear(self) -> AsyncGenerator[Heard, None]:
+        """See Line."""
+        error = ""
+        while (message := await self._read()) is not None:
+            kind, payload = message[0], message[1:]
+            if kind == _ERROR:
+                error = payload.decode(errors="replace")
+            for heard in self._heard(kind, payload):
+                yield heard
+            if self._closing and self._is_answered():
+                await self._socket.close()
+        if not self._closing:
+            raise CallError(error or f"the gateway closed the connection (code {self._socket.close_code})")
+
+    def _heard(self, kind: int, payload: bytes) -> list[Heard]:
+        if kind == _AUDIO:
+            return [Voice(self._decoder.decode(packet)) for packet in self._reader.push(payload)]
+        if kind == _TEXT:
+            return [Words(payload.decode(errors="replace"))]
+        if kind == _METADATA:
+            return self._facts(payload)
+        if kind == _HANDSHAKE and not self._ready:
+            self._ready = True
+            return [Ready(self._session_id)]
+        return []
+
+    def _facts(self, payload: bytes) -> list[Heard]:
+        try:
+            found = json.loads(payload)
+            self._session_id = str(found.get("session_id", self._session_id))
+            return facts(found)
+        except (ValueError, TypeError, AttributeError, KeyError):
+            return []  # metadata of a kind that we do not know
+
+    def _is_answered(self) -> bool:
+        """Whether as much came back as was said. For what it had to drop the gateway makes up with what it fills in."""
+        return self._decoder.packet_samples >= self._said
+
+    async def _send(self, packets: list[bytes]) -> None:
+        for packet in packets:
+            if not self._socket.closed and not self._closing:
+                try:
+                    async with asyncio.timeout(_LOST_AFTER_S):
+                        await self._socket.send_bytes(bytes([_AUDIO]) + self._writer.write(packet, PACKET_SAMPLES))
+                except ConnectionError:
+                    return  # reading says why
+                except TimeoutError as error:
+                    raise CallError(f"the gateway took nothing for {_LOST_AFTER_S:g} s") from error
+
+    async def _read(self) -> bytes | None:
+        """The next message, None when the connection has closed."""
+        timeout_s = _LOST_AFTER_S if self._ready else _OPEN_TIMEOUT_S
+        try:
+            while (message := await self._socket.receive(timeout_s)).type is not aiohttp.WSMsgType.BINARY or not (
+                message.data
+            ):
+                if message.type not in (aiohttp.WSMsgType.BINARY, aiohttp.WSMsgType.TEXT):
+                    return None
+        except TimeoutError as error:
+            raise CallError(f"the gateway was silent for {timeout_s:g} s") from error
+        return bytes(message.data)
+
+
+def chat_url(url: str, wish: Wish) -> str:
+    """Where the WebSocket is, with everything that the caller asks for. Raises AudioError for what is no such URL."""
+    parts = urlsplit(url)
+    if parts.scheme not in _SCHEMES or not parts.netloc:
+        raise AudioError(f"{url}: expected host:port, or a URL with http, https, ws or wss")
+    asked: dict[str, Any] = {"stats": "true"}
+    if wish.seed is not None:
+        asked |= {"text_seed": wish.seed, "audio_seed": wish.seed}
+    if wish.greedy:
+        asked |= {"text_temperature": 0, "audio_temperature": 0}
+    if wish.loopback:
+        asked["loopback"] = "true"
+    if wish.token:
+        asked["token"] = wish.token
+    scheme = "wss" if wish.tls else _SCHEMES[parts.scheme]
+    path = parts.path if parts.path.endswith("/api/chat") else parts.path.rstrip("/") + "/api/chat"
+    return urlunsplit((scheme, parts.netloc, path, urlencode(dict(parse_qsl(parts.query)) | asked), ""))
+
+
+def facts(found: dict[str, Any]) -> list[Heard]:
+    """What a metadata message means to us."""
+    heard: list[Heard] = []
+    if "queue" in found:
+        heard.append(Place(int(found["queue"]["position"]), int(found["queue"]["waiting"])))
+    if "latency_ms" in found or "counters" in found:
+        heard.append(Figures(dict(found.get("latency_ms", {})), dict(found.get("counters", {}))))
+    if "event" in found:
+        kind = str(found["event"]["kind"]).replace("_", " ")
+        heard.append(Notice(" ".join(filter(None, [kind, str(found["event"].get("detail", ""))]))))
+    return heard
+
+
+def _tls_context(wish: Wish) -> ssl.SSLContext:
+    try:
+        return ssl.create_default_context(cafile=wish.ca_file)
+    except (OSError, ssl.SSLError) as error:
+        raise AudioError(f"{wish.ca_file}: no usable certificate ({error})") from error
+
+
+def _without_query(url: str) -> str:
+    """Errors never show a token."""
+    return url.partition("?")[0]

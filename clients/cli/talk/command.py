@@ -1,0 +1,167 @@
+"""`moshi-cluster talk`: its options, and what they put together."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import signal
+import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager
+from pathlib import Path
+from types import FrameType
+
+from clients.cli.audio import AudioError, read_wav
+from clients.cli.converse import CallError
+from clients.cli.talk.conversation import Recorders, State, hold
+from clients.cli.talk.devices import DeviceSound, NoSound, list_devices
+from clients.cli.talk.line import RATE_HZ, Line, Samples, Wish
+from clients.cli.talk.local import LocalError, local_gateway
+from clients.cli.talk.sound import FileSound, Sound
+from clients.cli.talk.view import PlainView, View, summary
+from clients.cli.talk.wav import WavWriter
+
+EXIT_OK, EXIT_CALL_FAILED, EXIT_BAD_INPUT, EXIT_INTERRUPTED = 0, 1, 2, 130
+_SHOW_PERIOD_S = 0.125
+_INSTALL = "pip install 'moshi-cluster[talk]'"
+_TERMINATIONS = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Holds the conversation; returns the exit code: 1 the call failed, 2 nothing to talk with, 130 interrupted."""
+    for number in _TERMINATIONS:  # they too leave the terminal as it was and stop what was started
+        with contextlib.suppress(ValueError):  # not the main thread
+            signal.signal(number, _interrupt)
+    try:
+        if arguments.list_devices:
+            print(list_devices())
+            return EXIT_OK
+        if not (arguments.target or arguments.local):
+            raise AudioError("talk to whom? --target HOST:PORT, --target http://HOST:8998, or --local")
+        return _run(arguments)
+    except (CallError, LocalError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return EXIT_CALL_FAILED
+    except (AudioError, NoSound) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return EXIT_BAD_INPUT
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        return EXIT_INTERRUPTED
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    spoken = _recording(arguments.input) if arguments.input else None
+    if spoken is None:
+        DeviceSound(arguments.microphone, arguments.loudspeaker)  # says what is missing before anything is started
+    with ExitStack() as stack:
+        recorders = Recorders(
+            stack.enter_context(WavWriter(arguments.output)) if arguments.output else None,
+            stack.enter_context(WavWriter(arguments.record, channels=2)) if arguments.record else None,
+        )
+        target = arguments.target or stack.enter_context(local_gateway(_local_options(arguments)))
+        state = State(target)
+        asyncio.run(_talk(state, arguments, spoken, recorders))
+    print(summary(state), file=sys.stderr)
+    for path in filter(None, (arguments.output, arguments.record)):
+        print(f"written: {path}", file=sys.stderr)
+    return EXIT_OK
+
+
+async def _talk(state: State, arguments: argparse.Namespace, spoken: Samples | None, recorders: Recorders) -> None:
+    sound: Sound = (
+        DeviceSound(arguments.microphone, arguments.loudspeaker)
+        if spoken is None
+        else FileSound(spoken, arguments.tail_s)
+    )
+    with _view(arguments.plain) as view, _interruptible(state, sound):
+        async with _shown(view, state), _line(state.target, _wish(arguments)) as line:
+            await hold(line, sound, state, recorders)
+
+
+def _line(target: str, wish: Wish) -> AbstractAsyncContextManager[Line]:
+    if "://" not in target:
+        from clients.cli.talk.grpc_line import grpc_line
+
+        return grpc_line(target, wish)
+    try:
+        from clients.cli.talk.chat_line import chat_line
+    except ImportError as error:
+        raise AudioError(f"{target}: needs the package {error.name} ({_INSTALL}); host:port does not") from error
+    return chat_line(target, wish)
+
+
+def _view(plain: bool) -> View:
+    if plain or not sys.stdout.isatty():
+        return PlainView()
+    try:
+        from clients.cli.talk.screen import Screen
+    except ImportError:
+        print(f"plain text only: the package rich is missing ({_INSTALL})", file=sys.stderr)
+        return PlainView()
+    return Screen()
+
+
+@asynccontextmanager
+async def _shown(view: View, state: State) -> AsyncIterator[None]:
+    async def show() -> None:
+        while True:
+            view.show(state)
+            await asyncio.sleep(_SHOW_PERIOD_S)
+
+    showing = asyncio.create_task(show())
+    try:
+        yield
+    finally:
+        showing.cancel()
+        await asyncio.gather(showing, return_exceptions=True)
+        view.show(state)
+
+
+@contextlib.contextmanager
+def _interruptible(state: State, sound: Sound) -> Iterator[None]:
+    """Ctrl-C hangs up as people do; where there is nothing to hang up yet, or again, it ends everything at once."""
+    loop, task = asyncio.get_running_loop(), asyncio.current_task()
+
+    def interrupt() -> None:
+        if state.phase != "talking" and task is not None:
+            task.cancel()
+        state.phase = "hanging up"
+        sound.stop()
+
+    with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):  # Windows, or not the main thread
+        loop.add_signal_handler(signal.SIGINT, interrupt)
+    yield
+
+
+def _recording(path: Path) -> Samples:
+    recording = read_wav(path)
+    if recording.rate_hz == RATE_HZ:
+        return recording.samples
+    try:
+        from clients.cli.talk.opus import Resampler
+    except ImportError as error:
+        raise AudioError(
+            f"{path}: has {recording.rate_hz} Hz; other than {RATE_HZ} Hz needs the package {error.name} ({_INSTALL})"
+        ) from error
+    return Resampler(recording.rate_hz).whole(recording.samples)
+
+
+def _wish(arguments: argparse.Namespace) -> Wish:
+    return Wish(
+        seed=arguments.seed,
+        greedy=arguments.greedy,
+        loopback=arguments.loopback,
+        tls=arguments.tls,
+        ca_file=arguments.ca,
+        token=arguments.token,
+    )
+
+
+def _local_options(arguments: argparse.Namespace) -> list[str]:
+    options = ["--device", arguments.device]
+    return options if arguments.checkpoint is None else [*options, "--checkpoint", arguments.checkpoint]

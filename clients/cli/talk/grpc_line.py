@@ -1,0 +1,158 @@
+"""A conversation over gRPC, the gateway's main contract: samples as they are, nothing compressed."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
+
+import grpc
+
+from clients.cli import converse
+from clients.cli.audio import AudioError, from_wire, to_wire
+from clients.cli.converse import CallError, connect, retry_hint
+from clients.cli.talk.line import (
+    FIGURES_INTERVAL_S,
+    RATE_HZ,
+    Figures,
+    Heard,
+    Notice,
+    Ready,
+    Samples,
+    Voice,
+    Wish,
+    Words,
+)
+from moshi_cluster.v1 import common_pb2, gateway_pb2, gateway_pb2_grpc
+
+_REPLY_PACKET_MS = 40  # what browsers get too
+_FORMAT = gateway_pb2.AudioFormat(encoding=gateway_pb2.ENCODING_PCM_S16LE, sample_rate_hz=RATE_HZ)
+_STATUS = gateway_pb2.ConverseRequest(control=gateway_pb2.Control(status=gateway_pb2.Control.StatusRequest()))
+# What writing raises once the call is over; reading says why it is.
+_CALL_IS_OVER = (grpc.aio.AioRpcError, asyncio.InvalidStateError)
+
+
+@asynccontextmanager
+async def grpc_line(target: str, wish: Wish) -> AsyncIterator[GrpcLine]:
+    """A call to the gateway at host:port; leaving hangs up at once. Raises CallError, AudioError for a bad ca_file."""
+    async with _channel(target, wish) as channel:
+        try:
+            await connect(channel, target)
+        except CallError as error:
+            raise CallError(f"{error} {'with' if wish.tls else 'without'} TLS") from error
+        metadata = (("authorization", f"Bearer {wish.token}"),) if wish.token else ()
+        stream = gateway_pb2_grpc.GatewayStub(channel).Converse(metadata=metadata)
+        try:
+            yield GrpcLine(stream, _start(wish))
+        finally:
+            stream.cancel()
+
+
+class GrpcLine:
+    """One stream. Of latencies the contract offers the turnaround alone."""
+
+    def __init__(self, stream: grpc.aio.StreamStreamCall, start: gateway_pb2.Start) -> None:
+        self._stream = stream
+        self._start = start
+        self._closing = False
+        self._writing = asyncio.Lock()  # grpc takes one message at a time
+
+    async def say(self, samples: Samples) -> None:
+        """See Line."""
+        await self._write(gateway_pb2.ConverseRequest(audio=gateway_pb2.Audio(data=to_wire(samples, "s16le"))))
+
+    async def hang_up(self) -> None:
+        """See Line."""
+        self._closing = True
+        async with self._writing:
+            with contextlib.suppress(*_CALL_IS_OVER):
+                await self._stream.done_writing()
+
+    async def hear(self) -> AsyncGenerator[Heard, None]:
+        """See Line."""
+        await self._write(gateway_pb2.ConverseRequest(start=self._start))
+        ended = False
+        asking = asyncio.create_task(self._ask_for_figures())
+        try:
+            while (message := await self._read()) is not None:
+                ended = ended or message.HasField("ended")
+                for heard in _heard(message):
+                    yield heard
+        finally:
+            asking.cancel()
+            await asyncio.gather(asking, return_exceptions=True)
+        if not ended:
+            raise CallError("the gateway closed the call without saying that it ended")
+
+    async def _ask_for_figures(self) -> None:
+        while not self._closing:
+            await asyncio.sleep(FIGURES_INTERVAL_S)
+            await self._write(_STATUS)
+
+    async def _read(self) -> gateway_pb2.ConverseResponse | None:
+        """The next message, None after the last."""
+        try:
+            async with asyncio.timeout(converse.REPLY_TIMEOUT_S):
+                message = await self._stream.read()
+        except grpc.aio.AioRpcError as error:
+            raise CallError(f"{error.code().name}: {error.details()}{retry_hint(error)}") from error
+        except TimeoutError as error:
+            raise CallError(f"the gateway was silent for {converse.REPLY_TIMEOUT_S:g} s") from error
+        return None if message is grpc.aio.EOF else message
+
+    async def _write(self, request: gateway_pb2.ConverseRequest) -> None:
+        async with self._writing:
+            if not self._closing:
+                try:
+                    async with asyncio.timeout(converse.REPLY_TIMEOUT_S):
+                        await self._stream.write(request)
+                except _CALL_IS_OVER:
+                    return
+                except TimeoutError as error:
+                    raise CallError(f"the gateway took nothing for {converse.REPLY_TIMEOUT_S:g} s") from error
+
+
+def _channel(target: str, wish: Wish) -> grpc.aio.Channel:
+    if not wish.tls:
+        return grpc.aio.insecure_channel(target)
+    try:
+        roots = wish.ca_file.read_bytes() if wish.ca_file else None
+    except OSError as error:
+        raise AudioError(f"{wish.ca_file}: cannot be read ({error})") from error
+    return grpc.aio.secure_channel(target, grpc.ssl_channel_credentials(roots))
+
+
+def _start(wish: Wish) -> gateway_pb2.Start:
+    sampling = common_pb2.Sampling(seed=wish.seed)
+    if wish.greedy:
+        sampling.text_temperature = sampling.audio_temperature = 0.0
+    return gateway_pb2.Start(
+        input_format=_FORMAT, reply_packet_ms=_REPLY_PACKET_MS, sampling=sampling, loopback=wish.loopback
+    )
+
+
+def _heard(message: gateway_pb2.ConverseResponse) -> list[Heard]:
+    match message.WhichOneof("message"):
+        case "started":
+            return [Ready(message.started.session_id)]
+        case "audio":
+            return [Voice(from_wire(message.audio.data, "s16le"))]
+        case "text":
+            return [Words(message.text.piece)]
+        case "event" if message.event.kind == gateway_pb2.Event.KIND_STATUS:
+            return [_figures(message.event.counters)]
+        case "event":
+            name = gateway_pb2.Event.Kind.Name(message.event.kind).removeprefix("KIND_").lower().replace("_", " ")
+            return [Notice(" ".join(filter(None, [name, message.event.detail])))]
+        case "ended":
+            return [_figures(message.ended.counters)]
+        case _:
+            return []
+
+
+def _figures(counters: gateway_pb2.Counters) -> Figures:
+    figures = {field.name: int(value) for field, value in counters.ListFields()}
+    turnaround_us = figures.pop("turnaround_p50_us", None)
+    figures.pop("turnaround_p99_us", None)
+    return Figures({} if turnaround_us is None else {"turnaround": turnaround_us / 1000}, figures)

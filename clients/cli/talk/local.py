@@ -1,0 +1,66 @@
+"""A cluster of one's own for the length of a conversation."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+_ROOT = Path(__file__).resolve().parents[3]
+_PROGRAM = "scripts.serve_local"
+_STOP_TIMEOUT_S = 30.0
+
+
+class LocalError(Exception):
+    """The cluster did not start; the program has said why on stderr."""
+
+
+@contextmanager
+def local_gateway(options: list[str]) -> Iterator[str]:
+    """Starts a cluster on free ports of this machine, gives the URL of its page, and stops it. Raises LocalError.
+
+    A process of its own, which also stops when this one dies: its standard input closes. It gives up by itself when
+    the services do not serve in time. options: of the program.
+    """
+    if not (_ROOT / "scripts" / "serve_local.py").is_file():
+        raise LocalError("--local needs a checkout of the repository: the services are started from there")
+    process = subprocess.Popen(
+        [sys.executable, "-m", _PROGRAM, *options],
+        cwd=_ROOT,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [str(_ROOT), os.environ.get("PYTHONPATH")]))},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,  # Ctrl-C hangs up first, then we stop the cluster
+    )
+    assert process.stdin is not None and process.stdout is not None
+    serves = False
+    try:
+        line = process.stdout.readline()
+        if not line:
+            raise LocalError("the cluster did not start")
+        serves = True
+        yield str(json.loads(line)["http"])
+    finally:
+        with contextlib.suppress(OSError):
+            process.stdin.close()
+        if not serves:
+            process.terminate()  # before it serves it does not look at its standard input
+        _await_end(process)
+        process.stdout.close()
+
+
+def _await_end(process: subprocess.Popen[str]) -> None:
+    """Asks again before it kills: a killed program leaves its services running."""
+    for insist in (process.terminate, process.kill):
+        try:
+            process.wait(_STOP_TIMEOUT_S)
+            return
+        except subprocess.TimeoutExpired:
+            insist()
+    process.wait()

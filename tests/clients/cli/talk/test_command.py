@@ -1,0 +1,167 @@
+"""Whole conversations from the command line, with files, against a gateway in this process."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import wave
+from array import array
+from collections.abc import AsyncIterator
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from clients.cli import __main__ as cli
+from clients.cli.audio import Recording, read_wav, write_wav
+from clients.cli.talk import chat_line
+from clients.cli.talk.conversation import Recorders, State, hold
+from clients.cli.talk.line import Ready, Wish
+from clients.cli.talk.playback import silence
+from clients.cli.talk.sound import FileSound
+from services.common.lifecycle import Service
+from services.gateway.metrics import GatewayMetrics
+from services.gateway.server import GatewayService
+from services.gateway.settings import GatewaySettings
+from tests.services.gateway.cluster import PATIENT, EchoCodec, EchoLm
+from tests.services.gateway.web.chatter import HTTP
+from tests.services.in_process import eventually, serving
+
+FRAMES = 5
+TONE = array("h", [6000, 6000, 6000, 6000, -6000, -6000, -6000, -6000])  # Opus for voices lets nothing constant pass
+
+
+@pytest.fixture
+def question(tmp_path: Path) -> Path:
+    """Four and a half frames of a tone."""
+    path = tmp_path / "question.wav"
+    write_wav(path, Recording(TONE * ((FRAMES * 1920 - 960) // len(TONE)), 24_000))
+    return path
+
+
+@dataclass
+class Running:
+    """A gateway with an echoing worker of each kind."""
+
+    grpc: str  # host:port
+    chat: str  # URL
+    services: list[Service]
+
+    async def until_free(self) -> None:
+        await eventually(lambda: not any(service.live_sessions for service in self.services))
+
+
+@asynccontextmanager
+async def cluster(**settings: Any) -> AsyncIterator[Running]:
+    codec, lm = EchoCodec(), EchoLm()
+    async with serving(codec) as codecs, serving(lm) as lms:
+        targets = {"codec_targets": (codecs.target,), "lm_targets": (lms.target,)}
+        gateway = GatewayService(
+            GatewaySettings(**{**PATIENT, **targets, **HTTP, **settings}), GatewayMetrics(CollectorRegistry())
+        )
+        async with serving(gateway) as listener:
+            yield Running(listener.target, f"http://127.0.0.1:{gateway.http_port}", [gateway, codec, lm])
+
+
+def target_of(running: Running, kind: str) -> str:
+    return running.grpc if kind == "grpc" else running.chat
+
+
+async def talk(target: str, question: Path, *more: str) -> int:
+    """The command line in a thread, against a server on this loop."""
+    command = ["talk", "--target", target, "--input", str(question), "--tail-s", "0", *more]
+    return await asyncio.to_thread(cli.main, command)
+
+
+@pytest.mark.parametrize("kind", ["grpc", "chat"])
+async def test_every_frame_is_answered_and_both_voices_are_kept(
+    kind: str, question: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output, both = tmp_path / "reply.wav", tmp_path / "both.wav"
+    async with cluster() as running:
+        code = await talk(target_of(running, kind), question, "--output", str(output), "--record", str(both))
+        await running.until_free()
+    printed = capsys.readouterr()
+    assert code == 0, printed.err
+    assert printed.out == " 0 2 4\n"
+    assert len(read_wav(output).samples) == pytest.approx(FRAMES * 1920, abs=64)
+    with wave.open(str(both)) as file:
+        assert (file.getnchannels(), file.getnframes()) == (2, FRAMES * 1920 - 960)
+        assert array("h", file.readframes(file.getnframes()))[0 : 2 * len(TONE) : 2] == TONE
+    assert "0.4 s said" in printed.err
+    assert f"written: {output}" in printed.err
+
+
+@pytest.mark.parametrize("kind", ["grpc", "chat"])
+async def test_in_loopback_the_caller_hears_himself(kind: str, question: Path, tmp_path: Path) -> None:
+    output = tmp_path / "reply.wav"
+    async with cluster() as running:
+        assert await talk(target_of(running, kind), question, "--output", str(output), "--loopback") == 0
+    heard = read_wav(output).samples
+    assert max(heard[1920:3840]) > max(TONE) / 2
+
+
+@pytest.mark.parametrize("kind", ["grpc", "chat"])
+async def test_a_full_cluster_is_said(kind: str, question: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    async with (
+        cluster(max_sessions=1, queue_clients=0) as running,
+        chat_line.chat_line(running.chat, Wish()) as first,
+        aclosing(first.hear()) as heard,
+    ):
+        while not isinstance(await anext(heard), Ready):
+            pass
+        assert await talk(target_of(running, kind), question) == cli.EXIT_CALL_FAILED
+    assert "error: " in capsys.readouterr().err
+
+
+async def test_seed_and_token_reach_the_gateway(question: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    address = chat_line.chat_url
+
+    def noted(*arguments: Any) -> str:
+        asked.append(address(*arguments))
+        return asked[-1]
+
+    monkeypatch.setattr(chat_line, "chat_url", noted)
+    async with cluster() as running:
+        assert await talk(target_of(running, "chat"), question, "--seed", "7", "--token", "secret") == 0
+    assert "text_seed=7&audio_seed=7&token=secret" in asked[0]
+
+
+async def test_the_chat_line_brings_the_latency_of_every_hop(question: Path, tmp_path: Path) -> None:
+    async with cluster() as running:
+        state = State(target_of(running, "chat"))
+        async with chat_line.chat_line(state.target, Wish()) as line:
+            await hold(line, FileSound(silence(24_000 * 13 // 10), 0), state, Recorders())
+    assert {"encode", "lm", "decode", "turnaround"} <= set(state.latency_ms)
+    assert state.counters["frames_in"] > 0
+    assert state.session_id
+
+
+def test_without_sound_it_says_so_and_offers_files(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "sounddevice", None)
+    assert cli.main(["talk", "--target", "localhost:1"]) == cli.EXIT_BAD_INPUT
+    assert "--input QUESTION.wav --output REPLY.wav" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "talk to whom?"),
+        (["--target", "localhost:1", "--input", "absent.wav"], "absent.wav: not a readable WAV file"),
+        (["--target", "ftp://x", "--input", "QUESTION"], "ftp://x: expected host:port, or a URL"),
+        (["--target", "localhost:1", "--tls", "--ca", "absent.pem", "--input", "QUESTION"], "absent.pem: cannot be"),
+        (["--target", "wss://localhost:1", "--ca", "absent.pem", "--input", "QUESTION"], "absent.pem: no usable"),
+    ],
+)
+def test_what_cannot_work_is_named(
+    arguments: list[str], message: str, question: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = [str(question) if argument == "QUESTION" else argument for argument in arguments]
+    assert cli.main(["talk", *given]) == cli.EXIT_BAD_INPUT
+    assert message in capsys.readouterr().err
