@@ -15,6 +15,7 @@ class AdaptedLinear:
     def __init__(self, base: Projection, a: Tensor, b: Tensor) -> None:
         """a: [rank, in], b: [out, rank], on the device and in the type they run in."""
         self.out_features, self.in_features = base.out_features, base.in_features
+        self.least_rows = base.least_rows
         self._base = base
         self._a, self._b = Linear(a), Linear(b)
 

@@ -24,6 +24,7 @@ class Linear:
         """weight: [out, in] and bias: [out] on the device and in the type they run in (float32 or bfloat16)."""
         self.out_features, self.in_features = weight.shape
         self._packed = weight.device.type == "cpu"
+        self.least_rows = LEAST_ROWS[weight.dtype] if self._packed else 1
         if self._packed:
             weight = torch.ops.mkldnn._reorder_linear_weight(weight.contiguous(), _PACK_ROWS)
             # Found once: finding the overload takes as long as a small elementwise call.

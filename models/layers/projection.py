@@ -12,6 +12,7 @@ class Projection(Protocol):
 
     out_features: int
     in_features: int
+    least_rows: int  # so many take no longer than one: smaller batches are filled up here, or by who calls
 
     def __call__(self, x: Tensor) -> Tensor:
         """x: [N, in] -> [N, out]."""

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from models.moshi_lm.conditions import Condition, read_conditions
+
 # Published keys with one value that this implementation knows; anything else is another model.
 _ONLY: dict[str, tuple[Any, ...]] = {
     "causal": (True,),
@@ -17,7 +19,6 @@ _ONLY: dict[str, tuple[Any, ...]] = {
     "demux_second_stream": (False,),
     "demux_second_text_stream": (False,),
     "positional_embedding": ("rope", "none"),
-    "conditioners": ({}, None),
     "lora": (False,),
     "depformer_causal": (True,),
     "depformer_layer_scale": (None,),
@@ -35,7 +36,6 @@ _WITHOUT_EFFECT = frozenset(
         "depformer_max_period",
         "gradient_checkpointing",
         "quantize",
-        "fuser",
         "lora_rank",
         "lora_scaling",
         "extra_heads_num_heads",
@@ -92,6 +92,7 @@ class LmConfig:
     depformer_gating: str = "silu"
     depformer_weights_per_step_schedule: tuple[int, ...] = ()  # weight block of every step
     depformer_low_rank_embeddings: int | None = None
+    conditions: tuple[Condition, ...] = ()  # that the checkpoint was trained with; their values are fixed
     lm_gen_config: SamplingDefaults = field(default_factory=SamplingDefaults)
 
     @property
@@ -162,6 +163,7 @@ class LmConfig:
                 "depformer_weights_per_step_schedule", dep_q, tuple(range(dep_q)), most=max(0, dep_q - 1)
             ),
             depformer_low_rank_embeddings=reader.count("depformer_low_rank_embeddings", 0, 0) or None,
+            conditions=read_conditions(left.pop("conditioners", None), left.pop("fuser", None)),
             lm_gen_config=_sampling_defaults(left.pop("lm_gen_config", None) or {}),
         )
         if left:

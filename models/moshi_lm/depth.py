@@ -8,7 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from models.layers.linear import Linear
+from models.layers.table import Table
 from models.moshi_lm.config import LmConfig
 from models.moshi_lm.embeddings import load_table
 from models.moshi_lm.feed_forward import GatedFeedForward
@@ -30,11 +30,11 @@ class DepthTransformer:
         self._dim = dim = config.depformer_dim
         self._schedule = config.depformer_weights_per_step_schedule
         low_rank = config.depformer_low_rank_embeddings
-        self._tables = [load_table(weights, "depformer_text_emb", config.text_card + 1, dim, low_rank)]
+        tables = [load_table(weights, "depformer_text_emb", config.text_card + 1, dim, low_rank)]
         for codebook in range(config.dep_q - 1):
-            self._tables.append(load_table(weights, f"depformer_emb.{codebook}", config.card + 1, dim, low_rank))
-        inputs = [weights.tensor(f"depformer_in.{b}.weight", dim, config.dim) for b in range(config.depth_blocks)]
-        self._inputs = Linear(torch.cat(inputs))
+            tables.append(load_table(weights, f"depformer_emb.{codebook}", config.card + 1, dim, low_rank))
+        self._tables = [Table(table, weights.dtype) for table in tables]
+        self._inputs = weights.linears([f"depformer_in.{b}" for b in range(config.depth_blocks)], dim, config.dim)
         self._layers = [_Layer(weights, f"depformer.layers.{i}", config) for i in range(config.depformer_num_layers)]
         self._heads = [weights.linear(f"linears.{k}", config.card, dim) for k in range(config.dep_q)]
 
@@ -44,7 +44,7 @@ class DepthTransformer:
         memories = [layer.memory(hidden.shape[0], self._codebooks) for layer in self._layers]
         tokens = [text]
         for step, block in enumerate(self._schedule):
-            x = inputs[block] + self._tables[step].index_select(0, tokens[-1])
+            x = inputs[block] + self._tables[step](tokens[-1])
             for layer, memory in zip(self._layers, memories, strict=True):
                 x = layer(x, step, block, memory)
             tokens.append(choose(step, self._heads[step](x)))

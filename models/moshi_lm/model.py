@@ -7,13 +7,12 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from models.layers.linear import LEAST_ROWS
 from models.layers.quantised import Stored
 from models.moshi_lm.adapters import Adapter
 from models.moshi_lm.attention import Attention
 from models.moshi_lm.config import LmConfig
 from models.moshi_lm.depth import Choose, DepthTransformer
-from models.moshi_lm.embeddings import TokenTables, load_table
+from models.moshi_lm.embeddings import TokenTables, condition_vector, load_table
 from models.moshi_lm.kv_ring import KvRing
 from models.moshi_lm.names import Quantise, Weights
 from models.moshi_lm.temporal import TemporalTransformer
@@ -26,14 +25,15 @@ class MoshiLm:
         self.config = config
         self.dtype = weights.dtype
         self.device = weights.device
-        # `Linear` fills up small batches on CPU; doing it here does it once per frame instead of once per product.
-        self._least_rows = LEAST_ROWS.get(weights.dtype, 1) if torch.device(self.device).type == "cpu" else 1
         tables = [load_table(weights, f"emb.{k}", config.card + 1, config.dim) for k in range(config.n_q)]
         # Summed in upstream's order: codebooks first, text last.
         tables.append(load_table(weights, "text_emb", config.text_card + 1, config.dim))
-        self._tokens = TokenTables(tables)
+        self._tokens = TokenTables(tables, weights.dtype)
+        self._condition = condition_vector(weights, config.conditions, config.dim)
         self._temporal = TemporalTransformer(weights, config, self.device)
         self._text_head = weights.linear("text_linear", config.text_card_out, config.dim)
+        # `Linear` fills up small batches on CPU; doing it here does it once per frame instead of once per product.
+        self._least_rows = self._text_head.least_rows
         self._depth = DepthTransformer(weights, config) if config.dep_q else None
 
     @classmethod
@@ -65,6 +65,8 @@ class MoshiLm:
         trace: gets the residual stream after every layer.
         """
         embedded = self._tokens.sum(tokens.roll(-1, dims=1))
+        if self._condition is not None:
+            embedded += self._condition
         rows, least = len(tokens), self._least_rows
         if rows >= least:
             return self._temporal(embedded, positions, attention, trace)

@@ -42,6 +42,17 @@ class Weights:
         """The tensor in the model's type, on its device, dense. None in shape accepts any size. Raises ValueError."""
         return self._dense(self._parts.of_shape(name, *shape))
 
+    def wide(self, name: str, *shape: int | None) -> Tensor:
+        """`tensor` in float32, with all the precision that the file has."""
+        return self._parts.dense(name, *shape).to(self.device).float()
+
+    def table(self, name: str, vocabulary: int, dim: int) -> Stored:
+        """An embedding table [vocabulary, dim] on its device, quantised if it is or shall be."""
+        part = self._parts.of_shape(name, vocabulary, dim)
+        if isinstance(part, QuantisedMatrix):
+            return part.to(self.device)
+        return self._dense(part) if self._quantise is None else self._quantise(part.to(self.device))
+
     def linear(self, name: str, out_features: int | None, in_features: int | None) -> Projection:
         """name: without `.weight`."""
         return self.linears([name], out_features, in_features)
@@ -64,7 +75,7 @@ class Weights:
         stored = self._parts.get(name)
         if isinstance(stored, Tensor) and tuple(stored.shape) == (1, 1, size):
             return stored.to(self.device).flatten().float()
-        return self.tensor(name, size).float()
+        return self.wide(name, size)
 
     def _projection(self, parts: Sequence[Stored]) -> Projection:
         if self._quantise is not None:

@@ -98,19 +98,20 @@ class _Packed:
         self._codes = torch.ops.onednn.qlinear_prepack(codes.contiguous(), None)
         self._scales = scales.float().contiguous()
         self._zeros = torch.zeros(len(scales), dtype=torch.int32)
+        # Found once: finding the overload takes as long as a small elementwise call.
+        self._product = torch.ops.onednn.qlinear_pointwise.default
+        self._product_and_sum = torch.ops.onednn.qlinear_pointwise.binary
 
     def __call__(self, digits: Tensor) -> Tensor:
         """digits: uint8 [R, K] -> float32 [R, N]."""
         weight = self._codes, self._scales, self._zeros
-        out: Tensor = torch.ops.onednn.qlinear_pointwise(
-            digits, 1.0, _ZERO, *weight, None, 1.0, 0, torch.float32, "none", [], ""
-        )
+        out: Tensor = self._product(digits, 1.0, _ZERO, *weight, None, 1.0, 0, torch.float32, "none", [], "")
         return out
 
     def add_to(self, total: Tensor, digits: Tensor) -> Tensor:
         """total: float32 [R, N], overwritten."""
         weight = self._codes, self._scales, self._zeros
-        out: Tensor = torch.ops.onednn.qlinear_pointwise.binary(
+        out: Tensor = self._product_and_sum(
             *(digits, 1.0, _ZERO, *weight, total, None, 1.0, 0, torch.float32, 1.0, 0, "sum", 1.0, "none", [], "")
         )
         return out

@@ -16,6 +16,7 @@ class QuantisedLinear:
     def __init__(self, matrix: QuantisedMatrix, dtype: torch.dtype) -> None:
         """matrix: [out, in] on the device it runs on; dtype: of activations."""
         self.out_features, self.in_features = matrix.shape
+        self.least_rows = 1
         self._product = product(matrix, dtype)
 
     def __call__(self, x: Tensor) -> Tensor:

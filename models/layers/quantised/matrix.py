@@ -57,7 +57,8 @@ class QuantisedMatrix:
     @property
     def kind(self) -> str:
         """For people: "8 bits per row", "4 bits in groups of 32"."""
-        return f"{self.bits} bits " + ("per row" if self.group == self.columns else f"in groups of {self.group}")
+        per_row = self.group == self.columns and self.biases is None
+        return f"{self.bits} bits " + ("per row" if per_row else f"in groups of {self.group}")
 
     @property
     def nbytes(self) -> int:
@@ -69,6 +70,12 @@ class QuantisedMatrix:
         rows = rows.flatten() if isinstance(rows, Tensor) else rows
         biases = None if self.biases is None else self.biases[rows]
         return replace(self, codes=self.codes[rows], scales=self.scales[rows], biases=biases)
+
+    def zero_row(self) -> QuantisedMatrix:
+        """One more row of this kind, all zeros."""
+        scales = torch.zeros_like(self.scales[:1])
+        biases = None if self.biases is None else torch.zeros_like(self.biases[:1])
+        return replace(self, codes=torch.zeros_like(self.codes[:1]), scales=scales, biases=biases)
 
     def to(self, device: torch.device | str) -> QuantisedMatrix:
         biases = None if self.biases is None else self.biases.to(device)

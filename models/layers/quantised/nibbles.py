@@ -30,15 +30,16 @@ class NibbleProduct:
         self._group = matrix.group
         self._twice = matrix.bits == 8
         missing = -self._rows % _ROW_MULTIPLE
-        self._on_cpu = matrix.device.type == "cpu"
-        self._packed = _packed(matrix, missing, self._on_cpu)
+        on_cpu = matrix.device.type == "cpu"
+        kernels = torch.ops.aten._weight_int4pack_mm_for_cpu, torch.ops.aten._weight_int4pack_mm
+        self._kernel = kernels[0 if on_cpu else 1].default
+        self._packed = _packed(matrix, missing, on_cpu)
         self._scales_and_zeros = F.pad(_scales_and_zeros(matrix), (0, 0, 0, missing)).to(torch.bfloat16)
 
     def __call__(self, x: Tensor) -> Tensor:
         """x: bfloat16 [M, K] -> [M, N]."""
         x = torch.cat((x, x), dim=1) if self._twice else x.contiguous()
-        kernel = torch.ops.aten._weight_int4pack_mm_for_cpu if self._on_cpu else torch.ops.aten._weight_int4pack_mm
-        out: Tensor = kernel(x, self._packed, self._group, self._scales_and_zeros)
+        out: Tensor = self._kernel(x, self._packed, self._group, self._scales_and_zeros)
         return out[:, : self._rows]
 
 
