@@ -13,6 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from models.moshi_lm.memory import Memory, Rows
+
 _FINE, _COARSE = 64, 256  # steps of padded lengths, below and above _COARSE
 
 
@@ -29,10 +31,15 @@ class StepAttention:
     """
 
     def __init__(
-        self, keys: list[Tensor], values: list[Tensor], slots: Sequence[int], positions: Sequence[int]
+        self,
+        keys: Sequence[Memory],
+        values: Sequence[Memory],
+        slots: Sequence[int],
+        positions: Sequence[int],
+        device: torch.device,
     ) -> None:
         self._keys, self._values = keys, values
-        device, capacity = keys[0].device, keys[0].shape[2]
+        capacity = keys[0].capacity
         self._slots = torch.tensor(slots, device=device)
         self._places = torch.tensor([position % capacity for position in positions], device=device)
         rows_of: dict[tuple[int, bool], list[int]] = {}
@@ -47,8 +54,8 @@ class StepAttention:
 
     def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         keys, values = self._keys[layer], self._values[layer]
-        keys[self._slots, :, self._places] = k
-        values[self._slots, :, self._places] = v
+        keys.write(self._slots, self._places, k)
+        values.write(self._slots, self._places, v)
         if len(self._groups) == 1:
             return self._groups[0](q, keys, values)
         out = q.new_empty(q.shape[0], q.shape[1] * q.shape[2])
@@ -60,8 +67,16 @@ class StepAttention:
 class RowByRow:
     """Consecutive frames of one session, each exactly as its own step would do it."""
 
-    def __init__(self, keys: list[Tensor], values: list[Tensor], slot: int, start: int, rows: int) -> None:
-        self._steps = [StepAttention(keys, values, [slot], [start + row]) for row in range(rows)]
+    def __init__(
+        self,
+        keys: Sequence[Memory],
+        values: Sequence[Memory],
+        slot: int,
+        start: int,
+        rows: int,
+        device: torch.device,
+    ) -> None:
+        self._steps = [StepAttention(keys, values, [slot], [start + row], device) for row in range(rows)]
 
     def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         rows = zip(self._steps, q.split(1), k.split(1), v.split(1), strict=True)
@@ -75,9 +90,17 @@ class ChunkInOneCall:
     for a chunk may overwrite frames that its first rows still see.
     """
 
-    def __init__(self, keys: list[Tensor], values: list[Tensor], slot: int, start: int, rows: int) -> None:
+    def __init__(
+        self,
+        keys: Sequence[Memory],
+        values: Sequence[Memory],
+        slot: int,
+        start: int,
+        rows: int,
+        device: torch.device,
+    ) -> None:
         self._keys, self._values, self._slot = keys, values, slot
-        device, capacity = keys[0].device, keys[0].shape[2]
+        capacity = keys[0].capacity
         new = torch.arange(start, start + rows, device=device)
         self._old = min(start, capacity)
         place = torch.arange(self._old, device=device)
@@ -86,16 +109,20 @@ class ChunkInOneCall:
         self._seen = (distance >= 0) & (distance < capacity)
         self._kept = slice(max(0, rows - capacity), rows)
         self._places = new[self._kept] % capacity
+        self._slots = torch.full_like(self._places, slot)
 
     def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        keys, values = self._keys[layer][self._slot], self._values[layer][self._slot]
-        q, k, v = q.transpose(0, 1), k.transpose(0, 1), v.transpose(0, 1)
-        all_keys = torch.cat([keys[:, : self._old], k], dim=1)
-        all_values = torch.cat([values[:, : self._old], v], dim=1)
-        out = F.scaled_dot_product_attention(q[None], all_keys[None], all_values[None], attn_mask=self._seen, scale=1.0)
-        keys[:, self._places] = k[:, self._kept]
-        values[:, self._places] = v[:, self._kept]
+        keys, values = self._keys[layer], self._values[layer]
+        all_keys = torch.cat([self._old_part(keys, q.dtype), k.transpose(0, 1)[None]], dim=2)
+        all_values = torch.cat([self._old_part(values, q.dtype), v.transpose(0, 1)[None]], dim=2)
+        q = q.transpose(0, 1)[None]
+        out = F.scaled_dot_product_attention(q, all_keys, all_values, attn_mask=self._seen, scale=1.0)
+        keys.write(self._slots, self._places, k[self._kept])
+        values.write(self._slots, self._places, v[self._kept])
         return out[0].transpose(0, 1).flatten(1)
+
+    def _old_part(self, memory: Memory, dtype: torch.dtype) -> Tensor:
+        return _decoded(*memory.read((self._slot, 1), self._old, dtype))
 
 
 class _Group:
@@ -106,24 +133,21 @@ class _Group:
     ) -> None:
         self.rows = torch.tensor(rows, device=device)
         self._padded = padded
-        self._slots = torch.tensor(slots, device=device)
-        # Neighbouring slots are read where they lie, others are gathered first.
-        self._range = (slots[0], len(slots)) if slots == list(range(slots[0], slots[0] + len(slots))) else None
+        neighbours = slots == list(range(slots[0], slots[0] + len(slots)))
+        self._slots: Rows = (slots[0], len(slots)) if neighbours else torch.tensor(slots, device=device)
         self._seen = None
         if min(lengths) < padded:
             place = torch.arange(padded, device=device)
             self._seen = (place < torch.tensor(lengths, device=device)[:, None])[:, None, None, :]
 
-    def __call__(self, q: Tensor, keys: Tensor, values: Tensor) -> Tensor:
-        keys, values = self._read(keys), self._read(values)
+    def __call__(self, q: Tensor, keys: Memory, values: Memory) -> Tensor:
+        key_parts = keys.read(self._slots, self._padded, q.dtype)
+        value_parts = values.read(self._slots, self._padded, q.dtype)
         if q.device.type == "cpu":
-            return _two_products(q, keys, values, self._seen)
-        out = F.scaled_dot_product_attention(q.unsqueeze(2), keys, values, attn_mask=self._seen, scale=1.0)
+            return _two_products(q, *key_parts, *value_parts, self._seen)
+        keys_values = _decoded(*key_parts), _decoded(*value_parts)
+        out = F.scaled_dot_product_attention(q.unsqueeze(2), *keys_values, attn_mask=self._seen, scale=1.0)
         return out.flatten(1)
-
-    def _read(self, ring: Tensor) -> Tensor:
-        ring = ring[:, :, : self._padded]
-        return ring.narrow(0, *self._range) if self._range else ring.index_select(0, self._slots)
 
 
 def _padded(length: int, capacity: int) -> int:
@@ -132,14 +156,29 @@ def _padded(length: int, capacity: int) -> int:
     return min(-(-length // step) * step, capacity)
 
 
-def _two_products(q: Tensor, keys: Tensor, values: Tensor, seen: Tensor | None) -> Tensor:
-    """softmax(q K^T) V for CPU, softmax in float32.
+def _decoded(x: Tensor, scales: Tensor | None) -> Tensor:
+    return x if scales is None else x * scales.unsqueeze(-1).to(x.dtype)
+
+
+def _two_products(
+    q: Tensor,
+    keys: Tensor,
+    key_scales: Tensor | None,
+    values: Tensor,
+    value_scales: Tensor | None,
+    seen: Tensor | None,
+) -> Tensor:
+    """softmax(q K^T) V for CPU, softmax in float32; scales meet the scores and the weights, of which there are fewer.
 
     torch's fused kernel there sums in an order that depends on the batch (float32, lengths divisible by 8), and in
     bfloat16 takes five times as long.
     """
     scores = torch.bmm(q.flatten(0, 1).unsqueeze(1), keys.flatten(0, 1).transpose(1, 2))
+    if key_scales is not None:
+        scores = scores * key_scales.flatten(0, 1).unsqueeze(1)
     if seen is not None:
         scores.view(q.shape[0], q.shape[1], 1, -1).masked_fill_(~seen, float("-inf"))
-    weights = torch.softmax(scores, dim=-1, dtype=torch.float32).to(q.dtype)
-    return torch.bmm(weights, values.flatten(0, 1)).view(q.shape[0], -1)
+    weights = torch.softmax(scores, dim=-1, dtype=torch.float32)
+    if value_scales is not None:
+        weights = weights * value_scales.flatten(0, 1).unsqueeze(1)
+    return torch.bmm(weights.to(q.dtype), values.flatten(0, 1)).view(q.shape[0], -1)

@@ -39,11 +39,14 @@ class Generator:
     empty history takes the same way, so every first user frame is answered at once. Not thread-safe.
     """
 
-    def __init__(self, lm: MoshiLm, slots: int, context: int | None = None) -> None:
-        """context: frames of memory per session if fewer than the model's."""
+    def __init__(
+        self, lm: MoshiLm, slots: int, context: int | None = None, kv_dtype: torch.dtype | None = None
+    ) -> None:
+        """context: frames of memory per session if fewer than the model's; kv_dtype: of that memory if not the
+        model's, torch.int8 for 8 bits."""
         self._lm = lm
         self._config = lm.config
-        self.ring = lm.ring(slots, context)
+        self.ring = lm.ring(slots, context, kv_dtype)
         self._timeline = Timeline(lm.config, slots)
         self._sessions: dict[int, _Session] = {}
 

@@ -53,9 +53,11 @@ class MoshiLm:
         """
         return cls(Weights(tensors, config, dtype, device, quantise, adapter), config)
 
-    def ring(self, slots: int, capacity: int | None = None) -> KvRing:
-        """An empty memory. capacity: frames attended to, at most and by default the configuration's context."""
-        return self._temporal.ring(slots, min(capacity or self.config.context, self.config.context), self.dtype)
+    def ring(self, slots: int, capacity: int | None = None, dtype: torch.dtype | None = None) -> KvRing:
+        """An empty memory. capacity: frames attended to, at most and by default the configuration's context; dtype:
+        the model's by default, torch.int8 for 8 bits."""
+        context = min(capacity or self.config.context, self.config.context)
+        return self._temporal.ring(slots, context, dtype or self.dtype)
 
     def hidden(
         self, tokens: Tensor, positions: Tensor, attention: Attention, trace: list[Tensor] | None = None

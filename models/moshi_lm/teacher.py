@@ -21,16 +21,16 @@ class Forced:
 
 
 @torch.inference_mode()
-def teacher_forced(lm: MoshiLm, inputs: Tensor, raw: Tensor) -> Forced:
+def teacher_forced(lm: MoshiLm, inputs: Tensor, raw: Tensor, kv_dtype: torch.dtype | None = None) -> Forced:
     """One session from its start.
 
     inputs: int64 [T, 1 + n_q] as the model reads them at each call; raw: int64 [T, 1 + dep_q], text and own codes of
-    the same calls, on which each depth step is conditioned.
+    the same calls, on which each depth step is conditioned; kv_dtype: of the memory, if not the model's.
     """
     T = inputs.shape[0]
     inputs, raw = inputs.to(lm.device), raw.to(lm.device)
     layers: list[Tensor] = []
-    hidden = lm.hidden(inputs, torch.arange(T, device=lm.device), lm.ring(1).chunk(0, 0, T), layers)
+    hidden = lm.hidden(inputs, torch.arange(T, device=lm.device), lm.ring(1, dtype=kv_dtype).chunk(0, 0, T), layers)
     audio_logits: list[Tensor] = []
 
     def given(codebook: int, logits: Tensor) -> Tensor:

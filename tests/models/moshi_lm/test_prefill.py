@@ -8,7 +8,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.moshi_lm import Generator, Sampling
-from models.moshi_lm.attention import ChunkInOneCall
 from tests.models.moshi_lm.conversation import GREEDY, open_ready, speak
 from tests.models.moshi_lm.random_model import MOSHI_LIKE, random_lm
 
@@ -51,7 +50,7 @@ def test_a_chunk_in_one_call_attends_as_its_rows_one_by_one_would(chunks: list[i
     for rows in chunks:
         q, k, v = torch.randn(3, rows, lm.config.num_heads, 16, generator=generator).unbind(0)
         expected = exact.chunk(1, start, rows)(0, q, k, v)
-        actual = ChunkInOneCall(banded.keys, banded.values, 1, start, rows)(0, q, k, v)
+        actual = banded.chunk_in_one_call(1, start, rows)(0, q, k, v)
         assert (actual - expected).abs().max() < 1e-5
         assert torch.equal(banded.keys[0], exact.keys[0])
         start += rows
