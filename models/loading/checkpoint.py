@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from models.loading import published
 from models.loading.config import Config, read_config, read_object
-from models.loading.errors import CheckpointError
+from models.loading.errors import CheckpointError, MissingFileError
 from models.loading.fingerprint import fingerprint
 from models.loading.source import Source, find_file, parse_source
 
@@ -17,8 +18,10 @@ from models.loading.source import Source, find_file, parse_source
 class Part(enum.Flag):
     """What a worker needs of a checkpoint; nothing else is downloaded."""
 
-    LM = enum.auto()  # the LM's weights and the tokenizer
+    LM_WEIGHTS = enum.auto()  # adapters included
+    TOKENIZER = enum.auto()
     MIMI = enum.auto()  # the codec's weights and its configuration
+    LM = LM_WEIGHTS | TOKENIZER
     ALL = LM | MIMI
 
 
@@ -32,6 +35,7 @@ class FileNames:
 
     config: str | None = None
     lm: str | None = None
+    lora: str | None = None  # adapters of the LM
     tokenizer: str | None = None
     mimi: str | None = None
     mimi_config: str | None = None
@@ -43,6 +47,9 @@ class Checkpoint:
 
     lm_config: Mapping[str, Any]  # config.json without what describes files, for LmConfig.from_dict
     lm_weights: Path | None
+    lora_weights: Path | None  # None when there are no adapters, or they are among the LM's tensors
+    has_lora: bool
+    lora_scaling: float
     tokenizer: Path | None
     mimi_config: Mapping[str, Any] | None  # None: the published codec
     mimi_weights: Path | None
@@ -68,26 +75,32 @@ def resolve(source: str | None, files: FileNames = FileNames(), parts: Part = Pa
     """
     where = parse_source(source) if source is not None else None
     config = read_config(_named(files.config, where), where)
-    lm_weights = tokenizer = mimi_weights = None
+    lm_weights = lora_weights = tokenizer = mimi_weights = None
     mimi_config: Mapping[str, Any] | None = None
     if Part.MIMI in parts:
         mimi_config = _mimi_config(files, config, where)
         mimi_weights = _find("mimi", files.mimi, config.mimi_name, where)
-    if Part.LM in parts:
+    if Part.TOKENIZER in parts:
         tokenizer = _find("tokenizer", files.tokenizer, config.tokenizer_name, where)
-        lm_weights = _find("lm", files.lm, config.lm_name, where)
+    if Part.LM_WEIGHTS in parts:
+        lm_weights = _find_lm(files.lm or config.lm_name, where)
+        if files.lora is not None or config.lora_name is not None:
+            lora_weights = _find("lora", files.lora, config.lora_name or "", where)
     lm_identity = {"lm": config.lm, "lm_gen_config": config.lm_gen_config, "model_type": config.model_type}
     return Checkpoint(
         lm_config=config.lm,
         lm_weights=lm_weights,
+        lora_weights=lora_weights,
+        has_lora=config.has_lora or lora_weights is not None,
+        lora_scaling=config.lora_scaling,
         tokenizer=tokenizer,
         mimi_config=mimi_config,
         mimi_weights=mimi_weights,
         model_type=config.model_type,
         lm_gen_config=config.lm_gen_config,
         fingerprint=fingerprint(
-            (lm_identity if Part.LM in parts else None, mimi_config),
-            (path for path in (lm_weights, tokenizer, mimi_weights) if path is not None),
+            (lm_identity if Part.LM_WEIGHTS in parts else None, mimi_config),
+            (path for path in (lm_weights, lora_weights, tokenizer, mimi_weights) if path is not None),
         ),
     )
 
@@ -96,6 +109,18 @@ def _mimi_config(files: FileNames, config: Config, source: Source | None) -> dic
     if files.mimi_config is None and config.mimi_config_name is None:
         return None
     return read_object(_find("mimi_config", files.mimi_config, config.mimi_config_name or "", source))
+
+
+def _find_lm(name: str | None, source: Source | None) -> Path:
+    """The LM by its name, else by the first of the published names that the source has."""
+    if name is not None or source is None:
+        return _find("lm", name, published.LM_NAME, source)
+    for candidate in published.LM_NAMES:
+        try:
+            return find_file(candidate, source)
+        except MissingFileError:
+            continue
+    raise MissingFileError(f"{source}: no LM, none of {', '.join(published.LM_NAMES)}")
 
 
 def _find(what: str, given: str | None, default: str, source: Source | None) -> Path:

@@ -15,9 +15,10 @@ from models.loading.source import Source, find_file
 
 _LOG = logging.getLogger(__name__)
 _CONFIG_NAME = "config.json"
+_MOST_BYTES = 1 << 20
 _Default = TypeVar("_Default", str, None)
-# For models of other kinds; nothing here reads them and the LM's constructor must not see them.
-_UNUSED = ("tts_config", "stt_config", "model_id")
+# For models of other kinds, or told by the files themselves; the LM's constructor must not see them.
+_UNUSED = ("tts_config", "stt_config", "model_id", "lora_rank")
 
 
 @dataclass(frozen=True)
@@ -25,10 +26,13 @@ class Config:
     """config.json taken apart. Names are file names in the syntax of `source.find_file`."""
 
     lm: Mapping[str, Any]
-    lm_name: str = published.LM_NAME
+    lm_name: str | None = None  # None: whichever of published.LM_NAMES is there
     mimi_name: str = published.MIMI_NAME
     mimi_config_name: str | None = None
     tokenizer_name: str = published.TOKENIZER_NAME
+    has_lora: bool = False  # adapters belong to it, in the file lora_name or among the LM's tensors
+    lora_name: str | None = None
+    lora_scaling: float = published.LORA_SCALING
     model_type: str = published.MODEL_TYPE
     lm_gen_config: Mapping[str, Any] = field(default_factory=dict)
 
@@ -53,8 +57,10 @@ def read_config(name: str | None, source: Source | None) -> Config:
 def read_object(path: Path) -> dict[str, Any]:
     """The JSON object in a file. Raises CheckpointError naming the file and the place."""
     try:
+        if path.stat().st_size > _MOST_BYTES:
+            raise CheckpointError(f"{path}: {path.stat().st_size} bytes are no configuration")
         value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:  # among them UnicodeDecodeError and JSONDecodeError
         raise CheckpointError(f"{path}: not readable as JSON: {error}") from error
     if not isinstance(value, dict):
         raise CheckpointError(f"{path}: expected a JSON object, found {type(value).__name__}")
@@ -63,12 +69,13 @@ def read_object(path: Path) -> dict[str, Any]:
 
 def _parse(path: Path) -> Config:
     lm = read_object(path)
-    if lm.pop("lora_name", None) is not None or lm.get("lora"):
-        raise CheckpointError(f"{path}: lora: adapters are not supported, give the fused checkpoint")
     for key in _UNUSED:
         lm.pop(key, None)
     return Config(
-        lm_name=_pop_text(lm, "moshi_name", published.LM_NAME, path),
+        has_lora=lm.pop("lora", None) is True,
+        lora_name=_pop_text(lm, "lora_name", None, path),
+        lora_scaling=_pop_number(lm, "lora_scaling", published.LORA_SCALING, path),
+        lm_name=_pop_text(lm, "moshi_name", None, path),
         mimi_name=_pop_text(lm, "mimi_name", published.MIMI_NAME, path),
         mimi_config_name=_pop_text(lm, "mimi_config_name", None, path),
         tokenizer_name=_pop_text(lm, "tokenizer_name", published.TOKENIZER_NAME, path),
@@ -85,6 +92,15 @@ def _pop_text(config: dict[str, Any], key: str, default: _Default, path: Path) -
     if not isinstance(value, str) or not value:
         raise CheckpointError(f"{path}: {key}: expected a file or type name, found {value!r}")
     return value
+
+
+def _pop_number(config: dict[str, Any], key: str, default: float, path: Path) -> float:
+    value = config.pop(key, None)
+    if value is None:
+        return default
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not abs(value) < 1e6:
+        raise CheckpointError(f"{path}: {key}: expected a number, found {value!r:.40}")
+    return float(value)
 
 
 def _pop_object(config: dict[str, Any], key: str, path: Path) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from models.loading.errors import CheckpointError
 
 _LENGTH_BYTES = 8
 _MOST_HEADER_BYTES = 1 << 20  # published files stay below 200 kB
+_MOST_NAME = 256
 _METADATA = "__metadata__"
 _ITEM_BYTES = {
     "F64": 8, "F32": 4, "F16": 2, "BF16": 2, "F8_E4M3": 1, "F8_E5M2": 1,
@@ -65,6 +66,8 @@ def _header_text(path: Path, size_bytes: int) -> tuple[bytes, int]:
 
 def _span(path: Path, name: str, entry: object) -> tuple[Entry, tuple[int, int]]:
     """The entry, and where its bytes begin and end in the data."""
+    if len(name) > _MOST_NAME:
+        raise CheckpointError(f"{path}: tensor {name[:60]}...: a name of {len(name)} characters")
     if not isinstance(entry, dict) or not entry.keys() >= {"dtype", "shape", "data_offsets"}:
         raise CheckpointError(f"{path}: not a safetensors file, tensor {name} has no type, shape and offsets")
     stored_type, shape, offsets = (entry[key] for key in ("dtype", "shape", "data_offsets"))

@@ -3,32 +3,76 @@
 from __future__ import annotations
 
 from collections import ChainMap
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import asdict, dataclass, replace
 
 import torch
 from torch import Tensor
 
 from models.layers.quantised import QuantisedMatrix, Stored
+from models.layers.quantised.quantise import per_group, per_row
+from models.loading.adapters import adapted
 from models.loading.assembling import Assembled
 from models.loading.checkpoint import Checkpoint
 from models.loading.containers import TensorFile, open_tensors
+from models.loading.errors import CheckpointError
+from models.loading.fingerprint import fingerprint
 from models.loading.names import Renamed, recognise
 from models.loading.opening import naming, opened
+from models.loading.published import INT4_GROUP
 from models.moshi_lm import LmConfig, MoshiLm
 
 _EARLY_EOS_ID, _PAD_ID = 2, 3
 
 
-def load_lm(checkpoint: Checkpoint, dtype: torch.dtype = torch.bfloat16, device: torch.device | str = "cpu") -> MoshiLm:
-    """The LM in the given type, with a progress line on stderr. Raises CheckpointError."""
+@dataclass(frozen=True)
+class LmOptions:
+    """How a checkpoint's LM is held."""
+
+    quantize: str | None = None  # "int8" or "int4", for weights that are dense in the file
+    fuse_lora: bool = True  # adapters become part of dense weights; False keeps them apart
+
+
+def load_lm(
+    checkpoint: Checkpoint,
+    dtype: torch.dtype = torch.bfloat16,
+    device: torch.device | str = "cpu",
+    options: LmOptions = LmOptions(),
+) -> MoshiLm:
+    """The LM with activations of the given type, with a progress line on stderr. Raises CheckpointError."""
     with naming("config.json"):
         config = LmConfig.from_dict(checkpoint.lm_config)
+    quantise = QUANTISERS[options.quantize] if options.quantize else None
     with opened(checkpoint.lm_weights, "the LM", open_tensors) as file:
-        tensors = published_tensors(file, config)
-        with _naming_stored(tensors):
-            return MoshiLm.from_tensors(_as_spoken(tensors, checkpoint.model_type), config, dtype, device)
+        stored = published_tensors(file, config)
+        tensors, adapter = adapted(
+            stored, checkpoint.lora_weights, checkpoint.lora_scaling, options.fuse_lora, config.depth_blocks
+        )
+        if checkpoint.has_lora and adapter is None:
+            raise CheckpointError(
+                f"{file.path}: config.json says lora, but names no file of adapters and none are here"
+            )
+        if checkpoint.model_type == "hibiki":
+            tensors = _without_early_eos(tensors)
+        with _naming_stored(stored):
+            return MoshiLm.from_tensors(tensors, config, dtype, device, quantise, adapter)
+
+
+def lm_fingerprint(checkpoint: Checkpoint, options: LmOptions) -> str:
+    """The checkpoint's, or another one when the options change what the model computes."""
+    if options == LmOptions() or (options.quantize is None and not checkpoint.has_lora):
+        return checkpoint.fingerprint
+    return fingerprint([{"checkpoint": checkpoint.fingerprint, **asdict(options)}], ())
+
+
+def _four_bits(weight: Tensor) -> QuantisedMatrix:
+    """In groups; 8 bits where the columns do not divide into them."""
+    return per_row(weight) if weight.shape[1] % INT4_GROUP else per_group(weight, 4, INT4_GROUP)
+
+
+QUANTISERS: Mapping[str, Callable[[Tensor], QuantisedMatrix]] = {"int8": per_row, "int4": _four_bits}
+"""What `LmOptions.quantize` may be."""
 
 
 def published_tensors(file: TensorFile, config: LmConfig) -> Renamed:
@@ -45,10 +89,6 @@ def _naming_stored(tensors: Renamed) -> Iterator[None]:
     except ValueError as error:
         name, colon, complaint = str(error).partition(": ")
         raise ValueError(f"{tensors.stored_name(name)}{colon}{complaint}") from error
-
-
-def _as_spoken(tensors: Mapping[str, Stored], model_type: str) -> Mapping[str, Stored]:
-    return _without_early_eos(tensors) if model_type == "hibiki" else tensors
 
 
 def _without_early_eos(tensors: Mapping[str, Stored]) -> Mapping[str, Stored]:

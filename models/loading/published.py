@@ -5,9 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 LM_NAME = "model.safetensors"
+# What the LM is called in repositories whose config.json does not say, or that have none.
+LM_NAMES = (LM_NAME, "model.q8.safetensors", "model.q4.safetensors", "model.q8.gguf")
 MIMI_NAME = "tokenizer-e351c8d8-checkpoint125.safetensors"
 TOKENIZER_NAME = "tokenizer_spm_32k_3.model"
 MODEL_TYPE = "moshi"
+LORA_SCALING = 2.0
+INT4_GROUP = 32
 
 # Moshi 7B, for repositories older than config.json.
 MOSHI_7B: dict[str, Any] = {

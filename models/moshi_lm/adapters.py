@@ -18,6 +18,7 @@ class Adapter:
     tensors: Mapping[str, Tensor]  # `<linear>.lora_A.weight` [rank, in], `<linear>.lora_B.weight` [out, rank]
     scaling: float
     fused: bool = True  # into the weights, where those are not quantised
+    source: str = "adapter"  # where it is from, for errors
 
 
 class Adapters:
@@ -26,6 +27,7 @@ class Adapters:
     def __init__(self, adapter: Adapter | None, depth_blocks: int) -> None:
         self._parts = Parts(adapter.tensors if adapter else {}, depth_blocks)
         self._scaling = adapter.scaling if adapter else 0.0
+        self._source = adapter.source if adapter else ""
         self.fused = adapter.fused if adapter else False
 
     def of(self, layer: str, out_features: int, in_features: int) -> tuple[Tensor, Tensor] | None:
@@ -33,8 +35,11 @@ class Adapters:
         names = f"{layer}.lora_A.weight", f"{layer}.lora_B.weight"
         if not any(name in self._parts for name in names):
             return None
-        a = self._parts.dense(names[0], None, in_features)
-        b = self._parts.dense(names[1], out_features, a.shape[0])
+        try:
+            a = self._parts.dense(names[0], None, in_features)
+            b = self._parts.dense(names[1], out_features, a.shape[0])
+        except ValueError as error:
+            raise ValueError(f"{self._source}: {error}") from error
         return a.float(), b.float() * self._scaling
 
 

@@ -148,7 +148,8 @@ def test_two_voices_of_equal_shapes_have_different_fingerprints(write_folder: Wr
         ("{", "config.json: not readable as JSON"),
         ('{"moshi_name": 5}', "config.json: moshi_name: expected a file or type name, found 5"),
         ('{"lm_gen_config": [0.8]}', r"config.json: lm_gen_config: expected an object, found \[0.8\]"),
-        ('{"lora": true}', "config.json: lora: adapters are not supported"),
+        ('{"lora_name": "absent.safetensors", "lora": true}', "absent.safetensors: no such file"),
+        ('{"lora_name": "model.safetensors", "lora_scaling": "two"}', "config.json: lora_scaling: expected a number"),
         ('{"moshi_name": "absent.safetensors"}', "absent.safetensors: no such file"),
         ('{"moshi_name": "hf://absent"}', "'hf://absent': expected hf://owner/repo/path"),
     ],
@@ -165,6 +166,26 @@ def test_what_is_neither_folder_nor_repository_is_refused(name: str, hub: FakeHu
     with pytest.raises(CheckpointError, match="neither an existing folder nor a repository"):
         resolve(name)
     assert hub.asked == []
+
+
+@pytest.mark.parametrize("name", published.LM_NAMES)
+def test_without_a_name_the_lm_is_the_file_that_is_there(name: str, write_folder: WriteFolder) -> None:
+    folder = write_folder(config=TINY)
+    (folder / "model.safetensors").rename(folder / name)
+    assert resolve(str(folder)).lm_weights == folder / name
+    (folder / name).unlink()
+    with pytest.raises(CheckpointError, match=r"no LM, none of model\.safetensors, .*model\.q8\.gguf"):
+        resolve(str(folder))
+
+
+def test_adapters_are_a_file_of_their_own(write_folder: WriteFolder) -> None:
+    config = TINY | {"lora": True, "lora_rank": 8, "lora_scaling": 0.5, "lora_name": "lora.safetensors"}
+    folder = write_folder(config=config)
+    (folder / "lora.safetensors").write_bytes(b"")
+    checkpoint = resolve(str(folder), parts=Part.LM)
+    assert (checkpoint.lora_weights, checkpoint.lora_scaling) == (folder / "lora.safetensors", 0.5)
+    assert checkpoint.lm_config == TINY
+    assert resolve(str(folder), parts=Part.MIMI).lora_weights is None
 
 
 def test_an_unusable_number_of_codebooks_is_refused_by_name(write_folder: WriteFolder) -> None:

@@ -1,0 +1,46 @@
+"""Low-rank adapters from a file of their own, or from the LM's (facts section 4.6)."""
+
+from __future__ import annotations
+
+from collections import ChainMap
+from collections.abc import Mapping
+from pathlib import Path
+
+from torch import Tensor
+
+from models.layers.quantised import Stored
+from models.loading.errors import CheckpointError
+from models.loading.opening import opened
+from models.loading.tensors import SafetensorsFile
+from models.moshi_lm.adapters import Adapter
+from models.moshi_lm.parts import Parts
+
+_SIDES = (".lora_A.weight", ".lora_B.weight")
+
+
+def adapted(
+    tensors: Mapping[str, Stored], path: Path | None, scaling: float, fused: bool, depth_blocks: int
+) -> tuple[Mapping[str, Stored], Adapter | None]:
+    """The LM's tensors and its adapter, if it has one.
+
+    tensors: of the LM, by published name. path: the file of adapters; whole tensors in it (embeddings that were tuned
+    too) take the place of the LM's. Raises CheckpointError for a key that belongs to no layer.
+    """
+    if path is None:
+        own = {name: tensor for name in tensors if name.endswith(_SIDES) if isinstance(tensor := tensors[name], Tensor)}
+        return tensors, Adapter(own, scaling, fused, "adapters") if own else None
+    with opened(path, "its adapters", SafetensorsFile) as file:
+        given = dict(file)
+    pairs = {name: tensor for name, tensor in given.items() if name.endswith(_SIDES)}
+    whole: dict[str, Stored] = {name: tensor for name, tensor in given.items() if name not in pairs}
+    layers = Parts(tensors, depth_blocks)
+    for name in Parts(pairs, depth_blocks):
+        if f"{name.rpartition('.lora_')[0]}.weight" not in layers:
+            raise CheckpointError(f"{path}: {name}: the LM has no such layer")
+    for name in whole:
+        if name not in tensors:
+            raise CheckpointError(f"{path}: {name}: neither an adapter nor a tensor of the LM")
+    if not pairs:
+        raise CheckpointError(f"{path}: no adapters: nothing ends in {' or '.join(_SIDES)}")
+    # The last map of a ChainMap is only read.
+    return ChainMap(whole, tensors) if whole else tensors, Adapter(pairs, scaling, fused, str(path))  # type: ignore[arg-type]
