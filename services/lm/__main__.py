@@ -11,7 +11,7 @@ from services.common.metrics import EngineMetrics
 from services.common.trunk import max_bundle_bytes
 from services.lm.loading import load
 from services.lm.server import LmService
-from services.lm.settings import PREFIX, LmSettings
+from services.lm.settings import MOST_SLOTS, PREFIX, LmSettings
 
 _BASE_MESSAGE_BYTES = 64 * 1024
 _HISTORY_FRAME_BYTES = 80  # 17 varints of at most 3 bytes, tags and lengths
@@ -30,6 +30,6 @@ if __name__ == "__main__":
             PREFIX,
             _service,
             lambda settings: max_bundle_bytes(_BASE_MESSAGE_BYTES + _HISTORY_FRAME_BYTES * settings.max_history_frames),
-            lambda settings: settings.slots + _SPARE_STREAMS,
+            lambda settings: (settings.slots or MOST_SLOTS) + _SPARE_STREAMS,
         )
     )

@@ -5,51 +5,53 @@ from __future__ import annotations
 import torch
 
 from models.loading import Checkpoint, FileNames, Part, resolve
-from models.loading.lm import load_lm
+from models.loading.lm import LmOptions, lm_fingerprint, load_lm
+from models.loading.recognition import recognise_lm
 from models.loading.tokenizer import Tokenizer
 from models.moshi_lm import Generator
 from moshi_cluster.v1 import common_pb2
 from services.common.program import CPU_GATHER_MS, gather_s
 from services.lm.engine import program
+from services.lm.fitting import activation_dtype, choose_slots, kv_dtype
 from services.lm.server import LmModel
 from services.lm.settings import LmSettings
 
 
 def load(settings: LmSettings) -> LmModel:
-    """Finds, downloads if need be, and loads the LM and its tokenizer. Raises CheckpointError."""
+    """Finds, downloads if need be, and loads the LM and its tokenizer. Raises CheckpointError and NoRoomError."""
     torch.set_num_threads(settings.threads)
-    files = FileNames(config=settings.config, lm=settings.lm_weights, tokenizer=settings.tokenizer)
+    files = FileNames(
+        config=settings.config, lm=settings.lm_weights, lora=settings.lora_weights, tokenizer=settings.tokenizer
+    )
     checkpoint = resolve(settings.hf_repo or settings.checkpoint, files, Part.LM)
-    lm = load_lm(checkpoint, _dtype(settings), settings.device)
+    assert checkpoint.lm_weights is not None and checkpoint.tokenizer is not None  # Part.LM asked for them
+    options = LmOptions(settings.quantize, settings.fuse_lora)
+    quantised = settings.quantize is not None or recognise_lm(checkpoint.lm_weights).quantised
+    dtype = activation_dtype(settings, quantised)
+    lm = load_lm(checkpoint, dtype, settings.device, options)
     config = lm.config
-    assert checkpoint.tokenizer is not None  # Part.LM asked for it
     tokenizer = Tokenizer(checkpoint.tokenizer, config.existing_text_padding_id)
-    generator = Generator(lm, settings.slots, settings.context)
+    slots = choose_slots(settings, config, kv_dtype(settings, dtype))
+    generator = Generator(lm, slots, settings.context, kv_dtype(settings, dtype))
     return LmModel(
         programs=[
             program(
                 generator,
                 config,
                 tokenizer.piece,
-                settings.slots,
+                slots,
                 settings.max_batch,
                 settings.prefill_chunk_frames,
                 gather_s(settings.gather_ms, settings.device, CPU_GATHER_MS),
             )
         ],
-        fingerprint=checkpoint.fingerprint,
+        fingerprint=lm_fingerprint(checkpoint, options),
         text_card=config.text_card,
         audio_card=config.card,
         moshi_codebooks=config.dep_q,
         user_codebooks=config.n_q - config.dep_q,
         sampling=_default_sampling(checkpoint),
     )
-
-
-def _dtype(settings: LmSettings) -> torch.dtype:
-    if settings.dtype == "auto":
-        return torch.float32 if torch.device(settings.device).type == "cpu" else torch.bfloat16
-    return {"float32": torch.float32, "bfloat16": torch.bfloat16}[settings.dtype]
 
 
 def _default_sampling(checkpoint: Checkpoint) -> common_pb2.Sampling:

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from services.common.settings import setting
 
 PREFIX = "MOSHI_LM_"
+MOST_SLOTS = 256
+"""When `slots` is unset; on a CPU, where a step of more sessions is not real time, MOST_SLOTS_ON_CPU."""
+MOST_SLOTS_ON_CPU = 32
 
 
 @dataclass(frozen=True)
@@ -19,16 +22,31 @@ class LmSettings:
     checkpoint: str | None = setting(None, "Folder laid out as published, or a repository.")
     hf_repo: str | None = setting(None, "Hugging Face repository, owner/name[@revision].")
     lm_weights: str | None = setting(None, "LM weights: a name in the checkpoint, hf://owner/repo/path or file://path.")
+    lora_weights: str | None = setting(None, "Adapters of the LM, as above; unset: the checkpoint's own, if any.")
+    fuse_lora: bool = setting(True, "Adapters become part of dense weights; false keeps them apart.")
     tokenizer: str | None = setting(None, "SentencePiece model, as above.")
     config: str | None = setting(None, "The checkpoint's config.json, as above.")
     device: str = setting("cpu", "torch device, for example cpu or cuda:0.")
     dtype: str = setting(
         "auto",
-        "Type the model runs in; auto is float32 on a CPU and bfloat16 elsewhere.",
+        "Type of activations; auto is float32 for dense weights on a CPU, else bfloat16.",
         choices=("auto", "float32", "bfloat16"),
     )
+    quantize: str | None = setting(
+        None, "Holds dense weights in 8 or 4 bits; unset: as they are in the file.", choices=("int8", "int4")
+    )
+    kv_dtype: str = setting(
+        "auto",
+        "Type of the attention's memory; auto is the activations', int8 is 8 bits with a scale per vector.",
+        choices=("auto", "float32", "bfloat16", "int8"),
+    )
     threads: int = setting(1, "CPU threads of one step.", minimum=1, maximum=256)
-    slots: int = setting(32, "Sessions held at once.", minimum=1, maximum=1024)
+    slots: int | None = setting(
+        None, "Sessions held at once; unset: what fits, at most 32 on a CPU and 256 elsewhere.", minimum=1, maximum=1024
+    )
+    memory_share: float = setting(
+        0.8, "Share of the free memory that sessions may take when `slots` is unset.", minimum=0.01, maximum=1.0
+    )
     max_batch: int = setting(64, "Largest batch of one step.", minimum=1, maximum=1024)
     gather_ms: float | None = setting(
         None,

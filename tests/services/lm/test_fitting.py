@@ -1,0 +1,86 @@
+"""An lm worker takes as many sessions as memory holds, and says how it came to the number."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+import torch
+
+from models.loading.published import MOSHI_7B
+from models.moshi_lm import LmConfig
+from services.lm import fitting
+from services.lm.fitting import NoRoomError, activation_dtype, choose_slots, kv_dtype
+from services.lm.settings import LmSettings
+
+GIGABYTE = 10**9
+CONFIG = LmConfig.from_dict(MOSHI_7B)
+
+
+@pytest.fixture
+def free(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
+    """A machine with 24 GB left."""
+    monkeypatch.setattr(fitting, "free_bytes", lambda device: 24 * GIGABYTE)
+    caplog.set_level(logging.INFO)
+    return caplog
+
+
+@pytest.mark.parametrize(
+    ("settings", "dtype", "slots"),
+    [
+        # 2 x 32 layers x 32 heads x 3000 frames x 128 values = 786 M values per slot, of 24 GB x 0.8.
+        (LmSettings(), torch.bfloat16, 12),
+        (LmSettings(), torch.float32, 6),
+        (LmSettings(), torch.int8, 23),
+        (LmSettings(context=375), torch.bfloat16, 32),
+        (LmSettings(memory_share=0.4), torch.bfloat16, 6),
+        (LmSettings(context=375, device="cuda"), torch.bfloat16, 97),
+        (LmSettings(slots=3), torch.bfloat16, 3),
+        (LmSettings(slots=100), torch.bfloat16, 100),
+    ],
+)
+def test_slots_are_what_fits(
+    settings: LmSettings, dtype: torch.dtype, slots: int, free: pytest.LogCaptureFixture
+) -> None:
+    assert choose_slots(settings, CONFIG, dtype) == slots
+
+
+def test_the_arithmetic_is_logged(free: pytest.LogCaptureFixture) -> None:
+    choose_slots(LmSettings(), CONFIG, torch.bfloat16)
+    assert free.messages == [
+        "slots: 12; 12 slots fit: 24000 MB free x 0.8 / 1573 MB "
+        "(keys and values of 32 layers x 32 heads x 3000 frames x 256 bytes, bfloat16) each; at most 32 on cpu"
+    ]
+
+
+def test_slots_that_cannot_fit_are_warned_of(free: pytest.LogCaptureFixture) -> None:
+    choose_slots(LmSettings(slots=100), CONFIG, torch.bfloat16)
+    assert any("do not fit" in record.message for record in free.records if record.levelno == logging.WARNING)
+
+
+def test_where_not_one_fits_the_ways_out_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fitting, "free_bytes", lambda device: GIGABYTE)
+    with pytest.raises(NoRoomError, match=r"0 slots fit: 1000 MB free x 0\.8 / 1573 MB .*kv_dtype=int8"):
+        choose_slots(LmSettings(), CONFIG, torch.bfloat16)
+
+
+def test_where_free_memory_is_unknown_the_most_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fitting, "free_bytes", lambda device: None)
+    assert choose_slots(LmSettings(), CONFIG, torch.float32) == 32
+
+
+@pytest.mark.parametrize(
+    ("settings", "quantised", "activations", "memory"),
+    [
+        (LmSettings(), False, torch.float32, torch.float32),
+        (LmSettings(), True, torch.bfloat16, torch.bfloat16),
+        (LmSettings(device="cuda"), False, torch.bfloat16, torch.bfloat16),
+        (LmSettings(dtype="float32", kv_dtype="int8"), True, torch.float32, torch.int8),
+        (LmSettings(dtype="bfloat16", kv_dtype="float32"), False, torch.bfloat16, torch.float32),
+    ],
+)
+def test_types_follow_the_weights_and_the_device_unless_set(
+    settings: LmSettings, quantised: bool, activations: torch.dtype, memory: torch.dtype
+) -> None:
+    assert activation_dtype(settings, quantised) == activations
+    assert kv_dtype(settings, activations) == memory
