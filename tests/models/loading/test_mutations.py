@@ -1,0 +1,84 @@
+"""Broken and hostile files: one error that names the file, never a crash, and never much memory."""
+
+from __future__ import annotations
+
+import os
+import random
+from pathlib import Path
+
+import pytest
+import torch
+
+from models.loading import Checkpoint, CheckpointError, Part, resolve
+from models.loading.lm import load_lm
+from tests.models.loading.layout_files import ALL, write_layout
+from tests.models.loading.mutations import MUTATIONS
+
+FILES = int(os.environ.get("MUTATED_FILES", "120"))
+_PEAK, _NOW = "VmHWM", "VmRSS"
+SLACK_BYTES = 24 << 20  # the interpreter's own comings and goings: an error with its traceback, a parsed header
+
+
+def memory_bytes(kind: str) -> int:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(kind)) * 1024
+
+
+@pytest.fixture(scope="module")
+def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> list[Checkpoint]:
+    folders = [tmp_path_factory.mktemp(layout) for layout in ALL]
+    for layout, folder in zip(ALL, folders, strict=True):
+        write_layout(layout, folder)
+    return [resolve(str(folder), parts=Part.LM) for folder in folders]
+
+
+@pytest.mark.timeout(600)
+def test_a_broken_file_is_refused_by_name_with_little_memory(checkpoints: list[Checkpoint], tmp_path: Path) -> None:
+    for checkpoint in checkpoints:
+        load_lm(checkpoint)  # what the first load of a kind brings into memory is not the file's doing
+    refused = 0
+    for number in range(FILES):
+        chance = random.Random(number)
+        checkpoint = chance.choice(checkpoints)
+        assert checkpoint.lm_weights is not None
+        mutation = MUTATIONS[number % len(MUTATIONS)]
+        content = mutation(checkpoint.lm_weights.read_bytes(), chance)
+        broken = tmp_path / f"broken{number}"
+        broken.write_bytes(content)
+        size_bytes = max(len(content), checkpoint.lm_weights.stat().st_size)
+        del content
+        Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew
+        before_bytes = memory_bytes(_NOW)
+        try:
+            load_lm(Checkpoint(**{**vars(checkpoint), "lm_weights": broken}), torch.bfloat16)
+        except CheckpointError as error:
+            refused += 1
+            message = str(error)
+            assert message.startswith(f"{broken}: "), message
+            assert len(message) < 1000, message[:1000]
+        peak_bytes = memory_bytes(_PEAK) - before_bytes
+        assert peak_bytes <= 2 * size_bytes + SLACK_BYTES, (number, mutation.__name__, peak_bytes, size_bytes)
+        broken.unlink()
+    assert refused > 0.7 * FILES  # a scribble among the values may go unseen
+
+
+@pytest.mark.parametrize("mutated", ["[" * 100_000, '{"dim":' * 50_000, '{"n_q": ' + "9" * 5000 + "}", " " * (1 << 21)])
+def test_a_hostile_configuration_is_refused_by_name(
+    mutated: str, checkpoints: list[Checkpoint], tmp_path: Path
+) -> None:
+    (tmp_path / "config.json").write_text(mutated)
+    with pytest.raises(CheckpointError, match=r"config\.json"):
+        load_lm(resolve(str(tmp_path), parts=Part.LM))
+
+
+@pytest.mark.parametrize(
+    "key", ["dim", "num_layers", "n_q", "dep_q", "card", "text_card", "depformer_dim", "num_heads"]
+)
+@pytest.mark.parametrize("value", [10**12, -1, 3.5, float("inf"), "many", None, [1]])
+def test_a_configuration_of_another_size_than_the_file_is_refused_by_name(
+    key: str, value: object, checkpoints: list[Checkpoint]
+) -> None:
+    checkpoint = checkpoints[0]
+    changed = Checkpoint(**{**vars(checkpoint), "lm_config": {**checkpoint.lm_config, key: value}})
+    with pytest.raises(CheckpointError):
+        load_lm(changed)
