@@ -38,17 +38,12 @@ COPY --from=stubs /app/moshi_cluster moshi_cluster
 COPY models models
 COPY services/__init__.py services/
 COPY services/common services/common
-
-# The default checkpoint: small, random, the same bytes every time. It is loaded only where a setting says /checkpoint.
-FROM worker AS checkpoint
-RUN pip install -c constraints.txt '.[lm]'
-COPY scripts scripts
-RUN python -m scripts.make_checkpoint --output /checkpoint
+# The demo model. It is loaded only where a setting says /checkpoint.
+COPY --chown=10001 checkpoints/demo /checkpoint
 
 # Mimi.
 FROM worker AS codec
 RUN pip install -c constraints.txt '.[codec]'
-COPY --from=checkpoint --chown=10001 /checkpoint /checkpoint
 COPY services/codec services/codec
 USER 10001
 EXPOSE 50052 9102
@@ -58,7 +53,6 @@ ENTRYPOINT ["python", "-m", "services.codec"]
 # The Temporal and Depth Transformers.
 FROM worker AS lm
 RUN pip install -c constraints.txt '.[lm]'
-COPY --from=checkpoint --chown=10001 /checkpoint /checkpoint
 COPY services/lm services/lm
 USER 10001
 EXPOSE 50053 9103

@@ -22,7 +22,6 @@ install: $(INSTALLED) ## A virtual environment in .venv with everything that run
 stubs: $(STUBS) ## Python code for protos/, in moshi_cluster/ (not checked in)
 
 demo: $(STUBS) ## A recorded utterance through all three services: reply.wav and a table of latencies
-	$(BIN)/python -m scripts.make_checkpoint --if-missing
 	$(BIN)/python -m scripts.demo
 
 test: lint ## Lint, types, contract and all tests, whole-cluster tests included

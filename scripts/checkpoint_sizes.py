@@ -1,4 +1,4 @@
-"""The configurations that `scripts.make_checkpoint` knows, in the published spelling."""
+"""Configurations in the published spelling: what all of ours share, and those that `scripts.make_checkpoint` knows."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from models.loading.published import LM_NAME, MIMI_NAME, MODEL_TYPE
 MIMI_CONFIG_NAME = "mimi_config.json"
 TOKENIZER_NAME = "tokenizer_spm_512.model"
 
-_SHARED: dict[str, Any] = {
+SHARED: dict[str, Any] = {
     "existing_text_padding_id": 3,
     "n_q": 16,
     "dep_q": 8,
@@ -33,13 +33,16 @@ _SHARED: dict[str, Any] = {
     "mimi_config_name": MIMI_CONFIG_NAME,
     "tokenizer_name": TOKENIZER_NAME,
     "model_type": MODEL_TYPE,
+}
+
+_RANDOM = SHARED | {
     # Another recipe, another number: `--if-missing` then makes the checkpoint anew.
     "model_id": {"sig": "random", "epoch": 1},
     "lm_gen_config": {"temp": 0.8, "temp_text": 0.7, "top_k": 250, "top_k_text": 25},
 }
 
 # Small enough that 16 callers and three services share two CPU cores in real time.
-DEFAULT = _SHARED | {
+SMALL = _RANDOM | {
     "dim": 192,
     "num_heads": 4,
     "num_layers": 2,
@@ -54,7 +57,7 @@ DEFAULT = _SHARED | {
 }
 
 # For benchmarks: the published vocabularies, a tenth of the width.
-MIDDLE = _SHARED | {
+MIDDLE = _RANDOM | {
     "dim": 512,
     "num_heads": 8,
     "num_layers": 8,
@@ -68,7 +71,7 @@ MIDDLE = _SHARED | {
     "depformer_num_layers": 4,
 }
 
-LM_CONFIGS = {"default": DEFAULT, "middle": MIDDLE}
+LM_CONFIGS = {"small": SMALL, "middle": MIDDLE}
 
 
 def mimi_config(bins: int) -> dict[str, Any]:

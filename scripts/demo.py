@@ -15,9 +15,9 @@ from types import FrameType
 
 from clients.cli.__main__ import DEMO_UTTERANCE
 from models.loading import CheckpointError, resolve
+from scripts.default_checkpoint import default_checkpoint
 from scripts.latency_table import histograms, scrape, table
 from scripts.local_cluster import ClusterError, Layout, LocalCluster
-from scripts.make_checkpoint import default_folder, make
 
 _START_TIMEOUT_S = 600.0  # 15 GB from a slow disk
 _CALL_TIMEOUT_S = 300.0
@@ -56,9 +56,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
 def _checkpoint(given: str | None) -> str:
     if given is None:
-        make(default_folder(), if_missing=True)
-        _say("the default checkpoint is untrained: expect noise and word salad")
-        return str(default_folder())
+        return str(default_checkpoint())
     resolve(given)  # downloads what is missing here, where its progress can be seen
     return given
 
@@ -96,7 +94,7 @@ def _say(line: str) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m scripts.demo", description=__doc__.partition("\n\n")[0])
-    parser.add_argument("--checkpoint", help="folder or owner/name[@revision]; the generated one if absent")
+    parser.add_argument("--checkpoint", help="folder or owner/name[@revision]; the demo model if absent")
     parser.add_argument("--input", type=Path, default=DEMO_UTTERANCE, help="mono 16-bit WAV file")
     parser.add_argument("--output", type=Path, default=Path("reply.wav"), help="where Moshi's voice goes")
     parser.add_argument("--logs", type=Path, help="folder to keep the services' logs in")

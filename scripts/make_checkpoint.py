@@ -28,12 +28,12 @@ _SEED = 1
 _TOKENIZER_PIECES = 512
 
 
-def default_folder(size: str = "default") -> Path:
+def folder_of(size: str) -> Path:
     """Where a checkpoint of this size is kept."""
     return _CACHE / size
 
 
-def make(folder: Path, size: str = "default", if_missing: bool = False) -> bool:
+def make(folder: Path, size: str = "small", if_missing: bool = False) -> bool:
     """Writes the checkpoint; the folder appears complete or not at all. False when it was there already.
 
     if_missing: keep a folder that holds this very checkpoint.
@@ -94,11 +94,11 @@ def _write_json(path: Path, value: dict[str, Any]) -> None:
 def main() -> int:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n\n")[0])
-    parser.add_argument("--size", choices=sorted(LM_CONFIGS), default="default", help="which configuration")
+    parser.add_argument("--size", choices=sorted(LM_CONFIGS), default="small", help="which configuration")
     parser.add_argument("--output", type=Path, help="folder to write, .cache/checkpoint/SIZE unless given")
     parser.add_argument("--if-missing", action="store_true", help="do nothing when it is there already")
     arguments = parser.parse_args()
-    folder = arguments.output or default_folder(arguments.size)
+    folder = arguments.output or folder_of(arguments.size)
     start_s = time.monotonic()
     if make(folder, arguments.size, arguments.if_missing):
         size_mb = sum(path.stat().st_size for path in folder.iterdir()) / 1e6

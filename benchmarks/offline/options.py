@@ -14,7 +14,7 @@ from benchmarks.offline.parts import PARTS, Part
 
 _UPSTREAM_VARIABLE = "MOSHI_UPSTREAM_PYTHON"
 _BATCHES = "1,2,4,8,16,32"
-_QUICK_PARTS = "lm-default,mimi-default"
+_QUICK_PARTS = "lm-small,mimi-small"
 
 
 @dataclass(frozen=True)

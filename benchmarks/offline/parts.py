@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.offline.random_on_device import on_device
-from scripts.checkpoint_sizes import DEFAULT, MIDDLE, mimi_config
+from scripts.checkpoint_sizes import MIDDLE, SMALL, mimi_config
 from scripts.random_lm import random_lm
 from scripts.random_mimi import random_mimi
 
@@ -45,7 +45,7 @@ _SEVEN_B = _MIDDLE | {
     "depformer_num_heads": 16,
     "depformer_num_layers": 6,
 }
-_SMALL_MIMI = mimi_config(bins=DEFAULT["card"])
+_SMALL_MIMI = mimi_config(bins=SMALL["card"])
 
 
 def _published_mimi() -> dict[str, Any]:
@@ -58,10 +58,10 @@ def _published_mimi() -> dict[str, Any]:
 
 
 PARTS = [
-    Part("lm-default", "LM, default checkpoint", "lm", DEFAULT, ("cpu",)),
+    Part("lm-small", "LM, small size", "lm", SMALL, ("cpu",)),
     Part("lm-middle-250", "LM, middle size", "lm", _MIDDLE | {"context": 250}, ("cpu",)),
     Part("lm-middle-3000", "LM, middle size", "lm", _MIDDLE | {"context": 3000}, ("cpu",)),
     Part("lm-7b", "LM, 7B", "lm", _SEVEN_B, ("cuda",)),
-    Part("mimi-default", "Mimi, default checkpoint", "mimi", _SMALL_MIMI, ("cpu",)),
+    Part("mimi-small", "Mimi, small size", "mimi", _SMALL_MIMI, ("cpu",)),
     Part("mimi-published", "Mimi, published size", "mimi", _published_mimi()),
 ]

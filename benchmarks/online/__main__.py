@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import subprocess
 import sys
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -33,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         command_line.error(problem)
     try:
         return _run(arguments)
-    except (AudioError, ClusterError, OSError, subprocess.CalledProcessError) as error:
+    except (AudioError, ClusterError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return EXIT_FAILED
     except KeyboardInterrupt:

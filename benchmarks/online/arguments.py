@@ -43,7 +43,7 @@ def _add_cluster(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--slots", type=_integer(1), help="with --local: of every worker; enough for the scenario if absent"
     )
-    group.add_argument("--checkpoint", help="with --local: folder or owner/name; the generated one if absent")
+    group.add_argument("--checkpoint", help="with --local: folder or owner/name; the demo model if absent")
     group.add_argument(
         "--env",
         action="append",

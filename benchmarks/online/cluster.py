@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from scripts.default_checkpoint import default_checkpoint
 from scripts.latency_table import scrape
 from scripts.local_cluster import Layout, LocalCluster
 
 _START_TIMEOUT_S = 600.0
-# A process of its own: making a checkpoint takes torch, and torch takes memory and threads.
-_DEFAULT_CHECKPOINT = """
-from scripts.make_checkpoint import default_folder, make
-make(default_folder(), if_missing=True)
-print(default_folder())
-"""
 
 
 @dataclass(frozen=True)
@@ -35,11 +28,11 @@ class Cluster:
 
 @contextmanager
 def local_cluster(checkpoint: str | None, slots: int, environment: Mapping[str, str]) -> Iterator[Cluster]:
-    """One gateway, one codec and one lm worker on this machine. Raises ClusterError, CalledProcessError.
+    """One gateway, one codec and one lm worker on this machine. Raises ClusterError.
 
-    checkpoint: a folder or repository; the generated default one if None.
+    checkpoint: a folder or repository; the default one if None.
     """
-    layout = Layout(checkpoint or default_checkpoint(), slots=slots)
+    layout = Layout(checkpoint or str(default_checkpoint()), slots=slots)
     cluster = LocalCluster(layout, environment)
     try:
         cluster.start()
@@ -52,9 +45,3 @@ def local_cluster(checkpoint: str | None, slots: int, environment: Mapping[str, 
         )
     finally:
         cluster.stop()
-
-
-def default_checkpoint() -> str:
-    """The folder of the generated checkpoint, made when it is missing."""
-    made = subprocess.run([sys.executable, "-c", _DEFAULT_CHECKPOINT], check=True, stdout=subprocess.PIPE, text=True)
-    return made.stdout.strip()

@@ -7,18 +7,16 @@ from pathlib import Path
 
 import pytest
 
+from scripts.default_checkpoint import default_checkpoint
 from scripts.local_cluster import Layout, LocalCluster
-from scripts.make_checkpoint import make
 
 SLOTS = 8
 
 
 @pytest.fixture(scope="session")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The default checkpoint, freshly made."""
-    folder = tmp_path_factory.mktemp("checkpoint") / "default"
-    make(folder)
-    return folder
+def checkpoint() -> Path:
+    """The demo model."""
+    return default_checkpoint()
 
 
 @pytest.fixture(scope="module")

@@ -8,17 +8,15 @@ from pathlib import Path
 
 import pytest
 
+from scripts.default_checkpoint import default_checkpoint
 from scripts.local_cluster import ClusterError, Layout, LocalCluster
-from scripts.make_checkpoint import make
 
 pytestmark = pytest.mark.cluster
 
 
 @pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> str:
-    folder = tmp_path_factory.mktemp("checkpoint") / "default"
-    make(folder)
-    return str(folder)
+def checkpoint() -> str:
+    return str(default_checkpoint())
 
 
 def _exists(process_id: int) -> bool:

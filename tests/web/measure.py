@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 
 from playwright.sync_api import sync_playwright
 
+from scripts.default_checkpoint import default_checkpoint
 from scripts.local_cluster import Layout, LocalCluster
-from scripts.make_checkpoint import default_folder, make
 from tests.web.conftest import FLAGS, TIMEOUT_MS
 from tests.web.recordings import echo_delays_s
 
@@ -26,8 +26,7 @@ if TYPE_CHECKING:
 
 def main(length_s: int) -> None:
     """Both conversations, one after the other."""
-    make(default_folder(), if_missing=True)
-    with LocalCluster(Layout(str(default_folder()), slots=2)) as cluster, sync_playwright() as driver:
+    with LocalCluster(Layout(str(default_checkpoint()), slots=2)) as cluster, sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS)
         page = browser.new_page()
         page.set_default_timeout(TIMEOUT_MS)

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from scripts.default_checkpoint import default_checkpoint
 from scripts.local_cluster import Layout, LocalCluster
-from scripts.make_checkpoint import make
 from tests.web.patience import wait_for, wait_until, wait_until_connected
 from tests.web.recordings import LONGEST_DELAY_S, echo_delays_s
 
@@ -20,11 +20,9 @@ pytestmark = pytest.mark.cluster
 
 
 @pytest.fixture(scope="module")
-def cluster(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCluster]:
+def cluster(browser: Browser) -> Iterator[LocalCluster]:
     """One slot, one place in the queue. After `browser`: nothing is started where that is missing."""
-    checkpoint = tmp_path_factory.mktemp("checkpoint") / "default"
-    make(checkpoint)
-    with LocalCluster(Layout(str(checkpoint), slots=1), {"MOSHI_GATEWAY_QUEUE_CLIENTS": "1"}) as running:
+    with LocalCluster(Layout(str(default_checkpoint()), slots=1), {"MOSHI_GATEWAY_QUEUE_CLIENTS": "1"}) as running:
         yield running
 
 

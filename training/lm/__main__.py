@@ -12,12 +12,13 @@ from typing import Any
 
 import torch
 
+from scripts.checkpoint_sizes import MIMI_CONFIG_NAME, TOKENIZER_NAME
 from training.lm.auxiliary import CallerHeads
 from training.lm.data import Batches
 from training.lm.examples import example
 from training.lm.export import build, write_checkpoint
 from training.lm.probe import Probe
-from training.lm.sizes import MIMI_CONFIG_NAME, TOKENIZER_NAME, lm_config
+from training.lm.sizes import lm_config
 from training.lm.together import rank_and_processes
 from training.lm.trainer import Recipe, Trainer
 from training.lm.vocabulary import callers_words

@@ -14,9 +14,9 @@ from torch import Tensor
 
 from models.loading.published import MIMI_NAME
 from models.moshi_lm.config import LmConfig
+from scripts.checkpoint_sizes import MIMI_CONFIG_NAME, TOKENIZER_NAME
 from training.lm.depth import DepthLayer
 from training.lm.model import TemporalLayer, TrainableLm
-from training.lm.sizes import MIMI_CONFIG_NAME, TOKENIZER_NAME
 
 
 def build(config: dict[str, Any]) -> TrainableLm:

@@ -5,14 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 from grpc import StatusCode
 
 from benchmarks.ghz.scenario import NAMES, load
+from scripts.default_checkpoint import default_checkpoint
 from scripts.local_cluster import Layout, LocalCluster
-from scripts.make_checkpoint import make
 from tests.benchmarks.ghz.replay import shortened, statuses
 from tests.cluster.callers import slots_used, until
 
@@ -28,10 +27,8 @@ _ENVIRONMENT = {
 
 
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCluster]:
-    checkpoint: Path = tmp_path_factory.mktemp("checkpoint") / "default"
-    make(checkpoint)
-    with LocalCluster(Layout(str(checkpoint), slots=SLOTS), _ENVIRONMENT) as running:
+def cluster() -> Iterator[LocalCluster]:
+    with LocalCluster(Layout(str(default_checkpoint()), slots=SLOTS), _ENVIRONMENT) as running:
         yield running
 
 

@@ -11,8 +11,8 @@ from benchmarks.offline import __main__ as command
 def test_compares_and_tells_the_same_in_tables_and_json(tmp_path: Path) -> None:
     file = tmp_path / "figures.json"
     printed = _run("--quick", "--threads", "1", "--json", str(file))
-    assert "LM, default checkpoint, lm-default: ms per LM step" in printed
-    assert "Mimi, default checkpoint, mimi-default: ms per codec frame" in printed
+    assert "LM, small size, lm-small: ms per LM step" in printed
+    assert "Mimi, small size, mimi-small: ms per codec frame" in printed
     rows = [line for line in printed.splitlines() if line.startswith("| ") and line[2].isdigit()]
     found = json.loads(file.read_text())
     assert len(rows) == len(found["rows"]) == 6  # 1 and 2 sessions; LM sessions fresh and with a full window

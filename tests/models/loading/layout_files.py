@@ -9,13 +9,13 @@ from typing import Any
 
 from torch import Tensor
 
-from scripts.checkpoint_sizes import DEFAULT
+from scripts.checkpoint_sizes import SMALL
 from scripts.convert_checkpoint import convert
 from scripts.layouts import LAYOUTS
 from scripts.random_lm import random_lm
 
 # Every width divides into groups of 64; large vocabularies, so that a file is large beside what loading needs anyway.
-CONFIG: dict[str, Any] = DEFAULT | {
+CONFIG: dict[str, Any] = SMALL | {
     "dim": 64,
     "num_heads": 2,
     "num_layers": 1,
