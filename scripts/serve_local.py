@@ -43,7 +43,7 @@ def _device(given: str) -> str:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m scripts.serve_local", description=__doc__.partition("\n\n")[0])
-    parser.add_argument("--checkpoint", help="folder or owner/name[@revision]; the default one if absent")
+    parser.add_argument("--checkpoint", help="folder or owner/name[@revision]; the demo model if absent")
     parser.add_argument("--device", default="auto", help="cpu, cuda, mps; auto takes the best there is")
     parser.add_argument("--logs", type=Path, help="folder to keep the services' logs in")
     return parser

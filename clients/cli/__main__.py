@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from clients.cli.access import access_of, add_access_options
 from clients.cli.audio import ENCODINGS, G711_RATE_HZ, AudioError, Recording, from_wire, read_wav, to_wire, write_wav
 from clients.cli.converse import Call, CallError, Listener, Reply, converse
 from clients.cli.talk import command as talk
@@ -50,7 +51,7 @@ def _converse(arguments: argparse.Namespace) -> int:
         call = make_call(recording, arguments)
         if not arguments.output.parent.is_dir():
             raise AudioError(f"{arguments.output}: no such folder")
-        reply = asyncio.run(converse(arguments.target, call, _Terminal()))
+        reply = asyncio.run(converse(arguments.target, call, _Terminal(), access_of(arguments)))
         print()
         write_wav(arguments.output, _reply_recording(reply, arguments.format))
     except AudioError as error:
@@ -116,6 +117,7 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--packet-ms", type=_between(1, 1000), default=20, help="length of one packet, 1 to 1000")
     command.add_argument("--seed", type=_between(0, 2**64 - 1), help="the same seed and audio give the same reply")
     command.add_argument("--greedy", action="store_true", help="always the likeliest token, no chance involved")
+    add_access_options(command)
     return parser
 
 

@@ -11,6 +11,7 @@ import grpc
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
+from clients.cli.access import OPEN, Access
 from moshi_cluster.v1 import gateway_pb2, gateway_pb2_grpc
 
 # How long the gateway may be silent before the call is given up.
@@ -56,14 +57,14 @@ class Listener:
         """Something happened to the call."""
 
 
-async def converse(target: str, call: Call, listener: Listener) -> Reply:
+async def converse(target: str, call: Call, listener: Listener, access: Access = OPEN) -> Reply:
     """Makes one call to the gateway at host:port and returns when it has ended.
 
-    Cancelling hangs up at once. Raises CallError.
+    Cancelling hangs up at once. Raises CallError, AudioError for a certificate that cannot be read.
     """
-    async with grpc.aio.insecure_channel(target) as channel:
-        await connect(channel, target)
-        stream = gateway_pb2_grpc.GatewayStub(channel).Converse()
+    async with access.grpc_channel(target) as channel:
+        await connect(channel, target, access)
+        stream = gateway_pb2_grpc.GatewayStub(channel).Converse(metadata=access.grpc_metadata())
         try:
             return await _run(stream, call, listener)
         except grpc.aio.AioRpcError as error:
@@ -74,13 +75,14 @@ async def converse(target: str, call: Call, listener: Listener) -> Reply:
             stream.cancel()
 
 
-async def connect(channel: grpc.aio.Channel, target: str) -> None:
+async def connect(channel: grpc.aio.Channel, target: str, access: Access) -> None:
     """Returns once the gateway answers. Raises CallError."""
     try:
         async with asyncio.timeout(CONNECT_TIMEOUT_S):
             await channel.channel_ready()
     except TimeoutError as error:
-        raise CallError(f"no gateway answers at {target} within {CONNECT_TIMEOUT_S:g} s") from error
+        way = "over TLS" if access.tls else "without TLS"
+        raise CallError(f"no gateway answers at {target} {way} within {CONNECT_TIMEOUT_S:g} s") from error
 
 
 async def _run(stream: grpc.aio.StreamStreamCall, call: Call, listener: Listener) -> Reply:

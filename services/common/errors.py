@@ -39,6 +39,12 @@ class OverQuota(SessionError):
     status = "RESOURCE_EXHAUSTED"
 
 
+class Unauthenticated(SessionError):
+    """The caller shows no credentials, or wrong ones."""
+
+    status = "UNAUTHENTICATED"
+
+
 class Unavailable(SessionError):
     """This process is draining or cannot reach a worker; another one may serve."""
 

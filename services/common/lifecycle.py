@@ -69,6 +69,7 @@ class Endpoint:
     metrics_port: int
     drain_grace_s: float
     options: Options
+    credentials: grpc.ServerCredentials | None = None  # None: not encrypted
 
 
 def run(make_service: Callable[[], Service], name: str, endpoint: Endpoint, registry: CollectorRegistry) -> int:
@@ -92,9 +93,10 @@ async def serve(make_service: Callable[[], Service], name: str, endpoint: Endpoi
         health_servicer = health.aio.HealthServicer()
         names = ["", *_register(server, service, health_servicer)]
         await _set_health(health_servicer, names, health_pb2.HealthCheckResponse.NOT_SERVING)
-        port = server.add_insecure_port(f"{endpoint.host}:{endpoint.port}")
+        port = _listen(server, endpoint)
         await server.start()
-        _log.info("listening name=%s port=%d metrics_port=%d", name, port, metrics.port)
+        tls = endpoint.credentials is not None
+        _log.info("listening name=%s port=%d tls=%s metrics_port=%d", name, port, tls, metrics.port)
         try:
             try:
                 if not await _finished_first(service.start(), stop_requested):
@@ -135,6 +137,13 @@ def _register(server: grpc.aio.Server, service: Service, health_servicer: health
     health_pb2_grpc.add_HealthServicer_to_server(health_servicer, server)
     reflection.enable_server_reflection((*names, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
     return names
+
+
+def _listen(server: grpc.aio.Server, endpoint: Endpoint) -> int:
+    address = f"{endpoint.host}:{endpoint.port}"
+    if endpoint.credentials is None:
+        return int(server.add_insecure_port(address))
+    return int(server.add_secure_port(address, endpoint.credentials))
 
 
 async def _set_health(servicer: health.aio.HealthServicer, names: list[str], status: int) -> None:

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+import grpc
 from prometheus_client import CollectorRegistry
 
 from services.common import lifecycle, logs
@@ -27,22 +28,24 @@ def run(
     make_service: Callable[[S, CollectorRegistry], lifecycle.Service],
     max_message_bytes: Callable[[S], int],
     max_streams: Callable[[S], int],
+    credentials: Callable[[S], grpc.ServerCredentials | None] = lambda settings: None,
 ) -> int:
     """Runs the service called `name` until it stops; returns the exit code (2 for a bad setting)."""
     try:
         settings: Any = load(settings_type, prefix)
+        endpoint = lifecycle.Endpoint(
+            host=settings.host,
+            port=settings.port,
+            metrics_port=settings.metrics_port,
+            drain_grace_s=settings.drain_grace_s,
+            options=server_options(max_message_bytes(settings), max_streams(settings)),
+            credentials=credentials(settings),
+        )
+        logs.configure(name, settings.log_level)
+        logging.getLogger(__name__).info("settings %s", describe(settings))
+        sys.setswitchinterval(_SWITCH_INTERVAL_S)
+        registry = CollectorRegistry()
+        return lifecycle.run(lambda: make_service(settings, registry), name, endpoint, registry)
     except SettingError as error:
         print(f"{name}: {error}", file=sys.stderr)
         return 2
-    logs.configure(name, settings.log_level)
-    logging.getLogger(__name__).info("settings %s", describe(settings))
-    sys.setswitchinterval(_SWITCH_INTERVAL_S)
-    registry = CollectorRegistry()
-    endpoint = lifecycle.Endpoint(
-        host=settings.host,
-        port=settings.port,
-        metrics_port=settings.metrics_port,
-        drain_grace_s=settings.drain_grace_s,
-        options=server_options(max_message_bytes(settings), max_streams(settings)),
-    )
-    return lifecycle.run(lambda: make_service(settings, registry), name, endpoint, registry)

@@ -1,16 +1,21 @@
-"""`python -m services.common.probe HOST:PORT` exits 0 when the gRPC health there is SERVING, for container checks."""
+"""`python -m services.common.probe HOST:PORT [CERTIFICATE [NAME]]` exits 0 when the gRPC health there is SERVING.
+
+For container checks. CERTIFICATE: a PEM file with what to trust, where the port is encrypted; NAME: the one in it,
+where that is not HOST.
+"""
 
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 
-def is_serving(target: str, timeout_s: float = 3.0) -> bool:
+def is_serving(target: str, timeout_s: float = 3.0, certificate: Path | None = None, name: str | None = None) -> bool:
     """Whether the process at host:port reports SERVING within the timeout."""
-    with grpc.insecure_channel(target) as channel:
+    with _channel(target, certificate, name) as channel:
         try:
             reply = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=timeout_s)
         except grpc.RpcError:
@@ -18,7 +23,15 @@ def is_serving(target: str, timeout_s: float = 3.0) -> bool:
         return bool(reply.status == health_pb2.HealthCheckResponse.SERVING)
 
 
+def _channel(target: str, certificate: Path | None, name: str | None) -> grpc.Channel:
+    if certificate is None:
+        return grpc.insecure_channel(target)
+    options = [("grpc.ssl_target_name_override", name)] if name else []
+    return grpc.secure_channel(target, grpc.ssl_channel_credentials(certificate.read_bytes()), options)
+
+
 if __name__ == "__main__":
-    if len(sys.argv) != 2:
-        sys.exit("usage: python -m services.common.probe HOST:PORT")
-    sys.exit(0 if is_serving(sys.argv[1]) else 1)
+    if not 2 <= len(sys.argv) <= 4:
+        sys.exit("usage: python -m services.common.probe HOST:PORT [CERTIFICATE [NAME]]")
+    target, certificate, name = [*sys.argv[1:], None, None][:3]
+    sys.exit(0 if is_serving(target or "", certificate=Path(certificate) if certificate else None, name=name) else 1)

@@ -4,19 +4,26 @@ from __future__ import annotations
 
 import importlib
 import sys
+from pathlib import Path
 
+import grpc
 from prometheus_client import CollectorRegistry
 
 from services.common import main
 from services.gateway.metrics import GatewayMetrics
 from services.gateway.server import GatewayService
 from services.gateway.settings import PREFIX, GatewaySettings
+from services.gateway.tls import grpc_credentials
 
 _SPARE_STREAMS = 64  # beyond the calls: refused calls get their status, and health checks fit
 
 
 def _service(settings: GatewaySettings, registry: CollectorRegistry) -> GatewayService:
     return GatewayService(settings, GatewayMetrics(registry))
+
+
+def _credentials(settings: GatewaySettings) -> grpc.ServerCredentials | None:
+    return grpc_credentials(Path(settings.tls_dir), settings.tls_self_signed) if settings.grpc_tls else None
 
 
 if __name__ == "__main__":
@@ -30,5 +37,6 @@ if __name__ == "__main__":
             _service,
             lambda settings: settings.max_message_bytes,
             lambda settings: settings.max_sessions + _SPARE_STREAMS,
+            _credentials,
         )
     )

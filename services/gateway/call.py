@@ -131,8 +131,9 @@ class Call:
         self._event(EventKind.DTMF, detail=digit)
 
     def tell_status(self) -> None:
-        """Sends the counters so far."""
-        self._note(CallEvent(EventKind.STATUS, self._replied_frames, counters=self.counters))
+        """Sends the counters so far, and how long each hop takes."""
+        hops_s = self.hop_times.take_medians_s()
+        self._note(CallEvent(EventKind.STATUS, self._replied_frames, counters=self.counters, hops_s=hops_s))
 
     def go_away(self, grace_s: float) -> None:
         """Tells the caller that the gateway stops in `grace_s`, unless so much waits for him that he reads nothing."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -42,6 +42,7 @@ class CallEvent:
     frames: int = 0
     detail: str = ""
     counters: CallCounters | None = None
+    hops_s: Mapping[str, float] | None = None  # medians
 
 
 Note = TextPiece | CallEvent

@@ -32,6 +32,8 @@ def _event(item: CallEvent) -> gateway_pb2.Event:
     )
     if item.counters is not None:
         event.counters.CopyFrom(item.counters.message())
+    if item.hops_s is not None:
+        event.hops.CopyFrom(gateway_pb2.HopMedians(**{f"{hop}_us": round(s * 1e6) for hop, s in item.hops_s.items()}))
     return event
 
 

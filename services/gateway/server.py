@@ -17,6 +17,7 @@ from services.gateway.requests import Requests, read_caller, read_start
 from services.gateway.settings import GatewaySettings
 from services.gateway.start_metadata import parse_call
 from services.gateway.switchboard import Switchboard
+from services.gateway.tokens import bearer
 from services.gateway.web.http import HttpEdge
 
 
@@ -78,7 +79,9 @@ class GatewayService(gateway_pb2_grpc.GatewayServicer):
         async with statuses(context), self._board.session() as session_id:
             # Read before refusing: a refusal that crosses the caller's first message can reach him as INTERNAL.
             start = await within(read_start(request_iterator), settings.open_timeout_s, "no `start` came")
-            spec = parse_call(start, context.invocation_metadata() or (), settings)
+            metadata = context.invocation_metadata() or ()
+            self._board.authenticate(bearer(dict(metadata).get("authorization")))
+            spec = parse_call(start, metadata, settings)
 
             async def read(call: Call) -> None:
                 await read_caller(request_iterator, start, call, settings.max_messages_per_s)

@@ -22,6 +22,10 @@ class GatewaySettings:
     web_dir: str = setting("clients/web", "Folder of the web page, from the repository's root; empty: no page.")
     tls_dir: str = setting("", "Folder with cert.pem and key.pem: the HTTP port speaks HTTPS. Empty: plain HTTP.")
     tls_self_signed: bool = setting(False, "Make a self-signed pair in tls_dir if it holds none.")
+    grpc_tls: bool = setting(False, "The gRPC port is encrypted too, with the pair in tls_dir.")
+    token_file: str = setting(
+        "", "File of bearer tokens, one a line: every call must show one of them. Empty: nobody is asked."
+    )
     gradio_tunnel: bool = setting(False, "Make the HTTP port public through Gradio's relay; needs the package gradio.")
     codec_targets: tuple[str, ...] = setting(
         ("localhost:50052",), "Codec workers, host:port, comma separated; a name may stand for several addresses."
@@ -61,8 +65,9 @@ class GatewaySettings:
             wrong = [target for target in targets if not _is_target(target)]
             if wrong or not targets:
                 raise SettingError(f"{PREFIX}{name.upper()}: expected host:port, got {wrong[0] if wrong else ''!r}")
-        if self.tls_self_signed and not self.tls_dir:
-            raise SettingError(f"{PREFIX}TLS_SELF_SIGNED: needs {PREFIX}TLS_DIR to say where the pair belongs")
+        for name in ("tls_self_signed", "grpc_tls"):
+            if getattr(self, name) and not self.tls_dir:
+                raise SettingError(f"{PREFIX}{name.upper()}: needs {PREFIX}TLS_DIR to say where the pair belongs")
         if self.gradio_tunnel and (self.tls_dir or not self.http):
             raise SettingError(
                 f"{PREFIX}GRADIO_TUNNEL: the relay speaks plain HTTP with this port, and HTTPS with others"

@@ -22,6 +22,7 @@ from services.gateway.metrics import GatewayMetrics
 from services.gateway.outgoing import Checkpoints, Ended, Outgoing, Started
 from services.gateway.settings import GatewaySettings
 from services.gateway.spec import CallSpec
+from services.gateway.tokens import Tokens
 from services.gateway.waiting import Tell, WaitingRoom
 from services.gateway.workers import WorkerPool
 
@@ -48,6 +49,7 @@ class Switchboard:
     """What the transports share. One call is `session`, in it `seat`, in it `converse`."""
 
     def __init__(self, settings: GatewaySettings, metrics: GatewayMetrics) -> None:
+        """Raises SettingError when the tokens cannot be read."""
         self.failed: asyncio.Future[BaseException] = asyncio.get_running_loop().create_future()
         self._settings = settings
         self._metrics = metrics
@@ -55,6 +57,7 @@ class Switchboard:
         self._lm = WorkerPool("lm", settings.lm_targets, settings.resolve_interval_s, settings.retry_after_ms)
         self._pools: list[asyncio.Task[None]] = []
         self._calls: set[Call] = set()
+        self._tokens = Tokens.of_file(settings.token_file)
         self._admission = Admission(settings, metrics)
         self._line = WaitingRoom(settings.queue_clients, self._has_room, metrics, settings.retry_after_ms)
         self._admission.on_change = self._codec.on_report = self._lm.on_report = self._line.look_again
@@ -126,6 +129,10 @@ class Switchboard:
         finally:
             self._metrics.ended(outcome)
             _log.info("call over session=%s outcome=%s", session_id, outcome)
+
+    def authenticate(self, token: str | None) -> None:
+        """Raises Unauthenticated unless the token is accepted, or nobody is asked for one."""
+        self._tokens.require(token)
 
     @asynccontextmanager
     async def seat(self, peer: str, spec: CallSpec) -> AsyncIterator[Seat]:

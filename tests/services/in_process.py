@@ -27,11 +27,13 @@ class Listening:
 
 
 @asynccontextmanager
-async def listening(service: Service) -> AsyncIterator[Listening]:
-    """Serves without starting the service: it is still loading."""
+async def listening(service: Service, credentials: grpc.ServerCredentials | None = None) -> AsyncIterator[Listening]:
+    """Serves without starting the service: it is still loading. With credentials, the channel is of no use."""
     server = grpc.aio.server(options=server_options(_MAX_MESSAGE_BYTES, max_streams=256))
     service.register(server)
-    target = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
+    address = "127.0.0.1:0"
+    port = server.add_secure_port(address, credentials) if credentials else server.add_insecure_port(address)
+    target = f"127.0.0.1:{port}"
     await server.start()
     try:
         async with grpc.aio.insecure_channel(target, channel_options(_MAX_MESSAGE_BYTES)) as channel:
@@ -42,9 +44,9 @@ async def listening(service: Service) -> AsyncIterator[Listening]:
 
 
 @asynccontextmanager
-async def serving(service: Service) -> AsyncIterator[Listening]:
+async def serving(service: Service, credentials: grpc.ServerCredentials | None = None) -> AsyncIterator[Listening]:
     """Serves a service that has loaded."""
-    async with listening(service) as listener:
+    async with listening(service, credentials) as listener:
         await service.start()
         yield listener
 

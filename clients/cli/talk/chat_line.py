@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import ssl
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -43,7 +42,7 @@ _SCHEMES = {"http": "ws", "https": "wss", "ws": "ws", "wss": "wss"}
 @asynccontextmanager
 async def chat_line(url: str, wish: Wish) -> AsyncIterator[ChatLine]:
     """A connection to the gateway whose page is at this URL; leaving closes it. Raises CallError, AudioError."""
-    address, context = chat_url(url, wish), _tls_context(wish)
+    address, context = chat_url(url, wish), wish.access.ssl_context()
     timeout = aiohttp.ClientTimeout(total=None, connect=_CONNECT_TIMEOUT_S)
     async with aiohttp.ClientSession(timeout=timeout) as session:
         try:
@@ -158,9 +157,9 @@ def chat_url(url: str, wish: Wish) -> str:
         asked |= {"text_temperature": 0, "audio_temperature": 0}
     if wish.loopback:
         asked["loopback"] = "true"
-    if wish.token:
-        asked["token"] = wish.token
-    scheme = "wss" if wish.tls else _SCHEMES[parts.scheme]
+    if wish.access.token:
+        asked["token"] = wish.access.token
+    scheme = "wss" if wish.access.tls else _SCHEMES[parts.scheme]
     path = parts.path if parts.path.endswith("/api/chat") else parts.path.rstrip("/") + "/api/chat"
     return urlunsplit((scheme, parts.netloc, path, urlencode(dict(parse_qsl(parts.query)) | asked), ""))
 
@@ -176,13 +175,6 @@ def facts(found: dict[str, Any]) -> list[Heard]:
         kind = str(found["event"]["kind"]).replace("_", " ")
         heard.append(Notice(" ".join(filter(None, [kind, str(found["event"].get("detail", ""))]))))
     return heard
-
-
-def _tls_context(wish: Wish) -> ssl.SSLContext:
-    try:
-        return ssl.create_default_context(cafile=wish.ca_file)
-    except (OSError, ssl.SSLError) as error:
-        raise AudioError(f"{wish.ca_file}: no usable certificate ({error})") from error
 
 
 def _without_query(url: str) -> str:

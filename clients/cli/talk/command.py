@@ -12,6 +12,7 @@ from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanag
 from pathlib import Path
 from types import FrameType
 
+from clients.cli.access import access_of
 from clients.cli.audio import AudioError, read_wav
 from clients.cli.converse import CallError
 from clients.cli.talk.conversation import Recorders, State, hold
@@ -156,9 +157,7 @@ def _wish(arguments: argparse.Namespace) -> Wish:
         seed=arguments.seed,
         greedy=arguments.greedy,
         loopback=arguments.loopback,
-        tls=arguments.tls,
-        ca_file=arguments.ca,
-        token=arguments.token,
+        access=access_of(arguments),
     )
 
 

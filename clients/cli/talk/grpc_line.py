@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 import grpc
 
 from clients.cli import converse
-from clients.cli.audio import AudioError, from_wire, to_wire
+from clients.cli.audio import from_wire, to_wire
 from clients.cli.converse import CallError, connect, retry_hint
 from clients.cli.talk.line import (
     FIGURES_INTERVAL_S,
@@ -36,13 +36,9 @@ _CALL_IS_OVER = (grpc.aio.AioRpcError, asyncio.InvalidStateError)
 @asynccontextmanager
 async def grpc_line(target: str, wish: Wish) -> AsyncIterator[GrpcLine]:
     """A call to the gateway at host:port; leaving hangs up at once. Raises CallError, AudioError for a bad ca_file."""
-    async with _channel(target, wish) as channel:
-        try:
-            await connect(channel, target)
-        except CallError as error:
-            raise CallError(f"{error} {'with' if wish.tls else 'without'} TLS") from error
-        metadata = (("authorization", f"Bearer {wish.token}"),) if wish.token else ()
-        stream = gateway_pb2_grpc.GatewayStub(channel).Converse(metadata=metadata)
+    async with wish.access.grpc_channel(target) as channel:
+        await connect(channel, target, wish.access)
+        stream = gateway_pb2_grpc.GatewayStub(channel).Converse(metadata=wish.access.grpc_metadata())
         try:
             yield GrpcLine(stream, _start(wish))
         finally:
@@ -50,7 +46,7 @@ async def grpc_line(target: str, wish: Wish) -> AsyncIterator[GrpcLine]:
 
 
 class GrpcLine:
-    """One stream. Of latencies the contract offers the turnaround alone."""
+    """One stream."""
 
     def __init__(self, stream: grpc.aio.StreamStreamCall, start: gateway_pb2.Start) -> None:
         self._stream = stream
@@ -113,16 +109,6 @@ class GrpcLine:
                     raise CallError(f"the gateway took nothing for {converse.REPLY_TIMEOUT_S:g} s") from error
 
 
-def _channel(target: str, wish: Wish) -> grpc.aio.Channel:
-    if not wish.tls:
-        return grpc.aio.insecure_channel(target)
-    try:
-        roots = wish.ca_file.read_bytes() if wish.ca_file else None
-    except OSError as error:
-        raise AudioError(f"{wish.ca_file}: cannot be read ({error})") from error
-    return grpc.aio.secure_channel(target, grpc.ssl_channel_credentials(roots))
-
-
 def _start(wish: Wish) -> gateway_pb2.Start:
     sampling = common_pb2.Sampling(seed=wish.seed)
     if wish.greedy:
@@ -141,18 +127,16 @@ def _heard(message: gateway_pb2.ConverseResponse) -> list[Heard]:
         case "text":
             return [Words(message.text.piece)]
         case "event" if message.event.kind == gateway_pb2.Event.KIND_STATUS:
-            return [_figures(message.event.counters)]
+            latency_ms = {field.name.removesuffix("_us"): us / 1000 for field, us in message.event.hops.ListFields()}
+            return [Figures(latency_ms, _counters(message.event.counters))]
         case "event":
             name = gateway_pb2.Event.Kind.Name(message.event.kind).removeprefix("KIND_").lower().replace("_", " ")
             return [Notice(" ".join(filter(None, [name, message.event.detail])))]
         case "ended":
-            return [_figures(message.ended.counters)]
+            return [Figures({}, _counters(message.ended.counters))]
         case _:
             return []
 
 
-def _figures(counters: gateway_pb2.Counters) -> Figures:
-    figures = {field.name: int(value) for field, value in counters.ListFields()}
-    turnaround_us = figures.pop("turnaround_p50_us", None)
-    figures.pop("turnaround_p99_us", None)
-    return Figures({} if turnaround_us is None else {"turnaround": turnaround_us / 1000}, figures)
+def _counters(counters: gateway_pb2.Counters) -> dict[str, int]:
+    return {field.name: int(value) for field, value in counters.ListFields()}

@@ -5,8 +5,9 @@ from __future__ import annotations
 from array import array
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Protocol, TypeAlias
+
+from clients.cli.access import OPEN, Access
 
 Samples: TypeAlias = "array[int]"  # 16 bit, mono, at RATE_HZ
 
@@ -23,9 +24,7 @@ class Wish:
     seed: int | None = None
     greedy: bool = False  # always the likeliest token
     loopback: bool = False  # the gateway's edge alone, no model
-    tls: bool = False
-    ca_file: Path | None = None  # of the authority to trust instead of the system's
-    token: str | None = None
+    access: Access = OPEN
 
 
 @dataclass(frozen=True)

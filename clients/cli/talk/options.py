@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import os
 from pathlib import Path
 
-TOKEN_VARIABLE = "MOSHI_TOKEN"
+from clients.cli.access import add_access_options
+
 _DESCRIPTION = """A live conversation, with a microphone and a loudspeaker or with files (--input). Headphones keep
 Moshi from hearing itself. Ctrl-C hangs up."""
 
@@ -28,14 +28,7 @@ def add_options(command: argparse.ArgumentParser) -> None:
     sound.add_argument("--microphone", metavar="DEVICE", help="number, or part of the name")
     sound.add_argument("--loudspeaker", metavar="DEVICE", help="number, or part of the name")
     sound.add_argument("--list-devices", action="store_true", help="show microphones and loudspeakers, and end")
-    access = command.add_argument_group("access")
-    access.add_argument("--tls", action="store_true", help="encrypt; https:// and wss:// do so unasked")
-    access.add_argument("--ca", type=Path, metavar="PEM", help="trust this authority, or self-signed certificate")
-    access.add_argument(
-        "--token",
-        default=os.environ.get(TOKEN_VARIABLE),
-        help=f"credentials, where the gateway asks for them; the variable {TOKEN_VARIABLE} keeps them out of sight",
-    )
+    add_access_options(command)
     model = command.add_argument_group("the conversation")
     model.add_argument("--seed", type=_seed, help="the same seed and audio give the same conversation")
     model.add_argument("--greedy", action="store_true", help="always the likeliest token, no chance involved")

@@ -18,12 +18,14 @@ from services.common.errors import (
     NoFreeSlot,
     OverQuota,
     SessionError,
+    Unauthenticated,
 )
 from services.common.streams import session_error
 from services.gateway.call import Call
 from services.gateway.history import History
 from services.gateway.settings import GatewaySettings
 from services.gateway.switchboard import Switchboard
+from services.gateway.tokens import bearer
 from services.gateway.web import facts, messages
 from services.gateway.web.chat import Chat
 from services.gateway.web.query import parse_query
@@ -39,6 +41,7 @@ _CLOSE_CODES: dict[type[SessionError], int] = {
     LimitReached: WSCloseCode.OK,
     Draining: WSCloseCode.GOING_AWAY,
     InvalidInput: WSCloseCode.POLICY_VIOLATION,
+    Unauthenticated: WSCloseCode.POLICY_VIOLATION,
     OverQuota: WSCloseCode.TRY_AGAIN_LATER,
     NoFreeSlot: WSCloseCode.TRY_AGAIN_LATER,
 }
@@ -101,6 +104,7 @@ class ChatEdge:
 
     async def _converse(self, session_id: str, request: web.Request, line: web.WebSocketResponse) -> _End:
         settings = self._settings
+        self._board.authenticate(_token(request))
         wish = parse_query(request.query, "Origin" in request.headers, settings)
         chat = Chat(line, wish, settings.instance_name, settings.max_messages_per_s)
         await chat.tell(facts.server())
@@ -156,6 +160,12 @@ def _end_of(error: SessionError) -> _End:
         if isinstance(error, kind):
             return _End(code, str(error))
     return _End(WSCloseCode.INTERNAL_ERROR, str(error))
+
+
+def _token(request: web.Request) -> str | None:
+    """Browsers send no header of their own with a WebSocket; `worker_auth_id` is what Moshi's own page calls it."""
+    query = request.query
+    return bearer(request.headers.get("Authorization")) or query.get("token") or query.get("worker_auth_id")
 
 
 def _peer(request: web.Request) -> str:

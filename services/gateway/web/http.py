@@ -9,9 +9,9 @@ from aiohttp import web
 
 from services.gateway.settings import GatewaySettings
 from services.gateway.switchboard import Switchboard
+from services.gateway.tls import context_of
 from services.gateway.web.chat_edge import ChatEdge
 from services.gateway.web.page import Page
-from services.gateway.web.tls import context_of
 from services.gateway.web.tunnel import open_tunnel
 
 _ROOT = Path(__file__).parents[3]

@@ -9,6 +9,7 @@ import signal
 import socketserver
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -20,6 +21,7 @@ from prometheus_client import CollectorRegistry
 from moshi_cluster.v1 import codec_pb2_grpc, worker_pb2, worker_pb2_grpc
 from services.common import lifecycle, probe
 from services.common.rpc import server_options
+from services.gateway import tls
 from tests.services.fake_workers import FakeCodec, pcm_frame
 from tests.services.in_process import eventually, few_turns, read, read_all, status_of
 
@@ -95,8 +97,10 @@ def process(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -
         return int(found.group(1)) if found else 0
 
     @asynccontextmanager
-    async def started(service: lifecycle.Service, grace_s: float = GRACE_S) -> AsyncIterator[Process]:
-        endpoint = lifecycle.Endpoint("127.0.0.1", 0, 0, grace_s, server_options(1 << 20, 64))
+    async def started(
+        service: lifecycle.Service, grace_s: float = GRACE_S, credentials: grpc.ServerCredentials | None = None
+    ) -> AsyncIterator[Process]:
+        endpoint = lifecycle.Endpoint("127.0.0.1", 0, 0, grace_s, server_options(1 << 20, 64), credentials)
         task = asyncio.create_task(lifecycle.serve(lambda: service, "test", endpoint, CollectorRegistry()))
         await eventually(lambda: bool(port()) or task.done())
         async with grpc.aio.insecure_channel(f"127.0.0.1:{port()}") as channel:
@@ -221,6 +225,17 @@ async def test_the_probe_tells_serving_from_loading(process: StartProcess) -> No
         await running.until_health(SERVING)
         assert await asyncio.to_thread(probe.is_serving, running.target)
     assert not await asyncio.to_thread(probe.is_serving, running.target, 0.2)
+
+
+async def test_an_encrypted_port_serves_those_who_trust_it(process: StartProcess, tmp_path: Path) -> None:
+    credentials = tls.grpc_credentials(tmp_path, self_signed=True)
+    service = Script()
+    service.loaded.set()
+    async with process(service, credentials=credentials) as running:
+        certificate = tmp_path / tls.CERTIFICATE
+        await eventually(lambda: "start" in service.asked)
+        for name, serves in (None, True), ("localhost", True), ("elsewhere.test", False):
+            assert await asyncio.to_thread(probe.is_serving, running.target, 1.0, certificate, name) == serves
 
 
 async def test_a_worker_drains_with_its_last_stream(process: StartProcess, nothing_swallowed: None) -> None:

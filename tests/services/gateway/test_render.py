@@ -7,6 +7,7 @@ import pytest
 from moshi_cluster.v1 import gateway_pb2
 from services.gateway.audio.framing import ReplyPacket
 from services.gateway.counters import CallCounters
+from services.gateway.metrics import HOPS
 from services.gateway.notes import CallEvent, EventKind, TextPiece
 from services.gateway.render import render
 
@@ -31,6 +32,14 @@ def test_only_a_status_has_counters() -> None:
     counters = CallCounters(frames_in=5)
     assert render(CallEvent(EventKind.STATUS, 0, counters=counters)).event.counters.frames_in == 5
     assert not render(CallEvent(EventKind.FILLED, 0)).event.HasField("counters")
+
+
+def test_a_status_says_how_long_the_hops_take_that_frames_passed() -> None:
+    all_of_them = {hop: number / 1000 for number, hop in enumerate(HOPS)}
+    hops = render(CallEvent(EventKind.STATUS, 0, hops_s=all_of_them)).event.hops
+    assert [field.name for field, _ in hops.ListFields()] == [f"{hop}_us" for hop in HOPS]
+    assert (hops.edge_in_us, hops.turnaround_us) == (0, 5000)
+    assert not render(CallEvent(EventKind.STATUS, 0, hops_s={"lm": 0.01})).event.hops.HasField("encode_us")
 
 
 def test_audio_is_rendered_with_its_place() -> None:

@@ -30,10 +30,11 @@ def test_a_reply_backlog_holds_the_longest_packet() -> None:
     ("flags", "name"),
     [
         (["--tls-self-signed", "true"], "TLS_SELF_SIGNED"),
+        (["--grpc-tls", "true"], "GRPC_TLS"),
         (["--gradio-tunnel", "true", "--http", "false"], "GRADIO_TUNNEL"),
         (["--gradio-tunnel", "true", "--tls-dir", "tls"], "GRADIO_TUNNEL"),
     ],
 )
-def test_settings_of_the_http_port_that_exclude_each_other_are_named(flags: list[str], name: str) -> None:
+def test_settings_of_the_public_ports_that_exclude_each_other_are_named(flags: list[str], name: str) -> None:
     with pytest.raises(SettingError, match=name):
         load(GatewaySettings, PREFIX, flags, {})

@@ -17,15 +17,16 @@ from prometheus_client import CollectorRegistry
 
 from clients.cli import __main__ as cli
 from clients.cli.audio import Recording, read_wav, write_wav
-from clients.cli.talk import chat_line
+from clients.cli.talk import chat_line, grpc_line
 from clients.cli.talk.conversation import Recorders, State, hold
 from clients.cli.talk.line import Ready, Wish
 from clients.cli.talk.playback import silence
 from clients.cli.talk.sound import FileSound
 from services.common.lifecycle import Service
-from services.gateway.metrics import GatewayMetrics
+from services.gateway.metrics import HOPS, GatewayMetrics
 from services.gateway.server import GatewayService
 from services.gateway.settings import GatewaySettings
+from services.gateway.tls import grpc_credentials
 from tests.services.gateway.cluster import PATIENT, EchoCodec, EchoLm
 from tests.services.gateway.web.chatter import HTTP
 from tests.services.in_process import eventually, serving
@@ -62,8 +63,11 @@ async def cluster(**settings: Any) -> AsyncIterator[Running]:
         gateway = GatewayService(
             GatewaySettings(**{**PATIENT, **targets, **HTTP, **settings}), GatewayMetrics(CollectorRegistry())
         )
-        async with serving(gateway) as listener:
-            yield Running(listener.target, f"http://127.0.0.1:{gateway.http_port}", [gateway, codec, lm])
+        folder = settings.get("tls_dir")
+        credentials = grpc_credentials(Path(folder), True) if folder else None
+        async with serving(gateway, credentials) as listener:
+            url = f"http{'s' if folder else ''}://127.0.0.1:{gateway.http_port}"
+            yield Running(listener.target, url, [gateway, codec, lm])
 
 
 def target_of(running: Running, kind: str) -> str:
@@ -117,6 +121,36 @@ async def test_a_full_cluster_is_said(kind: str, question: Path, capsys: pytest.
     assert "error: " in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("kind", ["grpc", "chat"])
+async def test_an_encrypted_gateway_that_asks_for_a_token_is_talked_to(
+    kind: str, question: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("clients.cli.converse.CONNECT_TIMEOUT_S", 1.0)
+    tokens = tmp_path / "tokens"
+    tokens.write_text("another\nsecret\n")
+    trust = ("--tls", "--ca", str(tmp_path / "tls" / "cert.pem"))
+    async with cluster(tls_dir=str(tmp_path / "tls"), tls_self_signed=True, token_file=str(tokens)) as running:
+        target = target_of(running, kind)
+        for shown, problem in (["--token", "Secret"], "is not known here"), ([], "asks for a token"):
+            assert await talk(target, question, *trust, *shown) == cli.EXIT_CALL_FAILED
+            assert problem in capsys.readouterr().err
+        assert await talk(target, question, "--tls", "--token", "secret") == cli.EXIT_CALL_FAILED  # trusts nobody new
+        assert "no gateway answers at" in capsys.readouterr().err
+        monkeypatch.undo()
+        assert await talk(target, question, *trust, "--token", "secret", "--plain") == 0
+        assert capsys.readouterr().out == " 0 2 4\n"
+
+
+async def test_one_call_with_a_recording_too(question: Path, tmp_path: Path) -> None:
+    tokens = tmp_path / "tokens"
+    tokens.write_text("secret")
+    command = ["converse", "--input", str(question), "--output", str(tmp_path / "reply.wav"), "--tls", "--ca"]
+    command += [str(tmp_path / "cert.pem"), "--target"]
+    async with cluster(tls_dir=str(tmp_path), tls_self_signed=True, token_file=str(tokens)) as running:
+        assert await asyncio.to_thread(cli.main, [*command, running.grpc, "--token", "secret"]) == 0
+        assert await asyncio.to_thread(cli.main, [*command, running.grpc]) == cli.EXIT_CALL_FAILED
+
+
 async def test_seed_and_token_reach_the_gateway(question: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
     address = chat_line.chat_url
@@ -131,12 +165,13 @@ async def test_seed_and_token_reach_the_gateway(question: Path, monkeypatch: pyt
     assert "text_seed=7&audio_seed=7&token=secret" in asked[0]
 
 
-async def test_the_chat_line_brings_the_latency_of_every_hop(question: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("kind", "open_line"), [("grpc", grpc_line.grpc_line), ("chat", chat_line.chat_line)])
+async def test_the_latency_of_every_hop_is_shown(kind: str, open_line: Any) -> None:
     async with cluster() as running:
-        state = State(target_of(running, "chat"))
-        async with chat_line.chat_line(state.target, Wish()) as line:
+        state = State(target_of(running, kind))
+        async with open_line(state.target, Wish()) as line:
             await hold(line, FileSound(silence(24_000 * 13 // 10), 0), state, Recorders())
-    assert {"encode", "lm", "decode", "turnaround"} <= set(state.latency_ms)
+    assert set(state.latency_ms) == set(HOPS)
     assert state.counters["frames_in"] > 0
     assert state.session_id
 
@@ -155,7 +190,7 @@ def test_without_sound_it_says_so_and_offers_files(
         ([], "talk to whom?"),
         (["--target", "localhost:1", "--input", "absent.wav"], "absent.wav: not a readable WAV file"),
         (["--target", "ftp://x", "--input", "QUESTION"], "ftp://x: expected host:port, or a URL"),
-        (["--target", "localhost:1", "--tls", "--ca", "absent.pem", "--input", "QUESTION"], "absent.pem: cannot be"),
+        (["--target", "localhost:1", "--tls", "--ca", "absent.pem", "--input", "QUESTION"], "absent.pem: no usable"),
         (["--target", "wss://localhost:1", "--ca", "absent.pem", "--input", "QUESTION"], "absent.pem: no usable"),
     ],
 )

@@ -15,7 +15,7 @@ import pytest
 from cryptography import x509
 
 from services.common.settings import SettingError
-from services.gateway.web import tls
+from services.gateway import tls
 from tests.services.gateway.cluster import Cluster, EchoLm, cluster
 from tests.services.gateway.web.chatter import HTTP, Chatter
 from tests.services.in_process import eventually

@@ -1,4 +1,4 @@
-"""The certificate of the HTTP port."""
+"""The certificate of the public ports, HTTP and gRPC."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ import socket
 import ssl
 from pathlib import Path
 
+import grpc
+
 from services.common.settings import SettingError
 
 CERTIFICATE, KEY = "cert.pem", "key.pem"
@@ -16,7 +18,7 @@ _VALID_DAYS = 397  # browsers take no more
 
 
 def context_of(folder: Path, self_signed: bool) -> ssl.SSLContext:
-    """What the folder's pair gives. self_signed: makes one where there is none. Raises SettingError."""
+    """What the folder's pair gives for HTTPS. self_signed: makes one where there is none. Raises SettingError."""
     certificate, key = folder / CERTIFICATE, folder / KEY
     if self_signed and not (certificate.exists() or key.exists()):
         write_self_signed(folder)
@@ -26,6 +28,12 @@ def context_of(folder: Path, self_signed: bool) -> ssl.SSLContext:
     except (OSError, ssl.SSLError) as error:
         raise SettingError(f"MOSHI_GATEWAY_TLS_DIR: no usable {CERTIFICATE} and {KEY} in {folder}: {error}") from None
     return context
+
+
+def grpc_credentials(folder: Path, self_signed: bool) -> grpc.ServerCredentials:
+    """The same for gRPC."""
+    context_of(folder, self_signed)  # gRPC itself would take any bytes and then refuse every client
+    return grpc.ssl_server_credentials([((folder / KEY).read_bytes(), (folder / CERTIFICATE).read_bytes())])
 
 
 def write_self_signed(folder: Path) -> None:
