@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
-import subprocess
-from pathlib import Path
-from urllib.parse import urlsplit
 
 import aiohttp
 import pytest
 
+from benchmarks.chat.upstream import conversation, remarks
 from clients.cli.__main__ import DEMO_UTTERANCE
 from scripts.local_cluster import LocalCluster
 from services.gateway.audio.ogg import OpusStreamReader, OpusStreamWriter
@@ -66,12 +63,6 @@ async def test_browsers_and_phones_talk_at_the_same_time(cluster: LocalCluster) 
 
 @pytest.mark.skipif(UPSTREAM_PYTHON is None, reason="MOSHI_UPSTREAM_PYTHON names no Python with Moshi's own package")
 async def test_moshis_own_client_holds_a_conversation(cluster: LocalCluster) -> None:
-    script = Path(__file__).with_name("upstream_client.py")
-    command = [str(UPSTREAM_PYTHON), script, str(urlsplit(cluster.http_url()).port), "6", DEMO_UTTERANCE]
-    run = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True, timeout=110)
-    assert run.returncode == 0, run.stderr
-    summary = json.loads(run.stdout)
+    summary = await asyncio.to_thread(conversation, str(UPSTREAM_PYTHON), cluster.http_url(), 6.0, DEMO_UTTERANCE)
     assert summary["blocks_played"] > 10  # of 75; how many is a matter of how busy this machine is
-    remarks = {line for line in summary["log"] if "Info" not in line}
-    remarks.discard("Error: Lost connection with the server!")  # its microphone, when the test closes the connection
-    assert remarks <= {f"Warning: unknown message kind {kind}" for kind in (0, 4)}  # it knows few
+    assert remarks(summary) == set()

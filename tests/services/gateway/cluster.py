@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -23,12 +24,13 @@ from services.common.metrics import EngineMetrics
 from services.gateway.metrics import GatewayMetrics
 from services.gateway.server import GatewayService
 from services.gateway.settings import GatewaySettings
+from services.gateway.tls import grpc_credentials
 from services.lm.server import LmModel, LmService
 from services.lm.session import LmReply
 from services.lm.settings import LmSettings
 from tests.services.fake_runner import FakeRunner, fake_program
 from tests.services.fake_workers import CODEBOOKS, FINGERPRINT, FRAME_SAMPLES, TEXT_CARD, pcm_of
-from tests.services.in_process import eventually, serving
+from tests.services.in_process import Listening, eventually, serving
 
 LEVELS = 60  # a frame's first sample survives the codes in steps of 1 / LEVELS
 _BINS = 64
@@ -77,8 +79,15 @@ class Cluster:
     service: GatewayService
     metrics: GatewayMetrics
     registry: CollectorRegistry
+    target: str  # host:port
     channel: grpc.aio.Channel
     workers: Sequence[Service]
+    https: bool = False
+
+    @property
+    def url(self) -> str:
+        """Where the page is, if it is."""
+        return f"http{'s' if self.https else ''}://127.0.0.1:{self.service.http_port}/"
 
     @property
     def stub(self) -> gateway_pb2_grpc.GatewayStub:
@@ -103,21 +112,24 @@ async def cluster(
     async with AsyncExitStack() as stack:
         codec_targets = [(await stack.enter_async_context(serving(codec))).target for codec in codecs]
         lm_targets = [(await stack.enter_async_context(serving(lm))).target for lm in lms]
-        async with gateway(codec_targets, lm_targets, **settings) as (service, metrics, registry, channel):
-            yield Cluster(service, metrics, registry, channel, [*codecs, *lms])
+        async with gateway(codec_targets, lm_targets, **settings) as (service, metrics, registry, listener):
+            target, channel, https = listener.target, listener.channel, bool(settings.get("tls_dir"))
+            yield Cluster(service, metrics, registry, target, channel, [*codecs, *lms], https)
 
 
 @asynccontextmanager
 async def gateway(
     codec_targets: Sequence[str], lm_targets: Sequence[str], **settings: Any
-) -> AsyncIterator[tuple[GatewayService, GatewayMetrics, CollectorRegistry, grpc.aio.Channel]]:
-    """A gateway that has found its workers."""
+) -> AsyncIterator[tuple[GatewayService, GatewayMetrics, CollectorRegistry, Listening]]:
+    """A gateway that has found its workers. With `grpc_tls` only a channel of the test's own reaches it."""
     registry = CollectorRegistry()
     metrics = GatewayMetrics(registry)
     targets = {"codec_targets": tuple(codec_targets), "lm_targets": tuple(lm_targets), "http": False}
-    service = GatewayService(GatewaySettings(**{**PATIENT, **targets, **settings}), metrics)
-    async with serving(service) as listener:
-        yield service, metrics, registry, listener.channel
+    chosen = GatewaySettings(**{**PATIENT, **targets, **settings})
+    service = GatewayService(chosen, metrics)
+    credentials = grpc_credentials(Path(chosen.tls_dir), chosen.tls_self_signed) if chosen.grpc_tls else None
+    async with serving(service, credentials) as listener:
+        yield service, metrics, registry, listener
 
 
 def _level(pcm: bytes) -> int:

@@ -6,14 +6,11 @@ import asyncio
 import sys
 import wave
 from array import array
-from collections.abc import AsyncIterator
-from contextlib import aclosing, asynccontextmanager
-from dataclasses import dataclass
+from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
 import pytest
-from prometheus_client import CollectorRegistry
 
 from clients.cli import __main__ as cli
 from clients.cli.audio import Recording, read_wav, write_wav
@@ -22,14 +19,9 @@ from clients.cli.talk.conversation import Recorders, State, hold
 from clients.cli.talk.line import Ready, Wish
 from clients.cli.talk.playback import silence
 from clients.cli.talk.sound import FileSound
-from services.common.lifecycle import Service
-from services.gateway.metrics import HOPS, GatewayMetrics
-from services.gateway.server import GatewayService
-from services.gateway.settings import GatewaySettings
-from services.gateway.tls import grpc_credentials
-from tests.services.gateway.cluster import PATIENT, EchoCodec, EchoLm
+from services.gateway.metrics import HOPS
+from tests.services.gateway.cluster import Cluster, cluster
 from tests.services.gateway.web.chatter import HTTP
-from tests.services.in_process import eventually, serving
 
 FRAMES = 5
 TONE = array("h", [6000, 6000, 6000, 6000, -6000, -6000, -6000, -6000])  # Opus for voices lets nothing constant pass
@@ -43,35 +35,12 @@ def question(tmp_path: Path) -> Path:
     return path
 
 
-@dataclass
-class Running:
-    """A gateway with an echoing worker of each kind."""
-
-    grpc: str  # host:port
-    chat: str  # URL
-    services: list[Service]
-
-    async def until_free(self) -> None:
-        await eventually(lambda: not any(service.live_sessions for service in self.services))
+def target_of(running: Cluster, kind: str) -> str:
+    return running.target if kind == "grpc" else running.url
 
 
-@asynccontextmanager
-async def cluster(**settings: Any) -> AsyncIterator[Running]:
-    codec, lm = EchoCodec(), EchoLm()
-    async with serving(codec) as codecs, serving(lm) as lms:
-        targets = {"codec_targets": (codecs.target,), "lm_targets": (lms.target,)}
-        gateway = GatewayService(
-            GatewaySettings(**{**PATIENT, **targets, **HTTP, **settings}), GatewayMetrics(CollectorRegistry())
-        )
-        folder = settings.get("tls_dir")
-        credentials = grpc_credentials(Path(folder), True) if folder else None
-        async with serving(gateway, credentials) as listener:
-            url = f"http{'s' if folder else ''}://127.0.0.1:{gateway.http_port}"
-            yield Running(listener.target, url, [gateway, codec, lm])
-
-
-def target_of(running: Running, kind: str) -> str:
-    return running.grpc if kind == "grpc" else running.chat
+def encrypted(folder: Path) -> dict[str, Any]:
+    return {**HTTP, "tls_dir": str(folder), "tls_self_signed": True, "grpc_tls": True}
 
 
 async def talk(target: str, question: Path, *more: str) -> int:
@@ -85,7 +54,7 @@ async def test_every_frame_is_answered_and_both_voices_are_kept(
     kind: str, question: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     output, both = tmp_path / "reply.wav", tmp_path / "both.wav"
-    async with cluster() as running:
+    async with cluster(**HTTP) as running:
         code = await talk(target_of(running, kind), question, "--output", str(output), "--record", str(both))
         await running.until_free()
     printed = capsys.readouterr()
@@ -102,7 +71,7 @@ async def test_every_frame_is_answered_and_both_voices_are_kept(
 @pytest.mark.parametrize("kind", ["grpc", "chat"])
 async def test_in_loopback_the_caller_hears_himself(kind: str, question: Path, tmp_path: Path) -> None:
     output = tmp_path / "reply.wav"
-    async with cluster() as running:
+    async with cluster(**HTTP) as running:
         assert await talk(target_of(running, kind), question, "--output", str(output), "--loopback") == 0
     heard = read_wav(output).samples
     assert max(heard[1920:3840]) > max(TONE) / 2
@@ -111,8 +80,8 @@ async def test_in_loopback_the_caller_hears_himself(kind: str, question: Path, t
 @pytest.mark.parametrize("kind", ["grpc", "chat"])
 async def test_a_full_cluster_is_said(kind: str, question: Path, capsys: pytest.CaptureFixture[str]) -> None:
     async with (
-        cluster(max_sessions=1, queue_clients=0) as running,
-        chat_line.chat_line(running.chat, Wish()) as first,
+        cluster(max_sessions=1, queue_clients=0, **HTTP) as running,
+        chat_line.chat_line(running.url, Wish()) as first,
         aclosing(first.hear()) as heard,
     ):
         while not isinstance(await anext(heard), Ready):
@@ -129,7 +98,7 @@ async def test_an_encrypted_gateway_that_asks_for_a_token_is_talked_to(
     tokens = tmp_path / "tokens"
     tokens.write_text("another\nsecret\n")
     trust = ("--tls", "--ca", str(tmp_path / "tls" / "cert.pem"))
-    async with cluster(tls_dir=str(tmp_path / "tls"), tls_self_signed=True, token_file=str(tokens)) as running:
+    async with cluster(**encrypted(tmp_path / "tls"), token_file=str(tokens)) as running:
         target = target_of(running, kind)
         for shown, problem in (["--token", "Secret"], "is not known here"), ([], "asks for a token"):
             assert await talk(target, question, *trust, *shown) == cli.EXIT_CALL_FAILED
@@ -146,9 +115,9 @@ async def test_one_call_with_a_recording_too(question: Path, tmp_path: Path) -> 
     tokens.write_text("secret")
     command = ["converse", "--input", str(question), "--output", str(tmp_path / "reply.wav"), "--tls", "--ca"]
     command += [str(tmp_path / "cert.pem"), "--target"]
-    async with cluster(tls_dir=str(tmp_path), tls_self_signed=True, token_file=str(tokens)) as running:
-        assert await asyncio.to_thread(cli.main, [*command, running.grpc, "--token", "secret"]) == 0
-        assert await asyncio.to_thread(cli.main, [*command, running.grpc]) == cli.EXIT_CALL_FAILED
+    async with cluster(**encrypted(tmp_path), token_file=str(tokens)) as running:
+        assert await asyncio.to_thread(cli.main, [*command, running.target, "--token", "secret"]) == 0
+        assert await asyncio.to_thread(cli.main, [*command, running.target]) == cli.EXIT_CALL_FAILED
 
 
 async def test_seed_and_token_reach_the_gateway(question: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -160,14 +129,14 @@ async def test_seed_and_token_reach_the_gateway(question: Path, monkeypatch: pyt
         return asked[-1]
 
     monkeypatch.setattr(chat_line, "chat_url", noted)
-    async with cluster() as running:
+    async with cluster(**HTTP) as running:
         assert await talk(target_of(running, "chat"), question, "--seed", "7", "--token", "secret") == 0
     assert "text_seed=7&audio_seed=7&token=secret" in asked[0]
 
 
 @pytest.mark.parametrize(("kind", "open_line"), [("grpc", grpc_line.grpc_line), ("chat", chat_line.chat_line)])
 async def test_the_latency_of_every_hop_is_shown(kind: str, open_line: Any) -> None:
-    async with cluster() as running:
+    async with cluster(**HTTP) as running:
         state = State(target_of(running, kind))
         async with open_line(state.target, Wish()) as line:
             await hold(line, FileSound(silence(24_000 * 13 // 10), 0), state, Recorders())

@@ -1,0 +1,134 @@
+"""`python -m benchmarks.chat crowd|upstream`: many pages and phones at once; Moshi's own client. Starts a cluster."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from benchmarks.chat.crowd import gather, protocol_clients
+from benchmarks.chat.logs import complaints
+from benchmarks.chat.report import as_json, summary, table
+from benchmarks.chat.story import faults
+from benchmarks.chat.upstream import conversation, verdict
+from clients.cli.__main__ import DEMO_UTTERANCE
+from clients.cli.audio import AudioError
+from scripts.default_checkpoint import default_checkpoint
+from scripts.local_cluster import ClusterError, Layout, LocalCluster
+
+EXIT_FAILED, EXIT_FAULTY, EXIT_INTERRUPTED = 1, 3, 130
+_START_TIMEOUT_S = 600.0
+_FRAMES_PER_S = 12.5
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Command line; the exit code is 3 when somebody did not get what is due."""
+    arguments = _parser().parse_args(argv)
+    try:
+        code: int = arguments.run(arguments)
+    except (AudioError, ClusterError, OSError, subprocess.SubprocessError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return EXIT_FAILED
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+    return code
+
+
+def _crowd(arguments: argparse.Namespace) -> int:
+    frames = round(arguments.seconds * _FRAMES_PER_S)
+    slots = arguments.slots or arguments.pages + arguments.phones + arguments.browsers
+    with _cluster(arguments, slots) as cluster:
+        clients = protocol_clients(
+            cluster.address(),
+            cluster.http_url(),
+            DEMO_UTTERANCE,
+            arguments.pages,
+            arguments.phones,
+            frames,
+            arguments.patience_s,
+        )
+        if arguments.browsers:
+            from benchmarks.chat.browser import BrowserClient  # playwright is no part of what everybody installs
+
+            places = [(cluster.http_url(), DEMO_UTTERANCE, frames, arguments.patience_s)] * arguments.browsers
+            clients[arguments.phones : arguments.phones] = [
+                BrowserClient(f"browser {number}", *place) for number, place in enumerate(places)
+            ]
+        stories = asyncio.run(gather(clients))
+        found = faults(stories) + complaints(cluster.log_folder)
+    print(table(stories))
+    for fault in found:
+        print(f"fault: {fault}")
+    print(summary(stories, found))
+    _keep(arguments.json, as_json(stories, found))
+    return EXIT_FAULTY if found else 0
+
+
+def _upstream(arguments: argparse.Namespace) -> int:
+    with _cluster(arguments, slots=2) as cluster:
+        seen = conversation(arguments.python, cluster.http_url(), arguments.seconds, DEMO_UTTERANCE)
+        found = verdict(seen) + complaints(cluster.log_folder)
+    print(json.dumps(seen, indent=2))
+    for fault in found:
+        print(f"fault: {fault}")
+    _keep(arguments.json, seen | {"faults": found})
+    return EXIT_FAULTY if found else 0
+
+
+@contextmanager
+def _cluster(arguments: argparse.Namespace, slots: int) -> Iterator[LocalCluster]:
+    layout = Layout(arguments.checkpoint or str(default_checkpoint()), slots=slots)
+    environment = {"MOSHI_GATEWAY_QUEUE_CLIENTS": "100"}
+    with tempfile.TemporaryDirectory(prefix="moshi-chat-") as logs:
+        cluster = LocalCluster(layout, environment, arguments.logs or Path(logs))
+        try:
+            cluster.start()
+            cluster.wait_until_serving(_START_TIMEOUT_S, lambda line: print(line, file=sys.stderr))
+            yield cluster
+        finally:
+            cluster.stop()
+
+
+def _keep(path: Path | None, what: dict[str, object]) -> None:
+    if path is not None:
+        path.write_text(json.dumps(what, indent=2) + "\n")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.chat", description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    crowd = commands.add_parser("crowd", help="pages and phones at the same time, in line where slots are fewer")
+    crowd.set_defaults(run=_crowd)
+    crowd.add_argument("--pages", type=int, default=20, help="clients that speak as the web page does")
+    crowd.add_argument("--phones", type=int, default=10, help="gRPC calls, mu-law")
+    crowd.add_argument("--browsers", type=int, default=0, help="pages in a real Chromium (the extra web-test)")
+    crowd.add_argument("--slots", type=int, help="conversations at once; one each if absent")
+    crowd.add_argument("--seconds", type=float, default=20.0, help="length of each conversation")
+    crowd.add_argument("--patience-s", type=float, default=300.0, help="for one's turn, and for the rest of an answer")
+    upstream = commands.add_parser("upstream", help="a conversation with the Python client of PyPI's `moshi`")
+    upstream.set_defaults(run=_upstream)
+    upstream.add_argument("--python", required=True, type=_program, help="an interpreter that has the package")
+    upstream.add_argument("--seconds", type=float, default=30.0, help="length of the conversation")
+    for command in crowd, upstream:
+        command.add_argument("--checkpoint", help="folder or owner/name[@revision]; the demo model if absent")
+        command.add_argument("--logs", type=Path, help="folder to keep the services' logs in")
+        command.add_argument("--json", type=Path, help="write everything there too")
+    return parser
+
+
+def _program(given: str) -> str:
+    found = shutil.which(given)
+    if found is None:
+        raise argparse.ArgumentTypeError(f"no program {given}")
+    return found
+
+
+if __name__ == "__main__":
+    sys.exit(main())

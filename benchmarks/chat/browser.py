@@ -1,0 +1,58 @@
+"""The web page itself in a Chromium, with a recording for a microphone. Needs playwright and a chromium on PATH."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from pathlib import Path
+
+from playwright.async_api import Error, async_playwright
+
+from benchmarks.chat.story import Story
+from clients.cli.talk.line import FRAME_SAMPLES, RATE_HZ
+
+_FRAME_S = FRAME_SAMPLES / RATE_HZ
+_POLL_S = 0.5
+
+
+class BrowserClient:
+    """One conversation of the page."""
+
+    def __init__(self, name: str, url: str, recording: Path, frames: int, patience_s: float) -> None:
+        self.story = Story(name, queues=True, said_frames=frames)
+        self._url = url
+        self._recording = recording
+        self._patience_s = patience_s
+
+    async def run(self, start_s: float) -> Story:
+        """start_s: the crowd's beginning on the loop's clock. Heard is what the page says that it played."""
+        clock = asyncio.get_running_loop().time
+        flags = [
+            "--no-sandbox",
+            "--use-fake-device-for-media-stream",
+            "--use-fake-ui-for-media-stream",
+            f"--use-file-for-fake-audio-capture={self._recording}",
+            "--autoplay-policy=no-user-gesture-required",
+        ]
+        try:
+            async with async_playwright() as driver:
+                browser = await driver.chromium.launch(executable_path=shutil.which("chromium"), args=flags)
+                page = await browser.new_page()
+                page.set_default_timeout(1000 * self._patience_s)
+                await page.goto(self._url)
+                self.story.asked_s = clock() - start_s
+                await page.click("#connect")
+                await page.locator("html[data-state=talking]").wait_for()
+                self.story.ready_s = clock() - start_s
+                deadline_s = clock() + self.story.said_frames * _FRAME_S + self._patience_s
+                while self.story.heard_frames < self.story.said_frames and clock() < deadline_s:
+                    await asyncio.sleep(_POLL_S)
+                    played = await page.locator("[data-statistic=played]").text_content() or ""
+                    self.story.heard_frames = float(played.split()[0]) / _FRAME_S if played[:1].isdigit() else 0.0
+                self.story.text = await page.inner_text("#transcript")
+                self.story.turnarounds_ms = [float(await page.inner_text("#latency-now"))]
+                await page.click("#connect")
+                await browser.close()
+        except Error as error:
+            self.story.failure = str(error).splitlines()[0]
+        return self.story

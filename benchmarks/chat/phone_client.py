@@ -1,0 +1,51 @@
+"""A phone call beside the pages: mu-law in packets of 20 ms, over gRPC."""
+
+from __future__ import annotations
+
+import asyncio
+
+from benchmarks.chat.story import Story
+from clients.cli.audio import ENCODINGS, G711_RATE_HZ, to_wire
+from clients.cli.converse import Call, CallError, Listener, converse
+from clients.cli.talk.line import RATE_HZ, Samples
+from moshi_cluster.v1 import gateway_pb2
+
+_PACKET_S = 0.02
+_PACKET_SAMPLES = round(G711_RATE_HZ * _PACKET_S)
+_FRAME_SAMPLES = round(G711_RATE_HZ * 0.08)
+
+
+class PhoneClient(Listener):
+    """One call of a whole number of frames. Calls are refused where pages wait in line."""
+
+    def __init__(self, name: str, target: str, samples: Samples, frames: int) -> None:
+        """samples: of the voice, at the model's rate."""
+        self.story = Story(name, queues=False, said_frames=frames)
+        self._target = target
+        narrow = samples[:: RATE_HZ // G711_RATE_HZ]  # good enough to be counted
+        needed = frames * _FRAME_SAMPLES
+        voice = to_wire((narrow * (needed // len(narrow) + 1))[:needed], "mulaw")
+        packets = [voice[first : first + _PACKET_SAMPLES] for first in range(0, needed, _PACKET_SAMPLES)]
+        line = gateway_pb2.AudioFormat(encoding=ENCODINGS["mulaw"], sample_rate_hz=G711_RATE_HZ)
+        self._call = Call(gateway_pb2.Start(input_format=line, reply_packet_ms=20), packets, _PACKET_S)
+        self._start_s = 0.0
+
+    async def run(self, start_s: float) -> Story:
+        """start_s: the crowd's beginning on the loop's clock."""
+        self._start_s = start_s
+        self.story.asked_s = asyncio.get_running_loop().time() - start_s
+        try:
+            reply = await converse(self._target, self._call, self)
+        except CallError as error:
+            self.story.failure = str(error)
+            return self.story
+        assert reply.ended is not None
+        self.story.heard_frames = len(reply.audio) / _FRAME_SAMPLES
+        self.story.text = reply.text
+        counters = {field.name: int(value) for field, value in reply.ended.counters.ListFields()}
+        self.story.turnarounds_ms = [counters.pop("turnaround_p50_us", 0) / 1000]
+        self.story.counters = counters
+        return self.story
+
+    def started(self, started: gateway_pb2.Started) -> None:
+        self.story.ready_s = asyncio.get_running_loop().time() - self._start_s
