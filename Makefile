@@ -12,7 +12,7 @@ GHZ_CODEC_TARGET ?= localhost:50052
 GHZ_LM_TARGET ?= localhost:50053
 
 .DEFAULT_GOAL := help
-.PHONY: help install stubs demo test parity bench load ghz lint format clean
+.PHONY: help install stubs demo eval test parity bench load ghz lint format clean
 
 help: ## This list
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -23,6 +23,9 @@ stubs: $(STUBS) ## Python code for protos/, in moshi_cluster/ (not checked in)
 
 demo: $(STUBS) ## A recorded utterance through all three services: reply.wav and a table of latencies
 	$(BIN)/python -m scripts.demo
+
+eval: $(STUBS) ## 500 exchanges with the demo model through a cluster; EVAL=--recorded takes 22 and needs no synthesiser
+	$(BIN)/python -m training.evaluate.live $(EVAL)
 
 test: lint ## Lint, types, contract and all tests, whole-cluster tests included
 	$(BIN)/pytest

@@ -38,15 +38,19 @@ class Caller:
         loop_messages: Sequence[bytes],
         first: int,
         plan: SendPlan,
+        listener: Callable[[gateway_pb2.ConverseResponse], None] = lambda _message: None,
         now_s: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
-        """loop_messages: serialised packets, said over and over from number `first` on. now_s, sleep: the clock."""
+        """loop_messages: serialised packets, said over and over from number `first` on. listener: told everything
+        that comes. now_s, sleep: the clock.
+        """
         self.record = record
         self._start = gateway_pb2.ConverseRequest(start=start).SerializeToString()
         self._messages = loop_messages
         self._first = first
         self._plan = plan
+        self._listener = listener
         self._now_s = now_s
         self._sleep = sleep
         self._hang_up = False
@@ -86,6 +90,7 @@ class Caller:
             await _write(stream, self._start)
             while (message := await stream.read()) is not grpc.aio.EOF:
                 now_s = self._now_s()
+                self._listener(message)
                 kind = message.WhichOneof("message")
                 if kind == "audio":
                     self._hear(message.audio, now_s)
@@ -128,7 +133,7 @@ class Caller:
             return
 
     def _hear(self, audio: gateway_pb2.ReplyAudio, now_s: float) -> None:
-        record, line = self.record, self.record.line
+        record, line = self.record, self.record.reply_line or self.record.line
         if record.first_reply_s is None:
             record.first_reply_s = now_s
         samples, first = len(audio.data) // line.sample_bytes, audio.first_sample

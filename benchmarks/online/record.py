@@ -25,6 +25,7 @@ class CallRecord:
     line: LineFormat
     matcher: FrameMatcher
     playback: PlaybackBuffer
+    reply_line: LineFormat | None = None  # of the reply; None: the same
     outcome: str = ""  # OK, the status that the call ended with, or one of the above
     detail: str = ""
     opened_s: float = 0.0  # `start` was sent

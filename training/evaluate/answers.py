@@ -10,6 +10,9 @@ from typing import Any
 
 from models.loading.tokenizer import Tokenizer
 
+Pieces = Sequence[str]
+"""What every frame of a call adds to the text: mostly nothing."""
+
 FRAMES_PER_S = 12.5
 STOP_FRAMES = 4  # after the onset of an interruption, what is still said belongs to the interrupted answer
 
@@ -33,16 +36,14 @@ class Answer:
         return self.said == self.expected
 
 
-def answers(turns: Sequence[Mapping[str, Any]], text: Sequence[int], tokenizer: Tokenizer) -> list[Answer]:
-    """text: a token for every frame of the call.
-
-    An answer is everything said from the end of its question to the end of the next one; an answer that is
+def answers(turns: Sequence[Mapping[str, Any]], pieces: Pieces) -> list[Answer]:
+    """An answer is everything said from the end of its question to the end of the next one; an answer that is
     interrupted ends with the interruption.
     """
     found = []
     for turn, following in zip(turns, [*turns[1:], None], strict=False):
         first = math.floor(turn["user_end_s"] * FRAMES_PER_S)
-        last = len(text)
+        last = len(pieces)
         if following is not None:
             last = math.floor(following["user_end_s"] * FRAMES_PER_S)
             if turn["interrupted"]:
@@ -52,7 +53,7 @@ def answers(turns: Sequence[Mapping[str, Any]], text: Sequence[int], tokenizer: 
                 kind=turn["kind"],
                 asked=turn["user_text"],
                 expected=turn["reply_text"],
-                said=spoken(text[first:last], tokenizer),
+                said=spoken(pieces[first:last]),
                 first_frame=first,
                 last_frame=last,
                 interrupts=turn["interrupts"],
@@ -63,9 +64,14 @@ def answers(turns: Sequence[Mapping[str, Any]], text: Sequence[int], tokenizer: 
     return found
 
 
-def spoken(text: Sequence[int], tokenizer: Tokenizer) -> str:
-    """Text tokens as a person reads them."""
-    return "".join(tokenizer.piece(token) for token in text).strip()
+def shown(tokens: Iterable[int], tokenizer: Tokenizer) -> list[str]:
+    """A text token for every frame -> what it adds to the text."""
+    return [tokenizer.piece(token) for token in tokens]
+
+
+def spoken(pieces: Pieces) -> str:
+    """As a person reads it."""
+    return "".join(pieces).strip()
 
 
 def accuracy(given: Iterable[Answer]) -> dict[str, tuple[int, int]]:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from models.loading.tokenizer import Tokenizer
-from training.evaluate.answers import FRAMES_PER_S, Answer, answers, spoken
+from training.evaluate.answers import FRAMES_PER_S, Answer, Pieces, answers, spoken
 from training.evaluate.report import STOPPED_WITHIN_S, Count, Report
 from training.evaluate.sound import SAMPLE_RATE_HZ, Samples, stops_after_s, trimmed
 from training.world.exchanges import GREETING
@@ -23,26 +22,27 @@ class Call:
     """One call after it was held."""
 
     turns: Sequence[Mapping[str, Any]]  # as in the world's sessions
-    text: Sequence[int]  # a token for every frame
+    pieces: Pieces  # of Moshi's text
     sound: Samples  # Moshi's, 24 kHz, full scale 1.0
+    delay_s: float = 0.0  # Moshi's voice reaches the caller so much later than the frame that it answers begins
 
 
-def judge(calls: Sequence[Call], tokenizer: Tokenizer, hear: Hear) -> Report:
+def judge(calls: Iterable[Call], hear: Hear) -> Report:
     """Every answer, greeting, silence and interruption of the calls."""
     report = Report()
     for call in calls:
-        _judge_greeting(call, tokenizer, report)
+        _judge_greeting(call, report)
         _judge_interruptions(call, report)
-        for answer in answers(call.turns, call.text, tokenizer):
+        for answer in answers(call.turns, call.pieces):
             if not answer.interrupted:  # where exactly it ends is neither right nor wrong
                 _judge_answer(answer, call.sound, hear, report)
     return report
 
 
-def _judge_greeting(call: Call, tokenizer: Tokenizer, report: Report) -> None:
-    frames = len(call.text)
+def _judge_greeting(call: Call, report: Report) -> None:
+    frames = len(call.pieces)
     before = int(call.turns[0]["user_end_s"] * FRAMES_PER_S) if call.turns else frames
-    said = spoken(call.text[:before], tokenizer)
+    said = spoken(call.pieces[:before])
     report.greeted.add(said.startswith(GREETING) if not call.turns else said == GREETING)
     if not call.turns:
         report.quiet.add(said == GREETING)
@@ -53,7 +53,7 @@ def _judge_interruptions(call: Call, report: Report) -> None:
         if turn["interrupts"]:
             seconds = stops_after_s(call.sound, turn["user_start_s"])
             if seconds is not None:  # Moshi was speaking
-                report.stopped.add(seconds <= STOPPED_WITHIN_S)
+                report.stopped.add(seconds + call.delay_s <= STOPPED_WITHIN_S)
 
 
 def _judge_answer(answer: Answer, sound: Samples, hear: Hear, report: Report) -> None:

@@ -24,6 +24,10 @@ class Recogniser:
         self._decoder.add_jsgf_string("world", grammar())
         self._decoder.activate_search("world")
 
+    def hear_floats(self, samples: NDArray[np.float32]) -> str:
+        """The same of full scale 1.0."""
+        return self.hear(np.round(samples * 32767).astype(np.int16))
+
     def hear(self, samples: NDArray[np.int16]) -> str:
         """Speech [N] at 24 kHz -> its words; "" where no sentence of the grammar fits."""
         narrow = resample(samples.astype(np.float32), _RATE_HZ / SAMPLE_RATE_HZ)

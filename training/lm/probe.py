@@ -11,7 +11,7 @@ from torch import Tensor
 
 from models.loading.tokenizer import Tokenizer
 from models.moshi_lm import MoshiLm, Sampling
-from training.evaluate.answers import accuracy, answers
+from training.evaluate.answers import accuracy, answers, shown
 from training.evaluate.conversation import converse
 from training.lm.data import collate
 from training.lm.examples import Example
@@ -57,7 +57,7 @@ class Probe:
         return accuracy(
             answer
             for session, tokens in zip(self.sessions, said, strict=True)
-            for answer in answers(session.turns, tokens[:, 0].tolist(), tokenizer)
+            for answer in answers(session.turns, shown(tokens[:, 0].tolist(), tokenizer))
         )
 
 

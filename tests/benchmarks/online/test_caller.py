@@ -55,7 +55,7 @@ class FakeStream:
 def caller(time: FakeTime, packets: int) -> Caller:
     plan = SendPlan(list(range(packets)), [index * 0.02 for index in range(packets)])
     record = CallRecord(PlannedCall(0, 0.0, packets // 4), LINE, FrameMatcher(8000, 160), PlaybackBuffer())
-    return Caller(record, gateway_pb2.Start(), LOOP, 1, plan, time.read, time.sleep)
+    return Caller(record, gateway_pb2.Start(), LOOP, 1, plan, now_s=time.read, sleep=time.sleep)
 
 
 async def test_late_wake_ups_never_add_up() -> None:

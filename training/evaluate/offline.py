@@ -1,0 +1,61 @@
+"""Calls without a cluster: the product's codec and generator, and nothing of the transport between them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from models.loading import Checkpoint
+from models.loading.lm import load_lm
+from models.loading.mimi import load_mimi
+from models.loading.tokenizer import Tokenizer
+from models.mimi import Mimi
+from models.moshi_lm import Sampling
+from training.evaluate.answers import shown
+from training.evaluate.conversation import converse
+from training.evaluate.judge import Call
+from training.evaluate.sound import Samples
+
+_STREAMS = 32
+
+Turns = Sequence[Mapping[str, Any]]
+
+
+def hold(
+    checkpoint: Checkpoint, turns: Sequence[Turns], callers: Sequence[Tensor], sampling: Sampling | None = None
+) -> list[Call]:
+    """callers: the codes of each call's caller, int64 [T, K]; sampling: None for the checkpoint's own."""
+    lm, mimi = load_lm(checkpoint, torch.float32), load_mimi(checkpoint)  # float32 is what a worker without a GPU runs
+    assert checkpoint.tokenizer is not None  # everything was asked for
+    tokenizer = Tokenizer(checkpoint.tokenizer, lm.config.existing_text_padding_id)
+    said = converse(lm, callers, sampling or default_sampling(checkpoint), _STREAMS)
+    sounds = decode([tokens[:, 1:] for tokens in said], mimi)
+    return [
+        Call(asked, shown(tokens[:, 0].tolist(), tokenizer), sound)
+        for asked, tokens, sound in zip(turns, said, sounds, strict=True)
+    ]
+
+
+def default_sampling(checkpoint: Checkpoint) -> Sampling:
+    """What a caller gets who does not choose."""
+    given = checkpoint.lm_gen_config
+    return Sampling(given["temp_text"], given["top_k_text"], given["temp"], given["top_k"])
+
+
+def decode(codes: Sequence[Tensor], mimi: Mimi) -> list[Samples]:
+    """codes: int64 [T, K] of each call -> samples [1920 T], frame by frame as in a call."""
+    sounds: list[Samples] = []
+    for start in range(0, len(codes), _STREAMS):
+        group = codes[start : start + _STREAMS]
+        decoder = mimi.decoder(len(group))
+        frames: list[list[Tensor]] = [[] for _ in group]
+        for frame in range(max(map(len, group))):
+            slots = [slot for slot, rows in enumerate(group) if len(rows) > frame]
+            pcm = decoder.step(slots, torch.stack([group[slot][frame] for slot in slots]))
+            for slot, row in zip(slots, pcm, strict=True):
+                frames[slot].append(row)
+        sounds += [torch.cat(rows).clamp(-1, 1).numpy() for rows in frames]
+    return sounds

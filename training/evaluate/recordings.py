@@ -1,0 +1,76 @@
+"""Recorded callers: the ones of this repository, or any number made by the synthesisers."""
+
+from __future__ import annotations
+
+import ctypes.util
+import json
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from clients.cli.telephone_wav import read_telephone_wav
+from training.world.export_questions import INDEX, enough, export
+from training.world.session import Session, generate
+
+_ROOT = Path(__file__).resolve().parent.parent.parent
+RECORDED = _ROOT / "tests" / "exchanges"
+_MADE = _ROOT / ".cache" / "exchanges"
+_FIRST_SEED = 1_000_000  # the calls of `python -m training.world --split eval`
+_LIBRARIES = {"espeak-ng": "espeak-ng", "flite": "flite"}  # package -> library
+_REPORT_EVERY = 25
+
+
+class NoSynthesiserError(Exception):
+    """Calls cannot be made up on this machine; the message says what is missing."""
+
+
+@dataclass(frozen=True)
+class Recording:
+    """A caller's side of a call, with its pauses for the replies."""
+
+    mu_law: bytes  # 8000 a second
+    turns: Sequence[Mapping[str, Any]]  # as `training.world.session.Turn`
+
+    @property
+    def exchanges(self) -> int:
+        """Questions that are answered to the end."""
+        return sum(not turn["interrupted"] for turn in self.turns)
+
+
+def read(folder: Path = RECORDED) -> list[Recording]:
+    """What `training.world.export_questions` wrote. Raises OSError, ValueError."""
+    calls = json.loads((folder / INDEX).read_text(encoding="utf-8"))
+    return [Recording(read_telephone_wav(folder / call["file"]).data, call["turns"]) for call in calls]
+
+
+def made(exchanges: int) -> list[Recording]:
+    """At least so many exchanges that training never saw, the same ones every time; kept for the next time.
+
+    Raises NoSynthesiserError.
+    """
+    folder = _MADE / str(exchanges)
+    if not (folder / INDEX).is_file():  # written last
+        missing = [package for package, library in _LIBRARIES.items() if ctypes.util.find_library(library) is None]
+        if missing:
+            raise NoSynthesiserError(
+                f"making up calls needs {' and '.join(missing)} (Debian, Ubuntu: apt-get install espeak-ng flite); "
+                "--recorded takes the recorded calls of the repository, which need neither"
+            )
+        export(_with_progress(enough(_sessions(), exchanges)), folder)
+    return read(folder)
+
+
+def _sessions() -> Iterator[Session]:
+    number = _FIRST_SEED
+    while True:
+        yield generate(number, "eval")
+        number += 1
+
+
+def _with_progress(sessions: Iterator[Session]) -> Iterator[Session]:
+    for count, session in enumerate(sessions, start=1):
+        if count % _REPORT_EVERY == 0:
+            print(f"{count} calls made up", file=sys.stderr)
+        yield session
