@@ -23,8 +23,9 @@ def conversation(python: str, url: str, seconds: float, wav: Path) -> dict[str, 
     run = subprocess.run(command, capture_output=True, text=True, timeout=seconds + _SPARE_S, check=False)
     if run.returncode:
         raise subprocess.SubprocessError(f"{python} {SCRIPT.name}: {run.stderr[-2000:]}")
-    summary: dict[str, Any] = json.loads(run.stdout)
-    return summary
+    *printed, last = run.stdout.splitlines()  # the client prints what ends its connection
+    summary: dict[str, Any] = json.loads(last)
+    return summary | {"printed": printed}
 
 
 def remarks(summary: dict[str, Any]) -> set[str]:
