@@ -3,6 +3,7 @@
 world      calls as sound
 mimi       the codec
 tokens     the calls as the codec's codes, and Moshi's words beside them
+voice      the codec's decoder learns Moshi's voice; its codes stay
 lm         the language model and, with all that belongs to it, the checkpoint
 evaluate   the checkpoint holds calls that it never heard
 """
@@ -25,12 +26,13 @@ class Plan:
     output: Path
     hours: float
     mimi_minutes: float
+    voice_minutes: float
     lm_minutes: float
 
     def stages(self) -> dict[str, list[list[str]]]:
         """The commands of every stage, in order."""
         world, tokens = self.output / "world", self.output / "tokens"
-        mimi, export = self.output / "mimi" / "export", self.output / "export"
+        mimi, tuned, export = self.output / "mimi" / "export", self.output / "mimi" / "tuned", self.output / "export"
         return {
             "world": [
                 _module("training.world", split=split, hours=hours, output=world / split)
@@ -43,12 +45,22 @@ class Plan:
                 _module("training.tokens", world=world / split, mimi=mimi, output=tokens / split)
                 for split in ("train", "eval")
             ],
+            "voice": [
+                _module(
+                    "training.mimi.tune",
+                    world=world / "train",
+                    tokens=tokens / "train",
+                    mimi=mimi,
+                    output=tuned,
+                    minutes=self.voice_minutes,
+                )
+            ],
             "lm": [
                 _module(
                     "training.lm",
                     data=tokens / "train",
                     held_out=tokens / "eval",
-                    mimi=mimi,
+                    mimi=tuned,
                     output=self.output / "lm",
                     export=export,
                     minutes=self.lm_minutes,
@@ -72,7 +84,7 @@ def _module(name: str, **options: object) -> list[str]:
 
 def main() -> int:
     """Command line."""
-    stages = list(Plan(Path(), 0, 0, 0).stages())
+    stages = list(Plan(Path(), 0, 0, 0, 0).stages())
     parser = argparse.ArgumentParser(
         prog="python -m training", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -80,11 +92,12 @@ def main() -> int:
     parser.add_argument("--output", type=Path, default=DEFAULT_OUTPUT, help="folder for everything")
     parser.add_argument("--hours", type=float, default=16.0, help="of calls to train on")
     parser.add_argument("--mimi-minutes", type=float, default=38.0, help="of training the codec")
+    parser.add_argument("--voice-minutes", type=float, default=30.0, help="of training the codec's decoder")
     parser.add_argument("--lm-minutes", type=float, default=60.0, help="of training the language model")
     given = parser.parse_args()
     if unknown := set(given.stages) - set(stages):
         parser.error(f"no such stage: {', '.join(sorted(unknown))}")
-    plan = Plan(given.output, given.hours, given.mimi_minutes, given.lm_minutes)
+    plan = Plan(given.output, given.hours, given.mimi_minutes, given.voice_minutes, given.lm_minutes)
     for stage, commands in plan.stages().items():
         if stage not in given.stages:
             continue

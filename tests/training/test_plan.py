@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
+import importlib.util
 import sys
 from pathlib import Path
 
@@ -10,14 +10,14 @@ import pytest
 
 from training.__main__ import Plan, main
 
-PLAN = Plan(Path("all"), hours=2, mimi_minutes=3, lm_minutes=4)
+PLAN = Plan(Path("all"), hours=2, mimi_minutes=3, voice_minutes=4, lm_minutes=5)
 
 
 def test_the_stages_are_in_the_order_in_which_they_need_each_other() -> None:
-    assert list(PLAN.stages()) == ["world", "mimi", "tokens", "lm", "evaluate"]
+    assert list(PLAN.stages()) == ["world", "mimi", "tokens", "voice", "lm", "evaluate"]
 
 
-@pytest.mark.parametrize("stage", ["mimi", "tokens", "lm", "evaluate"])
+@pytest.mark.parametrize("stage", ["mimi", "tokens", "voice", "lm", "evaluate"])
 def test_a_stage_reads_only_what_an_earlier_one_wrote(stage: str) -> None:
     written: list[str] = []
     for name, commands in PLAN.stages().items():
@@ -40,10 +40,15 @@ def test_every_stage_takes_the_options_that_it_is_given(
         pytest.importorskip("pocketsphinx")
     monkeypatch.setattr(sys, "argv", [module, *command[3:], "--help"])
     with pytest.raises(SystemExit) as ended:
-        importlib.import_module(f"{module}.__main__" if module != "training.tokens" else module).main()
+        importlib.import_module(f"{module}.__main__" if is_package(module) else module).main()
     assert ended.value.code == 0
     shown = capsys.readouterr().out
     assert all(option in shown for option in command[3::2])
+
+
+def is_package(module: str) -> bool:
+    found = importlib.util.find_spec(module)
+    return found is not None and found.submodule_search_locations is not None
 
 
 def test_a_stage_that_does_not_exist_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -36,7 +36,10 @@ class TrainableMimi(nn.Module):
 
     def decode(self, latents: Tensor) -> Tensor:
         """latents: [B, T, D] -> pcm [B, T * frame_samples]."""
-        x = self.decoder_transformer(self.upsample(latents))
+        return self.synthesise(self.decoder_transformer(self.upsample(latents)))
+
+    def synthesise(self, x: Tensor) -> Tensor:
+        """x: [B, 2 T, D], after the decoder's transformer -> pcm [B, T * frame_samples]."""
         with self._precision():
             pcm: Tensor = self.decoder(x)
         return pcm.squeeze(2)

@@ -23,7 +23,7 @@ def spectrum(pcm: Tensor, window: int) -> Tensor:
 def mel_magnitudes(pcm: Tensor, window: int, bands: int) -> Tensor:
     """pcm: [B, samples] -> [B, bands, T]."""
     power = torch.view_as_real(spectrum(pcm, window)).square().sum(dim=-1)
-    return _mel_matrix(window, bands) @ (power + 1e-12).sqrt()
+    return mel_matrix(window, bands) @ (power + 1e-12).sqrt()
 
 
 def mel_distance(output: Tensor, target: Tensor, resolutions: int = len(RESOLUTIONS)) -> Tensor:
@@ -48,14 +48,15 @@ def mel_centres_hz(bands: int) -> Tensor:
     return _mel_edges(bands)[1:-1]
 
 
-def _mel_edges(bands: int) -> Tensor:
-    return _hertz(torch.linspace(0, 1, bands + 2) * _mel(torch.tensor(SAMPLE_RATE_HZ / 2)))
+def _mel_edges(bands: int, low_hz: float = 0.0, high_hz: float = SAMPLE_RATE_HZ / 2) -> Tensor:
+    low, high = (_mel(torch.tensor(hertz)) for hertz in (low_hz, high_hz))
+    return _hertz(low + torch.linspace(0, 1, bands + 2) * (high - low))
 
 
 @cache
-def _mel_matrix(window: int, bands: int) -> Tensor:
+def mel_matrix(window: int, bands: int, low_hz: float = 0.0, high_hz: float = SAMPLE_RATE_HZ / 2) -> Tensor:
     """[bands, window / 2 + 1]: triangles whose weights sum to one."""
-    edges = _mel_edges(bands)
+    edges = _mel_edges(bands, low_hz, high_hz)
     bins = torch.linspace(0, SAMPLE_RATE_HZ / 2, window // 2 + 1)
     low, centre, high = edges[:-2, None], edges[1:-1, None], edges[2:, None]
     rows = torch.minimum((bins - low) / (centre - low), (high - bins) / (high - centre)).clamp(min=0)

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from models.mimi import MimiConfig
+from scripts.random_mimi import random_mimi
 from training.mimi.crops import FRAME_SAMPLES, PHONES_PER_FRAME, Crops
 from training.mimi.network import TrainableMimi
 from training.mimi.sizes import demo_config
@@ -37,6 +38,11 @@ def small_config() -> dict[str, Any]:
 
 def small_network() -> TrainableMimi:
     return TrainableMimi(MimiConfig.from_dict(small_config()))
+
+
+def small_weights() -> dict[str, torch.Tensor]:
+    """Of a codec with random codebooks: an untrained one has none yet."""
+    return random_mimi(small_config(), seed=3)
 
 
 def noise(clips: int, frames: int, seed: int = 0) -> torch.Tensor:

@@ -20,7 +20,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def frame_at(moshi: np.ndarray, crop: torch.Tensor) -> int | None:  # type: ignore[type-arg]
+def frame_at(moshi: np.ndarray, crop: torch.Tensor) -> int | None:
     """The frame of a session at which a crop was cut, None when it is not from there."""
     wanted = np.round(crop.numpy() * 32768).astype(np.int16)
     starts = range(0, len(moshi) - len(wanted) + 1, FRAME_SAMPLES)
