@@ -57,12 +57,12 @@ def as_mlx(tensors: Mapping[str, Tensor], config: Mapping[str, Any]) -> Tensors:
 
 
 def as_quantised_mlx(bits: int, group: int) -> Callable[[Mapping[str, Tensor], Mapping[str, Any]], Tensors]:
-    """The same with every linear layer and every embedding in groups."""
+    """The same with every linear layer and every embedding in groups, but for columns that do not divide into them."""
 
     def convert(tensors: Mapping[str, Tensor], config: Mapping[str, Any]) -> Tensors:
         made: Tensors = {}
         for name, tensor in as_mlx(tensors, config).items():
-            if tensor.dim() != 2:
+            if tensor.dim() != 2 or tensor.shape[1] % group:
                 made[name] = tensor
                 continue
             matrix, stem = per_group(tensor, bits, group), name.removesuffix(".weight")

@@ -20,7 +20,10 @@ Quantise = Callable[[Tensor], QuantisedMatrix]
 
 
 class Weights:
-    """Looks tensors up by their canonical names (`...self_attn.in_projs.{block}.weight`, the rest as published)."""
+    """Looks tensors up by their canonical names (`...self_attn.in_projs.{block}.weight`, the rest as published).
+
+    What it gives away are copies: one view of a mapped file would keep all of the file in memory.
+    """
 
     def __init__(
         self,
@@ -44,7 +47,7 @@ class Weights:
 
     def wide(self, name: str, *shape: int | None) -> Tensor:
         """`tensor` in float32, with all the precision that the file has."""
-        return self._parts.dense(name, *shape).to(self.device).float()
+        return self._parts.dense(name, *shape).to(self.device, torch.float32, copy=True)
 
     def table(self, name: str, vocabulary: int, dim: int) -> Stored:
         """An embedding table [vocabulary, dim] on its device, quantised if it is or shall be."""
@@ -74,7 +77,7 @@ class Weights:
         """A [size] tensor in float32, stored as [size] or [1, 1, size]."""
         stored = self._parts.get(name)
         if isinstance(stored, Tensor) and tuple(stored.shape) == (1, 1, size):
-            return stored.to(self.device).flatten().float()
+            return stored.to(self.device, torch.float32, copy=True).flatten()
         return self.wide(name, size)
 
     def _projection(self, parts: Sequence[Stored]) -> Projection:
@@ -89,4 +92,4 @@ class Weights:
     def _dense(self, part: Stored) -> Tensor:
         if isinstance(part, QuantisedMatrix):
             return part.to(self.device).dense(self.dtype)
-        return part.to(self.device, self.dtype)
+        return part.to(self.device, self.dtype, copy=True)

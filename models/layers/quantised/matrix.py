@@ -78,8 +78,11 @@ class QuantisedMatrix:
         return replace(self, codes=torch.zeros_like(self.codes[:1]), scales=scales, biases=biases)
 
     def to(self, device: torch.device | str) -> QuantisedMatrix:
-        biases = None if self.biases is None else self.biases.to(device)
-        return replace(self, codes=self.codes.to(device), scales=self.scales.to(device), biases=biases)
+        """A copy on a device."""
+        biases = None if self.biases is None else self.biases.to(device, copy=True)
+        return replace(
+            self, codes=self.codes.to(device, copy=True), scales=self.scales.to(device, copy=True), biases=biases
+        )
 
     def integers(self) -> Tensor:
         """The codes one by one, int8 or uint8 [N, K]."""

@@ -23,6 +23,7 @@ from tests.models.moshi_lm.random_model import KINDS, random_lm, random_tensors
 
 WITH_DEPTH = [kind for kind, config in KINDS.items() if config["dep_q"]]
 NAMES = {"pytorch": Names.PYTORCH, "mlx": Names.MLX, "candle": Names.CANDLE}
+MAPS = Path("/proc/self/maps")
 # Largest relative error of a decoded weight, against the largest of its row.
 ERROR = {"bf16": 0.0, "int8": 0.006, "q8": 0.012, "q4": 0.13}
 
@@ -136,3 +137,13 @@ def test_every_layout_has_the_name_it_is_published_under() -> None:
         "model.q4.safetensors",
         "model.q8.gguf",
     }
+
+
+@pytest.mark.skipif(not MAPS.exists(), reason="needs /proc, where Linux lists the files that are mapped")
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("layout", ALL)
+def test_nothing_of_the_file_stays_in_memory_beside_the_model(layout: str, dtype: torch.dtype, tmp_path: Path) -> None:
+    path = write_layout(layout, tmp_path)
+    lm = load_lm(resolve(str(tmp_path), parts=Part.LM), dtype)
+    assert str(path) not in MAPS.read_text()
+    assert lm.dtype == dtype
