@@ -1,7 +1,8 @@
 """What the codec does to speech it never heard: `python -m training.evaluate.codec --mimi FOLDER --data FOLDER`.
 
 Every utterance of the sessions goes through the codec and, for comparison, through Opus at 6 kbit/s. Printed and
-written as JSON: intelligibility, spectral distance, and how much of each codebook is used.
+written as JSON: intelligibility, spectral distance, how many of Moshi's answers a recogniser understands before and
+after, and how much of each codebook is used.
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ import argparse
 import json
 import sys
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +27,7 @@ from models.mimi import Mimi, MimiConfig
 from scripts.checkpoint_sizes import MIMI_CONFIG_NAME
 from training.evaluate.likeness import SHORTEST_S, Likeness, likeness
 from training.evaluate.opus import through_opus
+from training.evaluate.sound import trimmed
 from training.mimi.sizes import CODEBOOKS
 from training.mimi.spectra import SAMPLE_RATE_HZ
 from training.world.session import Session
@@ -33,9 +36,14 @@ from training.world.store import load, stored
 OPUS_BITS_PER_S = 6000
 WANTED_STOI = 0.85
 SPEAKERS = ("user", "moshi")
+PLAYED = "moshi"
+"""Who is ever decoded; a caller's codes only go to the language model."""
+
+AFTER_S = 0.1  # an answer may end a little later than it should
 
 Samples = NDArray[np.float32]
 Summary = dict[str, float]
+Hear = Callable[[Samples], str]  # speech at 24 kHz -> its words
 
 
 @dataclass(frozen=True)
@@ -46,9 +54,10 @@ class CodebookUse:
     entropy_bits: float  # of the distribution of codes; log2 of the entries when all are equally likely
 
 
-def evaluate(mimi: Mimi, sessions: Sequence[Session]) -> dict[str, Any]:
-    """Summaries by speaker and codec, and the use of each codebook by speaker."""
+def evaluate(mimi: Mimi, sessions: Sequence[Session], hear: Hear) -> dict[str, Any]:
+    """Summaries by speaker and codec, the use of codebooks by speaker, and how much of Moshi's is understood."""
     results: dict[str, Any] = {}
+    understood: Counter[str] = Counter()
     for speaker in SPEAKERS:
         ours: list[Likeness] = []
         theirs: list[Likeness] = []
@@ -63,13 +72,28 @@ def evaluate(mimi: Mimi, sessions: Sequence[Session]) -> dict[str, Any]:
                 theirs.append(likeness(opus[span], target[span]))
             codes.append(coded[0])
             spent.append(bits_per_s)
+            if speaker == PLAYED:
+                understood.update(heard_right(session, {"original": target, "mimi": output, "opus": opus}, hear))
         results[speaker] = {
             "utterances": len(ours),
             "mimi": summary(ours) | {"bits_per_s": bits(mimi)},
             "opus": summary(theirs) | {"bits_per_s": float(np.mean(spent))},
             "codebooks": [asdict(use) for use in codebook_use(torch.cat(codes, dim=1).numpy(), mimi.config.bins)],
         }
-    return results
+    return results | {"understood": dict(understood)}
+
+
+def heard_right(session: Session, sounds: Mapping[str, Samples], hear: Hear) -> Counter[str]:
+    """Of the same call in several versions: whole answers ("all"), and how many of them are understood in each."""
+    counts: Counter[str] = Counter(all=0, **dict.fromkeys(sounds, 0))
+    for turn in session.turns:
+        if turn.interrupted:
+            continue
+        counts["all"] += 1
+        span = slice(round(turn.reply_start_s * SAMPLE_RATE_HZ), round((turn.reply_end_s + AFTER_S) * SAMPLE_RATE_HZ))
+        for name, sound in sounds.items():
+            counts[name] += hear(np.ascontiguousarray(trimmed(sound[span]))) == turn.reply_text
+    return counts
 
 
 def utterances(session: Session, speaker: str) -> Iterator[slice]:
@@ -104,12 +128,9 @@ def codebook_use(codes: NDArray[np.int64], bins: int) -> list[CodebookUse]:
 
 
 def good(results: Mapping[str, Any]) -> bool:
-    """Whether both sides are intelligible and nearer to the original than Opus makes them."""
-    return all(
-        results[speaker]["mimi"]["stoi"] >= WANTED_STOI
-        and results[speaker]["mimi"]["mel_db"] < results[speaker]["opus"]["mel_db"]
-        for speaker in SPEAKERS
-    )
+    """Whether what is played is intelligible and nearer to the original than Opus makes it."""
+    ours, theirs = results[PLAYED]["mimi"], results[PLAYED]["opus"]
+    return bool(ours["stoi"] >= WANTED_STOI and ours["mel_db"] < theirs["mel_db"])
 
 
 def table(results: Mapping[str, Any]) -> str:
@@ -127,6 +148,9 @@ def table(results: Mapping[str, Any]) -> str:
     for level, uses in enumerate(zip(*(results[speaker]["codebooks"] for speaker in SPEAKERS), strict=True)):
         cells = (f"{use['entries']} | {use['entropy_bits']:.2f}" for use in uses)
         lines.append(f"| {level} | {' | '.join(cells)} |")
+    understood = results["understood"]
+    parts = (f"{name} {understood[name]}" for name in ("original", "mimi", "opus"))
+    lines += ["", f"Of Moshi's {understood['all']} answers a recogniser understands: {', '.join(parts)}."]
     return "\n".join(lines)
 
 
@@ -134,6 +158,14 @@ def open_mimi(folder: Path) -> Mimi:
     """The codec of an export folder."""
     config = MimiConfig.from_dict(json.loads((folder / MIMI_CONFIG_NAME).read_text(encoding="utf-8")))
     return Mimi.from_tensors(load_file(folder / MIMI_NAME), config, CODEBOOKS)
+
+
+def recogniser() -> Hear:
+    """pocketsphinx."""
+    from training.evaluate.recognise import Recogniser
+
+    ear = Recogniser()
+    return lambda sound: ear.hear(np.round(sound.clip(-1, 1) * 32767).astype(np.int16))
 
 
 def main() -> int:
@@ -145,7 +177,8 @@ def main() -> int:
     parser.add_argument("--output", type=Path, help="JSON file for the results")
     arguments = parser.parse_args()
     warnings.filterwarnings("error", module="pystoi")  # it warns, and answers 0, where there is too little speech
-    results = evaluate(open_mimi(arguments.mimi), [load(path) for path in stored(arguments.data)[: arguments.sessions]])
+    sessions = [load(path) for path in stored(arguments.data)[: arguments.sessions]]
+    results = evaluate(open_mimi(arguments.mimi), sessions, recogniser())
     print(table(results))
     if arguments.output:
         arguments.output.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
