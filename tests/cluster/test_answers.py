@@ -14,11 +14,11 @@ import pytest
 from benchmarks.online.cluster import Cluster
 from scripts.default_checkpoint import DEMO
 from scripts.local_cluster import Layout, LocalCluster
+from scripts.recorded_callers import Recording, read
 from training.evaluate.answers import answers
 from training.evaluate.calling import hold
 from training.evaluate.figures import NAME, lowest, read_card
 from training.evaluate.judge import Call
-from training.evaluate.recordings import Recording, read
 from training.evaluate.report import Count
 
 pytestmark = pytest.mark.cluster

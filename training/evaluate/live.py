@@ -20,12 +20,13 @@ from benchmarks.online.cluster import local_cluster
 from benchmarks.online.report import Report as Load
 from scripts.default_checkpoint import default_checkpoint
 from scripts.local_cluster import ClusterError
+from scripts.recorded_callers import Recording, read
 from training.evaluate.calling import hold
 from training.evaluate.figures import Card, Figures, broken, comparison, expected, figures_of, read_card, write_card
 from training.evaluate.judge import Call, judge
 from training.evaluate.recognise import Recogniser
 from training.evaluate.recorded_offline import hold_offline
-from training.evaluate.recordings import NoSynthesiserError, Recording, made, read
+from training.evaluate.recordings import NoSynthesiserError, made
 from training.evaluate.report import Report
 
 EXIT_FAILED, EXIT_BROKEN, EXIT_INTERRUPTED = 1, 3, 130

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from clients.cli.g711 import decode_ulaw
 from models.loading import resolve
 from models.loading.mimi import load_mimi
+from scripts.recorded_callers import Recording
 from training.evaluate.judge import Call
 from training.evaluate.offline import hold
-from training.evaluate.recordings import Recording
 from training.evaluate.sound import SAMPLE_RATE_HZ
 from training.tokens import encode
 from training.world.line import TELEPHONE_RATE_HZ

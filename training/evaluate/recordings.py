@@ -1,21 +1,17 @@
-"""Recorded callers: the ones of this repository, or any number made by the synthesisers."""
+"""Any number of recorded callers, made up by the synthesisers."""
 
 from __future__ import annotations
 
 import ctypes.util
-import json
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-from clients.cli.telephone_wav import read_telephone_wav
-from training.world.export_questions import INDEX, enough, export
+from scripts.recorded_callers import INDEX, Recording, read
+from training.world.export_questions import enough, export
 from training.world.session import Session, generate
 
 _ROOT = Path(__file__).resolve().parent.parent.parent
-RECORDED = _ROOT / "tests" / "exchanges"
 _MADE = _ROOT / ".cache" / "exchanges"
 _FIRST_SEED = 1_000_000  # the calls of `python -m training.world --split eval`
 _LIBRARIES = {"espeak-ng": "espeak-ng", "flite": "flite"}  # package -> library
@@ -24,25 +20,6 @@ _REPORT_EVERY = 25
 
 class NoSynthesiserError(Exception):
     """Calls cannot be made up on this machine; the message says what is missing."""
-
-
-@dataclass(frozen=True)
-class Recording:
-    """A caller's side of a call, with its pauses for the replies."""
-
-    mu_law: bytes  # 8000 a second
-    turns: Sequence[Mapping[str, Any]]  # as `training.world.session.Turn`
-
-    @property
-    def exchanges(self) -> int:
-        """Questions that are answered to the end."""
-        return sum(not turn["interrupted"] for turn in self.turns)
-
-
-def read(folder: Path = RECORDED) -> list[Recording]:
-    """What `training.world.export_questions` wrote. Raises OSError, ValueError."""
-    calls = json.loads((folder / INDEX).read_text(encoding="utf-8"))
-    return [Recording(read_telephone_wav(folder / call["file"]).data, call["turns"]) for call in calls]
 
 
 def made(exchanges: int) -> list[Recording]:

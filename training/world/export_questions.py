@@ -17,13 +17,13 @@ from typing import Any
 
 import numpy as np
 
+from scripts.recorded_callers import INDEX
 from training.world.g711 import mu_law_bytes
 from training.world.line import TELEPHONE_RATE_HZ
 from training.world.resample import resample
 from training.world.session import Session, generate
 from training.world.speech import SAMPLE_RATE_HZ
 
-INDEX = "calls.json"
 _MU_LAW_FORMAT = 7
 
 

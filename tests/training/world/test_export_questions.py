@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from scripts.recorded_callers import INDEX
 from services.gateway.audio import g711
 from tests.training.world.fake_voices import fake_voices  # noqa: F401
-from training.world.export_questions import INDEX, enough, export
+from training.world.export_questions import enough, export
 from training.world.session import Session, generate
 
 pytestmark = pytest.mark.usefixtures("fake_voices")
