@@ -19,7 +19,7 @@ class BrowserClient:
     """One conversation of the page."""
 
     def __init__(self, name: str, url: str, recording: Path, frames: int, patience_s: float) -> None:
-        self.story = Story(name, queues=True, said_frames=frames)
+        self.story = Story(name, said_frames=frames)
         self._url = url
         self._recording = recording
         self._patience_s = patience_s

@@ -17,7 +17,7 @@ from clients.cli.talk.opus import PACKET_SAMPLES, OpusEncoder
 
 PACKET_S = PACKET_SAMPLES / RATE_HZ
 _HANDSHAKE, _AUDIO, _TEXT, _METADATA, _ERROR = 0, 1, 2, 4, 5
-_LOST_AFTER_S = 10.0  # without any message, as the page has it
+_LOST_AFTER_S = 10.0  # without any message, as the page has it; in line a place is told every 5 s
 _REPLY_FRAMES = 0.5  # of a packet
 _INITIAL = {
     "text_temperature": 0.7,
@@ -43,7 +43,7 @@ class PageClient:
 
     def __init__(self, name: str, url: str, voice: Sequence[bytes], patience_s: float) -> None:
         """url: of the page. patience_s: for its turn, and after its last word for the rest of the answer."""
-        self.story = Story(name, queues=True, said_frames=len(voice) * PACKET_SAMPLES // FRAME_SAMPLES)
+        self.story = Story(name, said_frames=len(voice) * PACKET_SAMPLES // FRAME_SAMPLES)
         self._url = url
         self._voice = voice
         self._patience_s = patience_s

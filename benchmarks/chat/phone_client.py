@@ -20,7 +20,7 @@ class PhoneClient(Listener):
 
     def __init__(self, name: str, target: str, samples: Samples, frames: int) -> None:
         """samples: of the voice, at the model's rate."""
-        self.story = Story(name, queues=False, said_frames=frames)
+        self.story = Story(name, said_frames=frames)
         self._target = target
         narrow = samples[:: RATE_HZ // G711_RATE_HZ]  # good enough to be counted
         needed = frames * _FRAME_SAMPLES
@@ -44,7 +44,7 @@ class PhoneClient(Listener):
         self.story.text = reply.text
         counters = {field.name: int(value) for field, value in reply.ended.counters.ListFields()}
         self.story.turnarounds_ms = [counters.pop("turnaround_p50_us", 0) / 1000]
-        self.story.counters = counters
+        self.story.counters, self.story.final = counters, True
         return self.story
 
     def started(self, started: gateway_pb2.Started) -> None:

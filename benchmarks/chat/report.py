@@ -25,9 +25,9 @@ def table(stories: Sequence[Story]) -> str:
 def summary(stories: Sequence[Story], faults: Sequence[str]) -> str:
     """A sentence."""
     served = [story for story in stories if story.ready_s is not None and not story.failure]
-    queued = [story for story in stories if story.first_place]
+    queued = [story for story in served if story.first_place]
     line = f"{len(served)} of {len(stories)} served, {len(queued)} of them after waiting in line"
-    return f"{line}; {len(faults)} faults" if faults else f"{line}; everybody got every frame"
+    return f"{line}; {len(faults)} faults" if faults else f"{line}; every frame accounted for"
 
 
 def as_json(stories: Sequence[Story], faults: Sequence[str]) -> dict[str, Any]:

@@ -64,6 +64,8 @@ class WaitingRoom:
         self, mine: asyncio.Event, attempt: Callable[[], Awaitable[T]], tell: Tell, check: Callable[[], None]
     ) -> T:
         told: tuple[int, int] | None = None
+        tell_again_s = 0.0
+        clock = asyncio.get_running_loop().time
         while True:
             mine.clear()
             check()
@@ -74,19 +76,16 @@ class WaitingRoom:
                     break
                 except NoFreeSlot:
                     await asyncio.sleep(_RETRY_S)
-            if place != told:
+            if place != told or clock() >= tell_again_s:
                 await tell(*place)
-                told = place
-            elif not await _set_within(mine, _TELL_INTERVAL_S):
-                told = None
+                told, tell_again_s = place, clock() + _TELL_INTERVAL_S
+            else:
+                await _set_within(mine, tell_again_s - clock())
         await tell(0, len(self._waiting) - 1)
         return result
 
 
-async def _set_within(event: asyncio.Event, seconds: float) -> bool:
-    try:
+async def _set_within(event: asyncio.Event, seconds: float) -> None:
+    with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(seconds):
             await event.wait()
-    except TimeoutError:
-        return False
-    return True

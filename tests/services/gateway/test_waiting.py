@@ -159,3 +159,15 @@ async def test_who_waits_is_reminded_of_his_place(monkeypatch: pytest.MonkeyPatc
     machine = Machine()
     async with in_line(machine, "a"):
         await eventually(lambda: machine.told["a"][:3] == [(1, 1)] * 3)
+
+
+async def test_who_waits_is_reminded_although_workers_report_all_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(waiting, "_TELL_INTERVAL_S", 0.02)
+    machine = Machine()
+    async with in_line(machine, "a"):
+
+        def reported() -> bool:
+            machine.room.look_again()
+            return machine.told["a"][:3] == [(1, 1)] * 3
+
+        await eventually(reported)
