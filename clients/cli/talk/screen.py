@@ -96,7 +96,7 @@ def _level(name: str, meter: LevelMeter, width: int) -> Text:
 
 
 def _words(state: State, width: int, height: int) -> RenderableType:
-    lines = last_lines(state.text[-width * height :] if width > 0 < height else "", width, height)
+    lines = last_lines(state.text[-width * height :].lstrip() if width > 0 < height else "", width, height)
     text = Text("\n".join(lines[:-1] + [""]) if len(lines) > 1 else "")
     before, space, newest = (lines[-1] if lines else "").rpartition(" ")
     return Panel(Text.assemble(text, before + space, (newest, "bold")), title="Moshi says")
