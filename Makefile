@@ -21,7 +21,7 @@ install: $(INSTALLED) ## A virtual environment in .venv with everything that run
 
 stubs: $(STUBS) ## Python code for protos/, in moshi_cluster/ (not checked in)
 
-demo: $(STUBS) ## A recorded utterance through all three services: reply.wav and a table of latencies
+demo: $(STUBS) ## Four callers talk with the demo model at once: questions, answers, both voices in demo/, latencies
 	$(BIN)/python -m scripts.demo
 
 eval: $(STUBS) ## 500 exchanges with the demo model through a cluster; EVAL=--recorded takes 22 and needs no synthesiser
@@ -54,7 +54,7 @@ format: $(INSTALLED) ## Rewrite the code in the house format
 	$(BIN)/ruff format .
 
 clean: ## Remove what was generated; the virtual environment and downloads stay
-	rm -rf moshi_cluster build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis reply.wav
+	rm -rf moshi_cluster build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis reply.wav demo
 	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
 
 $(INSTALLED): pyproject.toml constraints.txt | $(BIN)/python

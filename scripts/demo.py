@@ -1,71 +1,62 @@
-"""A recorded utterance through all three services: `make demo`.
+"""A conversation with several recorded callers at once: `make demo`.
 
-Starts codec, lm and gateway on free ports, calls them with the command-line client in real time, prints what Moshi
-says, writes reply.wav, prints the latency of every hop from the services' own metrics, and stops everything.
+Starts codec, lm and gateway on free ports; the callers ask as telephones do, mu-law in packets of 20 ms, in real time.
+Shows questions and answers side by side as they come, writes both voices of every call, prints the latency of every hop
+from the services' own metrics, and stops everything.
 """
 
 from __future__ import annotations
 
 import argparse
-import signal
-import subprocess
+import asyncio
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from types import FrameType
 
-from clients.cli.__main__ import DEMO_UTTERANCE
-from models.loading import CheckpointError, resolve
-from scripts.default_checkpoint import default_checkpoint
+from clients.cli.converse import CallError
+from scripts.demo_call import DemoCall
 from scripts.latency_table import histograms, scrape, table
-from scripts.local_cluster import ClusterError, Layout, LocalCluster
+from scripts.local_cluster import LocalCluster
+from scripts.recorded_callers import read
+from scripts.running_cluster import EXIT_FAILED, exit_code, running_cluster, say
+from scripts.side_by_side import SideBySide
 
-_START_TIMEOUT_S = 600.0  # 15 GB from a slow disk
-_CALL_TIMEOUT_S = 300.0
+_JOIN_EVERY_S = 0.5
 _GATEWAY_HOPS = ("edge_in", "encode", "lm", "decode", "edge_out", "turnaround")
 
 
 def main() -> int:
-    """Command line; the exit code is the client's, 1 when the services fail, 130 when interrupted."""
+    """Command line; the exit code is 1 when the services or a call fail, 130 when interrupted."""
     arguments = _parser().parse_args()
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _interrupt)
-    try:
-        return _run(arguments)
-    except (CheckpointError, ClusterError, OSError, subprocess.TimeoutExpired) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("interrupted, everything is stopped", file=sys.stderr)
-        return 130
+    return exit_code(lambda: _run(arguments))
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    cluster = LocalCluster(Layout(_checkpoint(arguments.checkpoint), slots=2), log_folder=arguments.logs)
-    try:
-        _say(f"starting {', '.join(cluster.names)}")
-        cluster.start()
-        cluster.wait_until_serving(_START_TIMEOUT_S, _say)
-        code = _call(cluster.address(), arguments)
-        if code == 0:
-            print(f"\n{latencies(cluster)}")
-        return code
-    finally:
-        cluster.stop()
-        _say("everything is stopped")
+    view = SideBySide(arguments.callers, sys.stdout)
+    calls = [DemoCall(number, recording, view) for number, recording in enumerate(read()[: arguments.callers])]
+    arguments.output.mkdir(parents=True, exist_ok=True)
+    with running_cluster(arguments.checkpoint, arguments.logs, slots=len(calls)) as cluster:
+        view.headings()
+        try:
+            asyncio.run(_hold(calls, cluster.address(), arguments.output))
+        except CallError as error:
+            say(f"error: {error}")
+            return EXIT_FAILED
+        print(f"\n{_right(calls)}; both voices of every call are in {arguments.output}/\n\n{latencies(cluster)}")
+    return 0
 
 
-def _checkpoint(given: str | None) -> str:
-    if given is None:
-        return str(default_checkpoint())
-    resolve(given)  # downloads what is missing here, where its progress can be seen
-    return given
+async def _hold(calls: Sequence[DemoCall], target: str, output: Path) -> None:
+    async def join(call: DemoCall) -> None:
+        await asyncio.sleep(call.number * _JOIN_EVERY_S)  # out of step with each other, as people are
+        await call.hold(target, output / f"call-{call.number + 1}.wav")
+
+    await asyncio.gather(*map(join, calls))
 
 
-def _call(target: str, arguments: argparse.Namespace) -> int:
-    _say(f"calling with {arguments.input.name}")
-    command = [sys.executable, "-m", "clients.cli", "converse", "--target", target]
-    command += ["--input", str(arguments.input), "--output", str(arguments.output), "--seed", "1"]
-    return subprocess.run(command, timeout=_CALL_TIMEOUT_S, check=False).returncode
+def _right(calls: Sequence[DemoCall]) -> str:
+    answers = [answer for call in calls for answer in call.answers if answer.counts]
+    return f"{sum(answer.right for answer in answers)} of {len(answers)} answers exactly right"
 
 
 def latencies(cluster: LocalCluster) -> str:
@@ -84,19 +75,11 @@ def _title(service: str, program: str, part: str) -> str:
     return " ".join(dict.fromkeys(("  in", service, program, part)))
 
 
-def _interrupt(_number: int, _frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
-
-
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m scripts.demo", description=__doc__.partition("\n\n")[0])
     parser.add_argument("--checkpoint", help="folder or owner/name[@revision]; the demo model if absent")
-    parser.add_argument("--input", type=Path, default=DEMO_UTTERANCE, help="mono 16-bit WAV file")
-    parser.add_argument("--output", type=Path, default=Path("reply.wav"), help="where Moshi's voice goes")
+    parser.add_argument("--callers", type=int, choices=range(1, 7), default=4, help="at once, 4 if absent")
+    parser.add_argument("--output", type=Path, default=Path("demo"), help="folder for both voices of every call")
     parser.add_argument("--logs", type=Path, help="folder to keep the services' logs in")
     return parser
 

@@ -35,13 +35,16 @@ def exit_code(program: Callable[[], int]) -> int:
 
 @contextmanager
 def running_cluster(
-    checkpoint: str | None, logs: Path | None = None, environment: Mapping[str, str] | None = None
+    checkpoint: str | None,
+    logs: Path | None = None,
+    environment: Mapping[str, str] | None = None,
+    slots: int = _SLOTS,
 ) -> Iterator[LocalCluster]:
     """One process of each service, serving until the context is left. checkpoint: None for the default one.
 
     logs, environment: of LocalCluster. Raises ClusterError, CheckpointError, OSError.
     """
-    cluster = LocalCluster(Layout(_found(checkpoint), slots=_SLOTS), environment, logs)
+    cluster = LocalCluster(Layout(_found(checkpoint), slots=slots), environment, logs)
     try:
         say(f"starting {', '.join(cluster.names)}")
         cluster.start()

@@ -7,12 +7,13 @@ import signal
 import socket
 import subprocess
 import sys
-from array import array
+import wave
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from clients.cli.audio import Recording, read_wav, write_wav
+from scripts.recorded_callers import read
 
 pytestmark = pytest.mark.cluster
 
@@ -20,17 +21,16 @@ ROOT = Path(__file__).parents[2]
 _TIMEOUT_S = 90
 
 
-@pytest.fixture
-def recording(tmp_path: Path) -> Path:
-    """A second of a quiet saw-tooth."""
-    path = tmp_path / "input.wav"
-    write_wav(path, Recording(array("h", [20 * (n % 240) - 2400 for n in range(24_000)]), 24_000))
-    return path
-
-
 def _demo(*arguments: str) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "scripts.demo", *arguments]
-    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        command,
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a background job of a shell ignores it
+    )
 
 
 def _listening(address: str) -> bool:
@@ -39,35 +39,39 @@ def _listening(address: str) -> bool:
         return probe.connect_ex((host, int(port))) == 0
 
 
-def test_the_demo_answers_every_frame_shows_the_latencies_and_leaves_nothing(recording: Path, tmp_path: Path) -> None:
-    output = tmp_path / "reply.wav"
-    demo = _demo("--input", str(recording), "--output", str(output))
+def test_the_demo_asks_shows_the_latencies_and_leaves_nothing_but_both_voices(tmp_path: Path) -> None:
+    demo = _demo("--callers", "2", "--output", str(tmp_path / "calls"))
     printed, progress = demo.communicate(timeout=_TIMEOUT_S)
     assert demo.returncode == 0, progress
+    recordings = read()[:2]
+    shown = " ".join(printed.split())
+    assert all(turn["user_text"] in shown for recording in recordings for turn in recording.turns)
+    assert f"of {sum(recording.exchanges for recording in recordings)} answers exactly right" in printed
     rows = {line.rsplit(maxsplit=3)[0].strip() for line in printed.splitlines() if re.search(r"\d+\.\d +\d+$", line)}
     assert {"encode", "lm", "decode", "turnaround", "in lm step", "in codec encode step"} <= rows
-    assert "frames_in=13 frames_out=13" in progress
-    reply = read_wav(output)
-    assert len(reply.samples) == 13 * 1920
-    assert 1_000 < max(reply.samples) < 32_767  # audible, and not clipped
+    for recording, path in zip(recordings, sorted((tmp_path / "calls").iterdir()), strict=True):
+        _assert_both_voices(path, len(recording.mu_law) / 8000)
     addresses = re.findall(r"serves at (\S+)", progress)
     assert len(addresses) == 3
     assert not any(_listening(address) for address in addresses)
 
 
-def test_an_interrupted_demo_leaves_nothing(recording: Path, tmp_path: Path) -> None:
-    demo = _demo("--input", str(recording), "--output", str(tmp_path / "reply.wav"))
-    assert demo.stderr is not None
-    seen = ""
-    while "calling with" not in seen:
-        line = demo.stderr.readline()
-        assert line, f"the demo ended early: {seen}"
-        seen += line
-    addresses = re.findall(r"serves at (\S+)", seen)
-    assert all(_listening(address) for address in addresses)
+def _assert_both_voices(path: Path, seconds: float) -> None:
+    with wave.open(str(path)) as file:
+        assert (file.getnchannels(), file.getframerate()) == (2, 24_000)
+        assert file.getnframes() > (seconds - 3) * 24_000  # a busy machine loses some of the replies
+        voices = np.frombuffer(file.readframes(file.getnframes()), "<i2").reshape(-1, 2)
+    assert (voices.max(axis=0) > 1_000).all()  # audible
+
+
+def test_an_interrupted_demo_leaves_nothing(tmp_path: Path) -> None:
+    demo = _demo("--callers", "1", "--output", str(tmp_path))
+    assert demo.stdout is not None
+    assert "caller 1" in demo.stdout.readline()
     demo.send_signal(signal.SIGINT)
-    demo.communicate(timeout=_TIMEOUT_S)
+    _printed, progress = demo.communicate(timeout=_TIMEOUT_S)
     assert demo.returncode == 130
+    addresses = re.findall(r"serves at (\S+)", progress)
     assert len(addresses) == 3
     assert not any(_listening(address) for address in addresses)
 
