@@ -1,4 +1,4 @@
-"""The figures of a model card, figures.json beside the weights, and whether new ones agree with them."""
+"""The figures of a model card: in figures.json beside the weights, as a table in its README, and whether they hold."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from pathlib import Path
 from training.evaluate.report import Count, Report
 
 NAME = "figures.json"
+_README = "README.md"
+_BEGIN, _END = "<!-- figures: written by python -m training.evaluate.live --write -->\n", "<!-- end of figures -->"
 # By how much a figure may be below the card's. There are few interruptions and silent callers: one is some points.
 _TOLERANCES = {"right": 0.02, "understood": 0.03, "stopped": 0.1, "greeted": 0.03, "quiet": 0.15}
 _TITLES = {
@@ -46,6 +48,12 @@ def write_card(checkpoint: Path, section: str, figures: Figures) -> None:
     card = {**read_card(checkpoint), section: figures}
     sections = {name: {figure: asdict(count) for figure, count in counts.items()} for name, counts in card.items()}
     (checkpoint / NAME).write_text(json.dumps(sections, indent=1) + "\n", encoding="utf-8")
+    readme = checkpoint / _README
+    if readme.is_file():
+        before, begin, rest = readme.read_text(encoding="utf-8").partition(_BEGIN)
+        _old, end, after = rest.partition(_END)
+        if begin and end:
+            readme.write_text(f"{before}{begin}{_markdown(card)}{end}{after}", encoding="utf-8")
 
 
 def lowest(name: str, card: Count, asked: int) -> float:
@@ -85,3 +93,9 @@ def comparison(measured: Figures, card: Card) -> str:
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
     )
+
+
+def _markdown(card: Card) -> str:
+    rows = [["", *card], ["---"] * (1 + len(card))]
+    rows += [[title, *(str(figures.get(name, "")) for figures in card.values())] for name, title in _TITLES.items()]
+    return "".join(f"| {' | '.join(row)} |\n" for row in rows)

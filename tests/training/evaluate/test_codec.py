@@ -73,7 +73,7 @@ def test_answers_that_were_not_talked_over_are_heard_in_every_version() -> None:
     )
     lengths = []
 
-    def hear(sound: np.ndarray) -> str:  # type: ignore[type-arg]
+    def hear(sound: np.ndarray) -> str:
         lengths.append(len(sound))
         return "word" if len(sound) else ""
 

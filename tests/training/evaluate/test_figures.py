@@ -18,6 +18,17 @@ def test_what_is_written_is_read_and_other_sections_stay(tmp_path: Path) -> None
     assert read_card(tmp_path) == {"offline": CARD, "cluster": {"right": Count(2, 2)}}
 
 
+def test_the_readme_beside_them_has_them_as_a_table_and_nothing_else_changes(tmp_path: Path) -> None:
+    readme = tmp_path / "README.md"
+    begin, end = "<!-- figures: written by python -m training.evaluate.live --write -->", "<!-- end of figures -->"
+    readme.write_text(f"before\n{begin}\nold\n{end}\nafter\n")
+    write_card(tmp_path, "offline", CARD)
+    lines = readme.read_text().splitlines()
+    assert [lines[0], lines[1], *lines[-2:]] == ["before", begin, end, "after"]
+    assert lines[2:5] == ["|  | offline |", "| --- | --- |", "| answers exactly right | 460 of 500 (92.0 %) |"]
+    assert "old" not in lines
+
+
 def test_a_report_has_every_figure() -> None:
     report = Report(answers={"plus": Count(3, 4)}, understood=Count(2, 3))
     found = figures_of(report)

@@ -8,7 +8,7 @@ import pytest
 from training.evaluate.opus import through_opus
 
 
-def chirps(seconds: float) -> np.ndarray:  # type: ignore[type-arg]
+def chirps(seconds: float) -> np.ndarray:
     time = np.arange(round(24000 * seconds)) / 24000
     return (0.2 * np.sin(2 * np.pi * (300 + 200 * (time % 0.5)) * time) * (time % 0.5 < 0.3)).astype(np.float32)
 
