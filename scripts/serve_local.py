@@ -24,7 +24,7 @@ def main(argv: list[str] | None = None) -> int:
 def _serve(arguments: argparse.Namespace) -> int:
     device = _device(arguments.device)
     environment = {"MOSHI_CODEC_DEVICE": device, "MOSHI_LM_DEVICE": device}
-    with running_cluster(arguments.checkpoint, arguments.logs, environment) as cluster:
+    with running_cluster(arguments.checkpoint, logs=arguments.logs, environment=environment) as cluster:
         print(json.dumps({"grpc": cluster.address(), "http": cluster.http_url(), "device": device}), flush=True)
         while os.read(sys.stdin.fileno(), 4096):
             pass

@@ -8,9 +8,6 @@ import json
 import shutil
 import subprocess
 import sys
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from benchmarks.chat.crowd import gather, protocol_clients
@@ -20,11 +17,10 @@ from benchmarks.chat.story import faults
 from benchmarks.chat.upstream import conversation, verdict
 from clients.cli.__main__ import DEMO_UTTERANCE
 from clients.cli.audio import AudioError
-from scripts.default_checkpoint import default_checkpoint
-from scripts.local_cluster import ClusterError, Layout, LocalCluster
+from scripts.running_cluster import exit_code, running_cluster, say
 
-EXIT_FAILED, EXIT_FAULTY, EXIT_INTERRUPTED = 1, 3, 130
-_START_TIMEOUT_S = 600.0
+EXIT_FAILED, EXIT_FAULTY = 1, 3
+_ROOMY = {"MOSHI_GATEWAY_QUEUE_CLIENTS": "100"}
 _FRAMES_PER_S = 12.5
 
 
@@ -32,19 +28,16 @@ def main(argv: list[str] | None = None) -> int:
     """Command line; the exit code is 3 when somebody did not get what is due."""
     arguments = _parser().parse_args(argv)
     try:
-        code: int = arguments.run(arguments)
-    except (AudioError, ClusterError, OSError, subprocess.SubprocessError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        return exit_code(lambda: int(arguments.run(arguments)))
+    except (AudioError, subprocess.SubprocessError) as error:
+        say(f"error: {error}")
         return EXIT_FAILED
-    except KeyboardInterrupt:
-        return EXIT_INTERRUPTED
-    return code
 
 
 def _crowd(arguments: argparse.Namespace) -> int:
     frames = round(arguments.seconds * _FRAMES_PER_S)
     slots = arguments.slots or arguments.pages + arguments.phones + arguments.browsers
-    with _cluster(arguments, slots) as cluster:
+    with running_cluster(arguments.checkpoint, arguments.logs, _ROOMY, slots) as cluster:
         clients = protocol_clients(
             cluster.address(),
             cluster.http_url(),
@@ -72,7 +65,7 @@ def _crowd(arguments: argparse.Namespace) -> int:
 
 
 def _upstream(arguments: argparse.Namespace) -> int:
-    with _cluster(arguments, slots=2) as cluster:
+    with running_cluster(arguments.checkpoint, arguments.logs) as cluster:
         seen = conversation(arguments.python, cluster.http_url(), arguments.seconds, DEMO_UTTERANCE)
         found = verdict(seen) + complaints(cluster.log_folder)
     print(json.dumps(seen, indent=2))
@@ -80,20 +73,6 @@ def _upstream(arguments: argparse.Namespace) -> int:
         print(f"fault: {fault}")
     _keep(arguments.json, seen | {"faults": found})
     return EXIT_FAULTY if found else 0
-
-
-@contextmanager
-def _cluster(arguments: argparse.Namespace, slots: int) -> Iterator[LocalCluster]:
-    layout = Layout(arguments.checkpoint or str(default_checkpoint()), slots=slots)
-    environment = {"MOSHI_GATEWAY_QUEUE_CLIENTS": "100"}
-    with tempfile.TemporaryDirectory(prefix="moshi-chat-") as logs:
-        cluster = LocalCluster(layout, environment, arguments.logs or Path(logs))
-        try:
-            cluster.start()
-            cluster.wait_until_serving(_START_TIMEOUT_S, lambda line: print(line, file=sys.stderr))
-            yield cluster
-        finally:
-            cluster.stop()
 
 
 def _keep(path: Path | None, what: dict[str, object]) -> None:

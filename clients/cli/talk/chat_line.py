@@ -43,17 +43,18 @@ _SCHEMES = {"http": "ws", "https": "wss", "ws": "ws", "wss": "wss"}
 async def chat_line(url: str, wish: Wish) -> AsyncIterator[ChatLine]:
     """A connection to the gateway whose page is at this URL; leaving closes it. Raises CallError, AudioError."""
     address, context = chat_url(url, wish), wish.access.ssl_context()
-    timeout = aiohttp.ClientTimeout(total=None, connect=_CONNECT_TIMEOUT_S)
-    async with aiohttp.ClientSession(timeout=timeout) as session:
+    async with aiohttp.ClientSession() as session:
         try:
-            socket = await session.ws_connect(
-                address,
-                ssl=context,
-                heartbeat=_HEARTBEAT_S,
-                timeout=aiohttp.ClientWSTimeout(ws_close=_CLOSE_TIMEOUT_S),
-            )
+            async with asyncio.timeout(_CONNECT_TIMEOUT_S):
+                socket = await session.ws_connect(
+                    address,
+                    ssl=context,
+                    heartbeat=_HEARTBEAT_S,
+                    timeout=aiohttp.ClientWSTimeout(ws_close=_CLOSE_TIMEOUT_S),
+                )
         except (aiohttp.ClientError, TimeoutError) as error:
-            raise CallError(f"no gateway answers at {_without_query(address)}: {error or 'timed out'}") from error
+            reason = str(error) or f"silent for {_CONNECT_TIMEOUT_S:g} s"
+            raise CallError(f"no gateway answers at {_without_query(address)}: {reason}") from error
         async with socket:
             yield ChatLine(socket)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import sys
 import wave
 from array import array
@@ -143,6 +144,18 @@ async def test_the_latency_of_every_hop_is_shown(kind: str, open_line: Any) -> N
     assert set(state.latency_ms) == set(HOPS)
     assert state.counters["frames_in"] > 0
     assert state.session_id
+
+
+@pytest.mark.parametrize("scheme", ["", "http://"])
+def test_a_gateway_that_takes_the_connection_and_says_nothing_is_given_up(
+    scheme: str, question: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("clients.cli.converse.CONNECT_TIMEOUT_S", 0.3)
+    monkeypatch.setattr(chat_line, "_CONNECT_TIMEOUT_S", 0.3)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        target = f"{scheme}127.0.0.1:{silent.getsockname()[1]}"
+        assert cli.main(["talk", "--target", target, "--input", str(question)]) == cli.EXIT_CALL_FAILED
+    assert "no gateway answers at" in capsys.readouterr().err
 
 
 def test_without_sound_it_says_so_and_offers_files(
