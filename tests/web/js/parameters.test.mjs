@@ -26,20 +26,28 @@ test("the parameters are those of upstream's page", () => {
   ]);
 });
 
-test("every parameter and both seeds travel in the address", () => {
-  const url = new URL(chatUrl(PAGE, { ...initialParameters(), text_seed: 7, audio_seed: 8 }));
+test("changed parameters and both seeds travel in the address", () => {
+  const changed = { text_temperature: 0.5, text_topk: 30, audio_temperature: 0.9, audio_topk: 99, pad_mult: 1 };
+  const url = new URL(chatUrl(PAGE, { ...initialParameters(), ...changed, text_seed: 7, audio_seed: 8 }));
   assert.equal(`${url.protocol}//${url.host}${url.pathname}`, "ws://moshi.example:8998/api/chat");
   assert.deepEqual(Object.fromEntries(url.searchParams), {
-    text_temperature: "0.7",
-    text_topk: "25",
-    audio_temperature: "0.8",
-    audio_topk: "250",
-    pad_mult: "0",
-    repetition_penalty: "1",
-    repetition_penalty_context: "64",
+    text_temperature: "0.5",
+    text_topk: "30",
+    audio_temperature: "0.9",
+    audio_topk: "99",
+    pad_mult: "1",
     text_seed: "7",
     audio_seed: "8",
   });
+});
+
+test("what nobody has changed is left to the model", () => {
+  assert.equal(new URL(chatUrl(PAGE, initialParameters())).search, "");
+});
+
+test("the repetition penalty travels with the number of words that it looks back", () => {
+  const url = new URL(chatUrl(PAGE, { ...initialParameters(), repetition_penalty: 1.2 }));
+  assert.equal(url.search, "?repetition_penalty=1.2&repetition_penalty_context=64");
 });
 
 test("an https page calls a wss server, another one if its address says so, with its credentials", () => {

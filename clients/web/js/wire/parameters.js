@@ -14,6 +14,7 @@ export const PARAMETERS = [
   parameter("repetition_penalty_context", "Repetition penalty, last N", "Words that count as recent", 64, 0, 200, 1),
 ];
 
+const PENALTY = ["repetition_penalty", "repetition_penalty_context"]; // one never without the other
 const SEEDS = ["text_seed", "audio_seed"];
 const SEED_MAX = 1_000_000;
 const PASSED_ON = ["token", "worker_auth_id", "loopback"]; // from the page's address to the server's
@@ -46,6 +47,12 @@ export function cleanSeed(value, otherwise) {
   return Number.isInteger(seed) && seed >= 0 && seed <= SEED_MAX && value !== "" ? seed : otherwise;
 }
 
+/** What a person has changed. The rest is left to the model: a checkpoint brings its own values along. */
+function chosen(values) {
+  const changed = PARAMETERS.filter(({ name, initial }) => (values[name] ?? initial) !== initial).map(({ name }) => name);
+  return PENALTY.some((name) => changed.includes(name)) ? [...new Set([...changed, ...PENALTY])] : changed;
+}
+
 /**
  * The address of the server.
  * @param {Location | URL} page where the page came from; its `worker_addr` names another host
@@ -56,7 +63,7 @@ export function cleanSeed(value, otherwise) {
 export function chatUrl(page, values, resume = null) {
   const asked = new URLSearchParams(page.search);
   const url = new URL(`${page.protocol === "https:" ? "wss" : "ws"}://${asked.get("worker_addr") ?? page.host}${CHAT_PATH}`);
-  for (const name of [...PARAMETERS.map((each) => each.name), ...SEEDS]) {
+  for (const name of [...chosen(values), ...SEEDS]) {
     if (values[name] !== undefined) url.searchParams.set(name, String(values[name]));
   }
   for (const name of PASSED_ON) {
