@@ -41,7 +41,7 @@ def test_moshi_answers(page: Page, cluster: LocalCluster) -> None:
         wait_for(page, "#hops", hop)
     wait_until(page, lambda: played_s(page) > 2)
     page.click("summary >> text=Server")
-    wait_for(page, "#server-info", "gateway")
+    wait_for(page, "#server-info", "moshi-cluster")
     page.click("#connect")
     page.locator("#recording-list audio").wait_for(state="visible")
 

@@ -7,6 +7,8 @@ const SECONDS = 60;
 const SCALES_MS = [200, 400, 800, 1600, 3200, 10_000];
 const GRID_LINES = 4;
 const LABEL_PX = 52;
+const MS = 1;
+const SECOND_MS = 1000;
 
 export class LatencyGraph {
   #canvas;
@@ -78,13 +80,15 @@ function drawGrid(context, style, area, scale_ms) {
   context.font = `11px ${style.fontFamily}`;
   context.textBaseline = "middle";
   context.lineWidth = 1;
+  const unit = scale_ms < 1000 ? MS : SECOND_MS;
   for (let line = 0; line <= GRID_LINES; line++) {
     const y = Math.round(area.height * (1 - line / GRID_LINES)) + 0.5;
     context.beginPath();
     context.moveTo(0, y);
     context.lineTo(area.width, y);
     context.stroke();
-    const label = `${(scale_ms * line) / GRID_LINES}${line === GRID_LINES ? " ms" : ""}`;
+    const value = (scale_ms * line) / GRID_LINES / unit;
+    const label = line === GRID_LINES ? `${value} ${unit === MS ? "ms" : "s"}` : `${value}`;
     context.fillText(label, area.width + 6, Math.min(area.height - 6, Math.max(7, y)));
   }
 }

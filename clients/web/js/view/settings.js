@@ -85,10 +85,11 @@ export class Settings {
 
   #wireSeeds() {
     for (const name of ["text_seed", "audio_seed"]) {
-      byId(name).addEventListener("change", ({ target }) => {
+      // Taken as it is typed: a dialog that closes lets the field go only with the next picture.
+      byId(name).addEventListener("input", ({ target }) => {
         this.seeds[name] = cleanSeed(target.value, this.seeds[name]);
-        this.#showSeeds();
       });
+      byId(name).addEventListener("change", () => this.#showSeeds());
     }
     this.#showSeeds();
   }
