@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 import pytest
 
 ROOT = Path(__file__).parents[1]
-PACKAGES = ("services", "models", "clients", "scripts", "benchmarks", "tests")
+PACKAGES = ("services", "models", "clients", "scripts", "benchmarks", "training", "tests")
 UPSTREAM = ("moshi", "moshi_mlx", "rustymimi")
 MAY_RUN_UPSTREAM = ("benchmarks", "tests")
 MODEL_LIBRARIES = ("torch", "numpy", "safetensors", "models", *sys.stdlib_module_names)
@@ -104,6 +104,11 @@ def clients_speak_only_the_protocol(tree: Tree) -> Iterator[Import]:
     return (found for found in imports_in(tree, "clients") if found.is_of("services", "models", "torch"))
 
 
+def nothing_needs_the_training(tree: Tree) -> Iterator[Import]:
+    """What runs the system does not import training; what measures it may."""
+    return (found for found in imports_in(tree, "services", "models", "clients", "scripts") if found.is_of("training"))
+
+
 def upstream_is_never_imported(tree: Tree) -> Iterator[Import]:
     """Upstream's packages stay out; benchmarks may time them and tests talk to them, in an environment of their own."""
     for found in imports_in(tree, *PACKAGES):
@@ -123,6 +128,7 @@ RULES: tuple[Callable[[Tree], Iterable[Import]], ...] = (
     servers_know_no_torch,
     models_are_pure,
     clients_speak_only_the_protocol,
+    nothing_needs_the_training,
     upstream_is_never_imported,
     no_package_is_called_moshi,
 )
@@ -164,6 +170,7 @@ def test_the_repository_keeps_the_rule(rule: Callable[[Tree], Iterable[Import]],
         (models_are_pure, "models/moshi_lm/lm.py", "import sentencepiece"),
         (clients_speak_only_the_protocol, "clients/cli/call.py", "from models.mimi import Mimi"),
         (clients_speak_only_the_protocol, "clients/web/page.py", "import services.common.rpc"),
+        (nothing_needs_the_training, "scripts/demo.py", "from training.evaluate import answers"),
         (upstream_is_never_imported, "scripts/check.py", "from moshi.models import loaders"),
         (upstream_is_never_imported, "tests/models/test_mimi.py", "import rustymimi"),
         (no_package_is_called_moshi, "models/moshi/lm.py", ""),
