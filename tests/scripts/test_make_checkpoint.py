@@ -1,4 +1,4 @@
-"""The default checkpoint is laid out as published, and is the same every time."""
+"""A random checkpoint is laid out as published, and is the same every time."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ GOLDEN = Path(__file__).parents[1] / "golden"
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("checkpoint") / "default"
+    folder = tmp_path_factory.mktemp("checkpoint") / "small"
     assert make(folder)
     return folder
 
@@ -80,22 +80,22 @@ def test_two_runs_give_identical_bytes(folder: Path, tmp_path: Path) -> None:
 
 
 def test_what_is_there_is_kept_and_what_is_out_of_date_is_made_anew(tmp_path: Path) -> None:
-    folder = tmp_path / "default"
+    folder = tmp_path / "small"
     assert make(folder, if_missing=True)
     assert not make(folder, if_missing=True)
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(config | {"model_id": {"sig": "random", "epoch": 0}}))
     assert make(folder, if_missing=True)
     assert json.loads((folder / "config.json").read_text()) == config
-    assert [path.name for path in tmp_path.iterdir()] == ["default"]
+    assert [path.name for path in tmp_path.iterdir()] == ["small"]
 
 
 def test_a_failed_run_leaves_the_old_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = tmp_path / "default"
+    folder = tmp_path / "small"
     make(folder)
     before = (folder / "model.safetensors").read_bytes()
     monkeypatch.setattr("scripts.make_checkpoint.train_tokenizer", lambda _pieces: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         make(folder)
     assert (folder / "model.safetensors").read_bytes() == before
-    assert [path.name for path in tmp_path.iterdir()] == ["default"]
+    assert [path.name for path in tmp_path.iterdir()] == ["small"]
