@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import struct
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -29,15 +29,7 @@ _VALUE_BYTES = {0: 1, 1: 1, 2: 2, 3: 2, 4: 4, 5: 4, 6: 4, 7: 1, 10: 8, 11: 8, 12
 _UINT32, _STRING, _ARRAY = 4, 8, 9
 
 
-@dataclass(frozen=True)
-class GgufEntry:
-    """A tensor, and where its bytes begin in the file."""
-
-    entry: Entry
-    begin: int
-
-
-def read_gguf_header(path: Path) -> dict[str, GgufEntry]:
+def read_gguf_header(path: Path) -> dict[str, Entry]:
     """The tensors of a GGUF file by name. Raises CheckpointError naming the tensor that cannot be."""
     size_bytes = path.stat().st_size
     with path.open("rb") as file:
@@ -51,7 +43,7 @@ def read_gguf_header(path: Path) -> dict[str, GgufEntry]:
         if tensors > _MOST_TENSORS or values > _MOST_METADATA:
             raise CheckpointError(f"{path}: {tensors} tensors and {values} values, expected {_MOST_TENSORS} at most")
         alignment = _read_metadata(reader, values)
-        found: dict[str, GgufEntry] = {}
+        found: dict[str, Entry] = {}
         for _ in range(tensors):
             name, place = _read_entry(reader)
             if name in found:
@@ -59,13 +51,13 @@ def read_gguf_header(path: Path) -> dict[str, GgufEntry]:
             found[name] = place
         data_start = -(-file.tell() // alignment) * alignment
     for name, place in found.items():
-        end = data_start + place.begin + place.entry.nbytes
+        end = data_start + place.begin + place.nbytes
         if end > size_bytes:
             raise CheckpointError(f"{path}: truncated, tensor {name} ends at byte {end} of {size_bytes}")
-    return {name: replace(place, begin=data_start + place.begin) for name, place in found.items()}
+    return {name: replace(entry, begin=data_start + entry.begin) for name, entry in found.items()}
 
 
-def _read_entry(reader: _Reader) -> tuple[str, GgufEntry]:
+def _read_entry(reader: _Reader) -> tuple[str, Entry]:
     name = reader.string(_MOST_NAME_BYTES).decode("utf-8", "replace")
     dimensions = reader.number("<I")
     if not 1 <= dimensions <= _MOST_DIMENSIONS:
@@ -80,7 +72,7 @@ def _read_entry(reader: _Reader) -> tuple[str, GgufEntry]:
     type_name, values, block_bytes = _TYPES[type_number]
     if shape[-1] % values or (values > 1 and dimensions != 2):
         raise CheckpointError(f"{reader.path}: tensor {name}: {type_name} of shape {list(shape)}")
-    return name, GgufEntry(Entry(type_name, shape, math.prod(shape) // values * block_bytes), begin)
+    return name, Entry(type_name, shape, math.prod(shape) // values * block_bytes, begin)
 
 
 def _read_metadata(reader: _Reader, values: int) -> int:

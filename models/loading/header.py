@@ -28,6 +28,7 @@ class Entry:
     stored_type: str  # as the file spells it: "BF16", "Q8_0"
     shape: tuple[int, ...]
     nbytes: int
+    begin: int  # first byte in the file
 
 
 def read_header(path: Path) -> dict[str, Entry]:
@@ -44,9 +45,9 @@ def read_header(path: Path) -> dict[str, Entry]:
         raise CheckpointError(f"{path}: not a safetensors file, its header is unreadable ({_brief(error)})") from error
     if not isinstance(pairs, dict):
         raise CheckpointError(f"{path}: not a safetensors file, its header is no object")
-    spans = {name: _span(path, name, entry) for name, entry in pairs.items() if name != _METADATA}
-    _check_whole(path, {name: span for name, (_, span) in spans.items()}, size_bytes - data_start)
-    return {name: entry for name, (entry, _) in spans.items()}
+    entries = {name: _entry(path, name, entry, data_start) for name, entry in pairs.items() if name != _METADATA}
+    _check_whole(path, entries, data_start, size_bytes)
+    return entries
 
 
 def _header_text(path: Path, size_bytes: int) -> tuple[bytes, int]:
@@ -64,8 +65,7 @@ def _header_text(path: Path, size_bytes: int) -> tuple[bytes, int]:
         return beginning + file.read(header_bytes - 1), data_start
 
 
-def _span(path: Path, name: str, entry: object) -> tuple[Entry, tuple[int, int]]:
-    """The entry, and where its bytes begin and end in the data."""
+def _entry(path: Path, name: str, entry: object, data_start: int) -> Entry:
     if len(name) > _MOST_NAME:
         raise CheckpointError(f"{path}: tensor {name[:60]}...: a name of {len(name)} characters")
     if not isinstance(entry, dict) or not entry.keys() >= {"dtype", "shape", "data_offsets"}:
@@ -78,19 +78,23 @@ def _span(path: Path, name: str, entry: object) -> tuple[Entry, tuple[int, int]]
     nbytes = offsets[1] - offsets[0]
     if math.prod(shape) * _ITEM_BYTES[stored_type] != nbytes:
         raise CheckpointError(f"{path}: tensor {name}: {stored_type} {shape!r:.60} does not take {nbytes} bytes")
-    return Entry(stored_type, tuple(shape), nbytes), (offsets[0], offsets[1])
+    return Entry(stored_type, tuple(shape), nbytes, data_start + offsets[0])
 
 
-def _check_whole(path: Path, spans: Mapping[str, tuple[int, int]], data_bytes: int) -> None:
-    end = 0
-    for name, (begin, stop) in sorted(spans.items(), key=lambda item: item[1]):
-        if begin != end:
-            raise CheckpointError(f"{path}: tensor {name}: begins at byte {begin} of the data, expected {end}")
-        end = stop
-    if end > data_bytes:  # the commonest accident, a download that stopped half-way
-        raise CheckpointError(f"{path}: truncated, {data_bytes} of {end} bytes of tensors are there")
-    if end < data_bytes:
-        raise CheckpointError(f"{path}: {data_bytes - end} bytes after the last tensor")
+def _check_whole(path: Path, entries: Mapping[str, Entry], data_start: int, size_bytes: int) -> None:
+    end = data_start
+    for name, entry in sorted(entries.items(), key=lambda item: (item[1].begin, item[1].nbytes)):
+        if entry.begin != end:
+            raise CheckpointError(
+                f"{path}: tensor {name}: begins at byte {entry.begin - data_start} of the data, "
+                f"expected {end - data_start}"
+            )
+        end += entry.nbytes
+    if end > size_bytes:  # the commonest accident, a download that stopped half-way
+        data_bytes = size_bytes - data_start
+        raise CheckpointError(f"{path}: truncated, {data_bytes} of {end - data_start} bytes of tensors are there")
+    if end < size_bytes:
+        raise CheckpointError(f"{path}: {size_bytes - end} bytes after the last tensor")
 
 
 def _are_sizes(values: object) -> bool:

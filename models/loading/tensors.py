@@ -7,15 +7,22 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from models.loading.errors import CheckpointError, MissingFileError, MissingTensorError
 from models.loading.header import Entry, read_header
+from models.loading.reading import read_bytes
+
+_TYPES = {
+    "F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16,
+    "F8_E4M3": torch.float8_e4m3fn, "F8_E5M2": torch.float8_e5m2,
+    "I64": torch.int64, "I32": torch.int32, "I16": torch.int16, "I8": torch.int8,
+    "U64": torch.uint64, "U32": torch.uint32, "U16": torch.uint16, "U8": torch.uint8, "BOOL": torch.bool,
+}  # fmt: skip
 
 
 class SafetensorsFile(Mapping[str, Tensor]):
-    """The tensors of one file by name. Memory-mapped: a tensor is read from disk when its values are used."""
+    """The tensors of one file by name, each read when it is asked for."""
 
     def __init__(self, path: Path, on_read: Callable[[int], None] = lambda _bytes: None) -> None:
         """on_read: called with the size in bytes of a tensor when it is first asked for. Raises CheckpointError."""
@@ -24,10 +31,6 @@ class SafetensorsFile(Mapping[str, Tensor]):
         if not path.is_file():
             raise MissingFileError(f"{path}: no such file")
         self.entries: Mapping[str, Entry] = read_header(path)
-        try:
-            self._file = safe_open(path, framework="pt", device="cpu")
-        except (SafetensorError, OSError) as error:
-            raise CheckpointError(f"{path}: not a safetensors file ({error})") from error
         self._unread = set(self.entries)
 
     def __getitem__(self, name: str) -> Tensor:
@@ -37,10 +40,8 @@ class SafetensorsFile(Mapping[str, Tensor]):
         """
         if name not in self.entries:
             raise MissingTensorError(f"{self.path}: no tensor {name}")
-        try:
-            tensor: Tensor = self._file.get_tensor(name)
-        except (SafetensorError, TypeError, RuntimeError) as error:
-            raise CheckpointError(f"{self.path}: tensor {name} cannot be read ({error})") from error
+        entry = self.entries[name]
+        tensor = read_bytes(self.path, name, entry).view(_TYPES[entry.stored_type]).view(entry.shape)
         if name in self._unread:
             self._unread.remove(name)
             check_finite(tensor, f"{self.path}: tensor {name}")

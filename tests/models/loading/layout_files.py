@@ -37,13 +37,13 @@ def published() -> dict[str, Tensor]:
     return random_lm(CONFIG, 1)
 
 
-def write_layout(layout: str, folder: Path) -> Path:
+def write_layout(layout: str, folder: Path, config: dict[str, Any] = CONFIG) -> Path:
     """The file, beside its config.json."""
     folder.mkdir(parents=True, exist_ok=True)
-    name, content = convert(published(), CONFIG, layout)
+    name, content = convert(published() if config is CONFIG else random_lm(config, 1), config, layout)
     (folder / name).write_bytes(content)
     (folder / "tokenizer.model").write_bytes(b"pieces")
-    config = CONFIG | {"moshi_name": name, "tokenizer_name": "tokenizer.model", "quantize": "int8" in layout}
+    config = config | {"moshi_name": name, "tokenizer_name": "tokenizer.model", "quantize": "int8" in layout}
     (folder / "config.json").write_text(json.dumps(config))
     return folder / name
 
