@@ -57,8 +57,9 @@ class DeviceSound:
         with self._running(exchange):
             while not self._stopped:
                 await self._until_woken()
-                while waiting:
+                for _ in range(len(waiting)):
                     yield waiting.popleft()
+                await asyncio.sleep(0)  # some devices know no clock: whoever else runs here, runs
 
     def stop(self) -> None:
         """See Sound."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 import threading
 from array import array
@@ -99,6 +100,27 @@ async def test_a_device_that_falls_silent_is_said(monkeypatch: pytest.MonkeyPatc
     with pytest.raises(NoSound, match="nothing came from the sound device"):
         async for _ in DeviceSound().blocks(PlaybackBuffer()):
             pass
+
+
+class Hasty(FakeStream):
+    """ALSA's `null` device: as fast as the machine can."""
+
+    def _run(self) -> None:
+        self.over = False
+        while not self.over:
+            super()._run()
+
+    def close(self) -> None:
+        self.over = True
+        super().close()
+
+
+async def test_a_device_without_a_clock_lets_others_run(portaudio: SimpleNamespace) -> None:
+    portaudio.RawStream = Hasty
+    sound = DeviceSound()
+    asyncio.get_running_loop().call_later(0.05, sound.stop)
+    async for _ in sound.blocks(PlaybackBuffer()):
+        pass
 
 
 def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
