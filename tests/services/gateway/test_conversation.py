@@ -41,6 +41,7 @@ async def test_a_call_equals_the_original_servers(packet_bytes: int) -> None:
 async def test_two_calls_at_once_are_bitwise_the_same_as_one() -> None:
     async with cluster([golden_codec()], [golden_lm()]) as all_of_it:
         alone = await conversation(all_of_it, 4 * 1920)
+        await all_of_it.until_free()  # there are two slots
         one, other = await asyncio.gather(*(conversation(all_of_it, size) for size in (4 * 480, 4 * 1920)))
     assert alone.audio == one.audio == other.audio
     assert alone.texts == one.texts == other.texts
