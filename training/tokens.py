@@ -71,8 +71,8 @@ def tokenise(sessions: list[Session], mimi: Mimi) -> list[TokenSession]:
     return made
 
 
-def encode(channels: Sequence[NDArray[np.int16]], mimi: Mimi) -> list[NDArray[np.uint8]]:
-    """Whole frames of sound [N] each -> codes [K, T] each.
+def encode(channels: Sequence[NDArray[np.int16] | NDArray[np.float32]], mimi: Mimi) -> list[NDArray[np.uint8]]:
+    """Whole frames of sound [N] each, full scale 32768 -> codes [K, T] each.
 
     Frame by frame, as in a call: a clip in one piece gets other codes, for in a call the attention forgets a position
     earlier (facts section 1.6).

@@ -1,4 +1,4 @@
-"""Recorded callers and the product's models, without cluster, telephone line or clock."""
+"""Recorded callers and the product's models, without cluster and clock."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from clients.cli.g711 import decode_ulaw
 from models.loading import resolve
 from models.loading.mimi import load_mimi
 from scripts.recorded_callers import Recording
+from services.gateway.audio.resample import Resampler
 from training.evaluate.judge import Call
 from training.evaluate.offline import hold
 from training.evaluate.sound import SAMPLE_RATE_HZ
 from training.tokens import encode
 from training.world.line import TELEPHONE_RATE_HZ
-from training.world.resample import resample
 
 _STREAMS = 32
 _LEVELS = np.array(decode_ulaw(bytes(range(256))), dtype=np.float32)
@@ -37,7 +37,7 @@ def hold_offline(checkpoint: Path, recordings: Sequence[Recording]) -> list[Call
     return hold(found, [recording.turns for recording in recordings], codes)
 
 
-def _wide(recording: Recording) -> NDArray[np.int16]:
-    """At the codec's rate."""
-    samples = resample(_LEVELS[np.frombuffer(recording.mu_law, np.uint8)], SAMPLE_RATE_HZ / TELEPHONE_RATE_HZ)
-    return np.clip(np.round(samples), -32768, 32767).astype(np.int16)
+def _wide(recording: Recording) -> NDArray[np.float32]:
+    """At the codec's rate, the very samples that the gateway makes: whatever differs then is the cluster's doing."""
+    levels = _LEVELS[np.frombuffer(recording.mu_law, np.uint8)]
+    return Resampler(TELEPHONE_RATE_HZ, SAMPLE_RATE_HZ).push(levels)
