@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import re
 import signal
 import socketserver
+import weakref
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
@@ -281,3 +283,24 @@ async def test_an_engine_failure_ends_a_worker_with_its_own_code(process: StartP
         await stream.write(pcm_frame(0))
         assert (await status_of(stream))[0] == grpc.StatusCode.INTERNAL
         assert await running.exit_code == lifecycle.EXIT_ENGINE_FAILED
+
+
+async def test_what_ended_calls_leave_in_circles_does_not_pile_up(
+    process: StartProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Circle:
+        def __init__(self) -> None:
+            self.itself = self
+
+    monkeypatch.setattr(lifecycle, "_COLLECT_S", 0.01)
+    monkeypatch.setattr(gc, "freeze", lambda: None)  # the test's own objects stay mortal
+    service = Script()
+    service.loaded.set()
+    gc.disable()
+    try:
+        async with process(service) as running:
+            await running.until_health(SERVING)
+            left = weakref.ref(Circle())
+            await eventually(lambda: left() is None)
+    finally:
+        gc.enable()
