@@ -90,10 +90,10 @@ def main() -> int:
     )
     parser.add_argument("stages", nargs="*", metavar="STAGE", default=stages, help="all unless given")
     parser.add_argument("--output", type=Path, default=DEFAULT_OUTPUT, help="folder for everything")
-    parser.add_argument("--hours", type=float, default=16.0, help="of calls to train on")
+    parser.add_argument("--hours", type=float, default=30.0, help="of calls to train on")
     parser.add_argument("--mimi-minutes", type=float, default=38.0, help="of training the codec")
     parser.add_argument("--voice-minutes", type=float, default=30.0, help="of training the codec's decoder")
-    parser.add_argument("--lm-minutes", type=float, default=60.0, help="of training the language model")
+    parser.add_argument("--lm-minutes", type=float, default=77.0, help="of training the language model")
     given = parser.parse_args()
     if unknown := set(given.stages) - set(stages):
         parser.error(f"no such stage: {', '.join(sorted(unknown))}")

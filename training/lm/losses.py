@@ -19,11 +19,11 @@ class Weights:
     """How much each part of the loss counts."""
 
     padding: float = 0.3  # a text token that says nothing, against one that does
-    text: float = 1.0
+    text: float = 2.5
     semantic: float = 0.3  # own codebook 0
     acoustic: float = 0.7  # own codebooks from 1 on, their mean
-    phones: float = 0.3
-    words: float = 0.3
+    phones: float = 0.15
+    words: float = 0.4
     silent_rows: float = 0.1  # share of the frames without Moshi's voice whose codes are trained
 
 

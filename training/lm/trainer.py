@@ -25,12 +25,12 @@ from training.mimi.processes import average_gradients, mean
 class Recipe:
     """How the model is trained."""
 
-    minutes: float = 60.0
+    minutes: float = 77.0
     frames_per_batch: int = 1600  # and process
     peak_rate: float = 3e-3
-    dropout: float = 0.1
+    dropout: float = 0.05
     own_corruption: float = 0.03  # share of codes replaced by random ones
-    user_corruption: float = 0.03
+    user_corruption: float = 0.05
     clip_norm: float = 1.0
     log_steps: int = 20
     save_s: float = 120.0
