@@ -11,7 +11,7 @@ from pathlib import Path
 from types import FrameType
 
 from models.loading import CheckpointError, resolve
-from scripts.default_checkpoint import default_checkpoint
+from scripts.default_checkpoint import DEFAULT_CHECKPOINT
 from scripts.local_cluster import ClusterError, Layout, LocalCluster
 
 EXIT_FAILED, EXIT_INTERRUPTED = 1, 130
@@ -62,7 +62,7 @@ def say(line: str) -> None:
 
 def _found(checkpoint: str | None) -> str:
     if checkpoint is None:
-        return str(default_checkpoint())
+        return str(DEFAULT_CHECKPOINT)
     resolve(checkpoint)  # downloads what is missing here, where its progress can be seen
     return checkpoint
 

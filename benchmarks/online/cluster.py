@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from scripts.default_checkpoint import default_checkpoint
+from scripts.default_checkpoint import DEFAULT_CHECKPOINT
 from scripts.latency_table import scrape
 from scripts.local_cluster import Layout, LocalCluster
 
@@ -32,7 +32,7 @@ def local_cluster(checkpoint: str | None, slots: int, environment: Mapping[str, 
 
     checkpoint: a folder or repository; the default one if None.
     """
-    layout = Layout(checkpoint or str(default_checkpoint()), slots=slots)
+    layout = Layout(checkpoint or str(DEFAULT_CHECKPOINT), slots=slots)
     cluster = LocalCluster(layout, environment)
     try:
         cluster.start()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts.default_checkpoint import default_checkpoint
+from scripts.default_checkpoint import DEFAULT_CHECKPOINT
 from scripts.local_cluster import Layout, LocalCluster
 
 SLOTS = 8
@@ -16,7 +16,7 @@ SLOTS = 8
 @pytest.fixture(scope="session")
 def checkpoint() -> Path:
     """The demo model."""
-    return default_checkpoint()
+    return DEFAULT_CHECKPOINT
 
 
 @pytest.fixture(scope="module")

@@ -12,20 +12,15 @@ from pathlib import Path
 import pytest
 
 from benchmarks.online.cluster import Cluster
-from scripts.default_checkpoint import DEMO
 from scripts.local_cluster import Layout, LocalCluster
 from scripts.recorded_callers import Recording, read
 from training.evaluate.answers import answers
 from training.evaluate.calling import hold
-from training.evaluate.figures import NAME, lowest, read_card
+from training.evaluate.figures import lowest, read_card
 from training.evaluate.judge import Call
 from training.evaluate.report import Count
 
 pytestmark = pytest.mark.cluster
-
-# TODO: goes once the trained weights are in the repository.
-if not (DEMO / NAME).is_file():
-    pytest.skip("the trained weights and their figures are not in the repository yet", allow_module_level=True)
 
 # A busy test machine answers late, but nothing is filled in or dropped.
 _PATIENT_MS = 2000

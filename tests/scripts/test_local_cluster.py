@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts.default_checkpoint import default_checkpoint
+from scripts.default_checkpoint import DEFAULT_CHECKPOINT
 from scripts.local_cluster import ClusterError, Layout, LocalCluster
 
 pytestmark = pytest.mark.cluster
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.cluster
 
 @pytest.fixture(scope="module")
 def checkpoint() -> str:
-    return str(default_checkpoint())
+    return str(DEFAULT_CHECKPOINT)
 
 
 def _exists(process_id: int) -> bool:

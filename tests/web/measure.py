@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from playwright.sync_api import sync_playwright
 
-from scripts.default_checkpoint import default_checkpoint
+from scripts.default_checkpoint import DEFAULT_CHECKPOINT
 from scripts.local_cluster import Layout, LocalCluster
 from tests.web.conftest import FLAGS, TIMEOUT_MS
 from tests.web.recordings import echo_delays_s
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 def main(length_s: int) -> None:
     """Both conversations, one after the other."""
-    with LocalCluster(Layout(str(default_checkpoint()), slots=2)) as cluster, sync_playwright() as driver:
+    with LocalCluster(Layout(str(DEFAULT_CHECKPOINT), slots=2)) as cluster, sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS)
         page = browser.new_page()
         page.set_default_timeout(TIMEOUT_MS)

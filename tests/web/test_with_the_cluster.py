@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from scripts.default_checkpoint import default_checkpoint
+from scripts.default_checkpoint import DEFAULT_CHECKPOINT
 from scripts.local_cluster import Layout, LocalCluster
 from tests.web.patience import wait_for, wait_until, wait_until_connected
 from tests.web.recordings import LONGEST_DELAY_S, echo_delays_s
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.cluster
 @pytest.fixture(scope="module")
 def cluster(browser: Browser) -> Iterator[LocalCluster]:
     """One slot, one place in the queue. After `browser`: nothing is started where that is missing."""
-    with LocalCluster(Layout(str(default_checkpoint()), slots=1), {"MOSHI_GATEWAY_QUEUE_CLIENTS": "1"}) as running:
+    with LocalCluster(Layout(str(DEFAULT_CHECKPOINT), slots=1), {"MOSHI_GATEWAY_QUEUE_CLIENTS": "1"}) as running:
         yield running
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from benchmarks.online.cluster import local_cluster
 from benchmarks.online.report import Report as Load
-from scripts.default_checkpoint import default_checkpoint
+from scripts.default_checkpoint import DEFAULT_CHECKPOINT
 from scripts.local_cluster import ClusterError
 from scripts.recorded_callers import Recording, read
 from training.evaluate.calling import hold
@@ -37,7 +37,7 @@ _REPORT_EVERY_CALLS = 10
 def main(argv: Sequence[str] | None = None) -> int:
     """Command line; returns the exit status."""
     given = _parser().parse_args(argv)
-    given.checkpoint = given.checkpoint or default_checkpoint()
+    given.checkpoint = given.checkpoint or DEFAULT_CHECKPOINT
     try:
         return _run(given)
     except (ClusterError, NoSynthesiserError, OSError) as error:

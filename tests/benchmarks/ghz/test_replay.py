@@ -10,7 +10,7 @@ import pytest
 from grpc import StatusCode
 
 from benchmarks.ghz.scenario import NAMES, load
-from scripts.default_checkpoint import default_checkpoint
+from scripts.default_checkpoint import DEFAULT_CHECKPOINT
 from scripts.local_cluster import Layout, LocalCluster
 from tests.benchmarks.ghz.replay import shortened, statuses
 from tests.cluster.callers import slots_used, until
@@ -28,7 +28,7 @@ _ENVIRONMENT = {
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[LocalCluster]:
-    with LocalCluster(Layout(str(default_checkpoint()), slots=SLOTS), _ENVIRONMENT) as running:
+    with LocalCluster(Layout(str(DEFAULT_CHECKPOINT), slots=SLOTS), _ENVIRONMENT) as running:
         yield running
 
 
