@@ -25,7 +25,6 @@ class CallRecord:
     line: LineFormat
     matcher: FrameMatcher
     playback: PlaybackBuffer
-    reply_line: LineFormat | None = None  # of the reply; None: the same
     outcome: str = ""  # OK, the status that the call ended with, or one of the above
     detail: str = ""
     opened_s: float = 0.0  # `start` was sent
@@ -40,6 +39,7 @@ class CallRecord:
     reply_dropped: int = 0  # told by the gateway
     gaps: int = 0  # places where a packet does not begin where the one before it ended
     counters: gateway_pb2.Counters | None = None  # the gateway's own, at the end
+    reply_line: LineFormat | None = None  # of the reply; None: the same
 
     @property
     def rejected(self) -> bool:

@@ -56,7 +56,7 @@ async def live(name: str) -> None:
     """The whole life of one worker process."""
     process = await start(name, *golden_flags(name), "--slots=2")
     try:
-        found = re.search(r" port=(\d+) metrics_port=(\d+)", await line_with(process, "listening"))
+        found = re.search(r" port=(\d+) .*metrics_port=(\d+)", await line_with(process, "listening"))
         assert found is not None
         target, metrics_url = f"127.0.0.1:{found[1]}", f"http://127.0.0.1:{found[2]}/metrics"
         await line_with(process, "serving")

@@ -109,7 +109,7 @@ def _caller(recording: Recording, planned: PlannedCall, start: gateway_pb2.Start
         ).SerializeToString()
         for first in range(0, planned.frames * LINE.frame_samples, samples)
     ]
-    record = CallRecord(planned, LINE, FrameMatcher(LINE.rate_hz, samples), PlaybackBuffer(), REPLY)
+    record = CallRecord(planned, LINE, FrameMatcher(LINE.rate_hz, samples), PlaybackBuffer(), reply_line=REPLY)
     sends = send_plan(len(messages), LINE.packet_ms / 1000, (), planned.caller, np.random.default_rng(0))
     return Caller(record, start, messages, 0, sends, transcript.take)
 
