@@ -15,6 +15,7 @@ from tests.cluster.callers import PACKET_S, Line, open_call, speech
 
 pytestmark = pytest.mark.cluster
 
+BY_ITSELF_FRAMES = 3  # frames that a busy test machine may be late with by itself
 LINE = Line("mulaw", 8_000)
 STATUS = gateway_pb2.ConverseRequest(control=gateway_pb2.Control(status=gateway_pb2.Control.StatusRequest()))
 
@@ -37,7 +38,8 @@ def _check(messages: list[gateway_pb2.ConverseResponse]) -> None:
     recovered = next(event.counters for event in events if event.kind == gateway_pb2.Event.KIND_STATUS)
     end = messages[-1].ended.counters
     assert recovered.frames_late > 0, "the stall was not felt"
-    assert end.frames_late == recovered.frames_late, "still late two seconds after the stall"
+    # The two seconds that follow are 25 frames; a session that has not recovered is late with all of them.
+    assert end.frames_late - recovered.frames_late <= BY_ITSELF_FRAMES, "still late two seconds after the stall"
     told = sum(event.frames for event in events if event.kind == gateway_pb2.Event.KIND_DROPPED)
     assert told == end.frames_dropped > 0
     assert end.frames_in + end.frames_filled - end.frames_dropped == end.frames_out + end.reply_frames_dropped

@@ -16,7 +16,7 @@ from models.loading.lm import load_lm
 from tests.models.loading.layout_files import ALL, CONFIG, write_layout
 from tests.models.loading.mutations import MUTATIONS
 
-FILES = int(os.environ.get("MUTATED_FILES", "200"))
+FILES = int(os.environ.get("MUTATED_FILES", "60"))
 _PEAK, _NOW = "VmHWM", "VmRSS"
 # Many matrices of one size, as in the published models: what one of them needs on its way is little beside the file.
 DEEP = CONFIG | {"dim": 256, "num_heads": 4, "num_layers": 12, "hidden_scale": 4.125, "text_card": 512}
