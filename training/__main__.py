@@ -1,6 +1,6 @@
 """`python -m training`: from nothing to a trained and evaluated checkpoint, in stages that go on where they stopped.
 
-world      calls as sound
+world      calls as sound, and callers alone
 mimi       the codec
 tokens     the calls as the codec's codes, and Moshi's words beside them
 voice      the codec's decoder learns Moshi's voice; its codes stay
@@ -25,6 +25,7 @@ class Plan:
 
     output: Path
     hours: float
+    alone_hours: float
     mimi_minutes: float
     voice_minutes: float
     lm_minutes: float
@@ -36,14 +37,14 @@ class Plan:
         return {
             "world": [
                 _module("training.world", split=split, hours=hours, output=world / split)
-                for split, hours in (("train", self.hours), ("eval", 1.0))
+                for split, hours in (("train", self.hours), ("alone", self.alone_hours), ("eval", 1.0))
             ],
             "mimi": [
                 _module("training.mimi", data=world / "train", output=self.output / "mimi", minutes=self.mimi_minutes)
             ],
             "tokens": [
                 _module("training.tokens", world=world / split, mimi=mimi, output=tokens / split)
-                for split in ("train", "eval")
+                for split in ("train", "alone", "eval")
             ],
             "voice": [
                 _module(
@@ -59,6 +60,7 @@ class Plan:
                 _module(
                     "training.lm",
                     data=tokens / "train",
+                    alone=tokens / "alone",
                     held_out=tokens / "eval",
                     mimi=tuned,
                     output=self.output / "lm",
@@ -84,20 +86,21 @@ def _module(name: str, **options: object) -> list[str]:
 
 def main() -> int:
     """Command line."""
-    stages = list(Plan(Path(), 0, 0, 0, 0).stages())
+    stages = list(Plan(Path(), 0, 0, 0, 0, 0).stages())
     parser = argparse.ArgumentParser(
         prog="python -m training", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("stages", nargs="*", metavar="STAGE", default=stages, help="all unless given")
     parser.add_argument("--output", type=Path, default=DEFAULT_OUTPUT, help="folder for everything")
     parser.add_argument("--hours", type=float, default=30.0, help="of calls to train on")
+    parser.add_argument("--alone-hours", type=float, default=50.0, help="of callers to whom nobody answers")
     parser.add_argument("--mimi-minutes", type=float, default=38.0, help="of training the codec")
     parser.add_argument("--voice-minutes", type=float, default=30.0, help="of training the codec's decoder")
     parser.add_argument("--lm-minutes", type=float, default=77.0, help="of training the language model")
     given = parser.parse_args()
     if unknown := set(given.stages) - set(stages):
         parser.error(f"no such stage: {', '.join(sorted(unknown))}")
-    plan = Plan(given.output, given.hours, given.mimi_minutes, given.voice_minutes, given.lm_minutes)
+    plan = Plan(given.output, given.hours, given.alone_hours, given.mimi_minutes, given.voice_minutes, given.lm_minutes)
     for stage, commands in plan.stages().items():
         if stage not in given.stages:
             continue

@@ -75,8 +75,21 @@ def encode(channels: Sequence[NDArray[np.int16] | NDArray[np.float32]], mimi: Mi
     """Whole frames of sound [N] each, full scale 32768 -> codes [K, T] each.
 
     Frame by frame, as in a call: a clip in one piece gets other codes, for in a call the attention forgets a position
-    earlier (facts section 1.6).
+    earlier (facts section 1.6). Channels of digital silence are encoded once for all.
     """
+    sounding = [channel for channel in channels if channel.any()]
+    longest_silence = max((channel for channel in channels if not channel.any()), key=len, default=None)
+    if longest_silence is None:
+        return _encoded(sounding, mimi)
+    *codes, silence = _encoded([*sounding, longest_silence], mimi)
+    of_sounding = iter(codes)
+    samples = mimi.config.frame_samples
+    return [
+        next(of_sounding) if channel.any() else silence[:, : len(channel) // samples].copy() for channel in channels
+    ]
+
+
+def _encoded(channels: Sequence[NDArray[np.int16] | NDArray[np.float32]], mimi: Mimi) -> list[NDArray[np.uint8]]:
     samples = mimi.config.frame_samples
     encoder = mimi.encoder(len(channels))
     codes: list[list[Tensor]] = [[] for _ in channels]

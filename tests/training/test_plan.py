@@ -10,7 +10,7 @@ import pytest
 
 from training.__main__ import Plan, main
 
-PLAN = Plan(Path("all"), hours=2, mimi_minutes=3, voice_minutes=4, lm_minutes=5)
+PLAN = Plan(Path("all"), hours=2, alone_hours=3, mimi_minutes=3, voice_minutes=4, lm_minutes=5)
 
 
 def test_the_stages_are_in_the_order_in_which_they_need_each_other() -> None:
@@ -27,7 +27,15 @@ def test_a_stage_reads_only_what_an_earlier_one_wrote(stage: str) -> None:
         written += [given[key] for given in options for key in ("--output", "--export") if key in given]
     for command in PLAN.stages()[stage]:
         options = dict(zip(command[3::2], command[4::2], strict=True))
-        for key in {"--data", "--held-out", "--world", "--mimi", "--tokens", "--checkpoint"} & options.keys():
+        for key in {
+            "--data",
+            "--alone",
+            "--held-out",
+            "--world",
+            "--mimi",
+            "--tokens",
+            "--checkpoint",
+        } & options.keys():
             assert any(Path(options[key]).is_relative_to(folder) for folder in written), (key, options[key])
 
 

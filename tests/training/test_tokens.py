@@ -65,6 +65,13 @@ def test_codes_are_those_of_each_channel_alone_frame_by_frame(mimi: Mimi) -> Non
         assert np.array_equal(codes, expected.numpy())
 
 
+def test_silent_channels_share_their_codes(mimi: Mimi) -> None:
+    channels = [np.zeros(4 * 1920, dtype=np.int16), sound(1, 5), np.zeros(6 * 1920, dtype=np.int16)]
+    for channel, codes in zip(channels, encode(channels, mimi), strict=True):
+        assert np.array_equal(codes, encode([channel], mimi)[0])
+        assert codes.shape == (8, len(channel) // 1920)
+
+
 def test_a_session_keeps_its_two_sides_apart(mimi: Mimi) -> None:
     held = session(5, 12)
     (made,) = tokenise([held], mimi)

@@ -15,7 +15,7 @@ import torch
 from scripts.checkpoint_sizes import MIMI_CONFIG_NAME, TOKENIZER_NAME
 from training.lm.auxiliary import CallerHeads
 from training.lm.data import Batches
-from training.lm.examples import example
+from training.lm.examples import FRAMES_PER_S, Example, example, heard_only
 from training.lm.export import build, write_checkpoint
 from training.lm.probe import Probe
 from training.lm.sizes import lm_config
@@ -28,34 +28,41 @@ from training.tokens import PHONES_PER_FRAME, load, stored
 from training.world.phones import PHONES
 
 
-def train(data: Path, held_out: Path, mimi: Path, output: Path, export: Path, recipe: Recipe, probed: int) -> None:
-    """data, held_out: folders of tokenised sessions; probed: how many of held_out are asked while training."""
+def train(
+    data: Path, alone: Path, held_out: Path, mimi: Path, output: Path, export: Path, recipe: Recipe, probed: int
+) -> None:
+    """data, alone, held_out: folders of tokenised sessions; probed: how many of held_out are asked while training."""
     output.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(recipe.seed)
-    sessions = [load(path) for path in stored(data)]
     vocabulary = callers_words()
     tokenizer_file = output / TOKENIZER_NAME
     if rank_and_processes()[0] == 0:
         save_tokenizer(tokenizer_file)
     config = lm_config(tokenizer().get_piece_size(), _bins(mimi))
     lm = build(config)
-    examples = [example(session, lm.config, vocabulary) for session in sessions]
-    frames = sum(len(each) for each in examples)
+    calls = [example(load(path), lm.config, vocabulary) for path in stored(data)]
+    monologues = [heard_only(example(load(path), lm.config, vocabulary)) for path in stored(alone)]
     size = sum(parameter.numel() for parameter in lm.parameters())
     if rank_and_processes()[0] == 0:
-        print(f"{len(examples)} sessions, {frames / 12.5 / 3600:.1f} h; {size / 1e6:.1f} M parameters", flush=True)
+        print(f"{_hours(calls)} of calls, {_hours(monologues)} of callers alone; {size / 1e6:.1f} M parameters")
     heads = CallerHeads(config["dim"], len(PHONES), len(vocabulary), PHONES_PER_FRAME)
     asked = [load(path) for path in stored(held_out)[:probed]]
     probe = Probe(asked, [example(session, lm.config, vocabulary) for session in asked], tokenizer_file)
-    batches = Batches(examples, recipe.frames_per_batch, recipe.seed, lm.config.context, *rank_and_processes())
-    trainer = Trainer(lm, heads, batches, output, recipe)
+    context, part = lm.config.context, rank_and_processes()
+    batches = Batches(calls, recipe.frames_per_batch, recipe.seed, context, *part)
+    beside = Batches(monologues, recipe.alone_frames_per_batch, recipe.seed, context, *part)
+    trainer = Trainer(lm, heads, batches, beside, output, recipe)
 
     def evaluate() -> dict[str, Any]:
         write_checkpoint(export, lm, config, mimi, tokenizer_file)
-        return probe.ask(lm)
+        return probe.ask(lm, heads)
 
     signal.signal(signal.SIGTERM, lambda *_: trainer.stop())
     trainer.run(evaluate)
+
+
+def _hours(examples: list[Example]) -> str:
+    return f"{sum(map(len, examples)) / FRAMES_PER_S / 3600:.1f} h"
 
 
 def _bins(mimi: Path) -> int:
@@ -65,6 +72,7 @@ def _bins(mimi: Path) -> int:
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m training.lm", description=__doc__)
     parser.add_argument("--data", type=Path, required=True, help="folder of tokenised sessions")
+    parser.add_argument("--alone", type=Path, required=True, help="folder of tokenised sessions without answers")
     parser.add_argument("--held-out", type=Path, required=True, help="folder of tokenised sessions to ask")
     parser.add_argument("--mimi", type=Path, required=True, help="folder of the codec that made the tokens")
     parser.add_argument("--output", type=Path, required=True, help="folder for the state and the curves")
@@ -79,8 +87,8 @@ def main() -> int:
     if not is_worker():
         return run_workers(["training.lm", *sys.argv[1:]], given.processes)
     join()
-    recipe = Recipe(given.minutes, given.frames, given.rate, evaluate_minutes=given.evaluate_minutes)
-    train(given.data, given.held_out, given.mimi, given.output, given.export, recipe, given.probed)
+    recipe = Recipe(given.minutes, given.frames, peak_rate=given.rate, evaluate_minutes=given.evaluate_minutes)
+    train(given.data, given.alone, given.held_out, given.mimi, given.output, given.export, recipe, given.probed)
     return 0
 
 

@@ -27,6 +27,10 @@ class CallerHeads(nn.Module):
         self.phone_head = normal(phones_per_frame * phones, dim)
         self.word_head = normal(words, dim)
 
+    def words(self, inner: Tensor) -> Tensor:
+        """inner: [..., T, D] -> the most likely word, or BLANK, of every frame [..., T]."""
+        return F.linear(self.norm(inner), self.word_head).argmax(dim=-1)
+
     def losses(self, inner: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
         """inner: [B, T, D] -> mean cross-entropy of a phone, mean CTC loss of a word."""
         inner = self.norm(inner)

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-LOSSES = ("text", "semantic", "acoustic", "phones", "words")
+LOSSES = ("text", "semantic", "acoustic", "phones", "words", "alone_phones", "alone_words")
 _COLUMNS = ("step", "minutes", "rate", "frames", *LOSSES)
 
 

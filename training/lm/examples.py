@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -56,6 +56,12 @@ def example(session: TokenSession, config: LmConfig, vocabulary: Vocabulary) -> 
     cuts = [question.first for index, question in enumerate(questions) if not _looks_back(session.turns[index:])]
     possible = [question for question in questions if question.last - question.first >= 2 * len(question.words)]
     return Example(inputs, targets, speaking, phones, tuple(possible), tuple(cuts))
+
+
+def heard_only(whole: Example) -> Example:
+    """The same of which nothing is to be said: a caller to whom nobody answers."""
+    nothing = torch.full_like(whole.targets, NONE)
+    return replace(whole, targets=nothing, speaking=torch.zeros_like(whole.speaking))
 
 
 def ending(whole: Example, at: int) -> Example:

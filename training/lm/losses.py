@@ -24,6 +24,8 @@ class Weights:
     acoustic: float = 0.7  # own codebooks from 1 on, their mean
     phones: float = 0.15
     words: float = 0.4
+    alone_phones: float = 0.3
+    alone_words: float = 0.8
     silent_rows: float = 0.1  # share of the frames without Moshi's voice whose codes are trained
 
 
@@ -36,6 +38,8 @@ class Losses:
     acoustic: Tensor
     phones: Tensor
     words: Tensor
+    alone_phones: Tensor  # of callers to whom nobody answers
+    alone_words: Tensor
 
     def total(self, weights: Weights) -> Tensor:
         parts = [getattr(self, field.name) * getattr(weights, field.name) for field in fields(self)]
@@ -45,13 +49,14 @@ class Losses:
         return {field.name: float(getattr(self, field.name).detach()) for field in fields(self)}
 
 
-def losses(lm: TrainableLm, heads: CallerHeads, batch: Batch, weights: Weights, dropout: float) -> Losses:
-    """Of one batch."""
+def losses(lm: TrainableLm, heads: CallerHeads, batch: Batch, alone: Batch, weights: Weights, dropout: float) -> Losses:
+    """Of one batch of calls and one of callers alone, of whom only the lower layers hear."""
     hidden, inner = lm.hidden(batch.inputs, dropout)
     semantic, acoustic = _audio_losses(lm, hidden, batch, weights)
     phones, words = heads.losses(inner, batch)
+    alone_phones, alone_words = heads.losses(lm.inner(alone.inputs, dropout), alone)
     text = _text_loss(lm.text_logits(hidden), batch.targets[..., 0], lm.config.existing_text_padding_id, weights)
-    return Losses(text, semantic, acoustic, phones, words)
+    return Losses(text, semantic, acoustic, phones, words, alone_phones, alone_words)
 
 
 def _text_loss(logits: Tensor, targets: Tensor, padding: int, weights: Weights) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
 import torch
 import torch.nn.functional as F
@@ -34,17 +35,21 @@ class TrainableLm(nn.Module):
     def hidden(self, inputs: Tensor, dropout: float = 0.0) -> tuple[Tensor, Tensor]:
         """inputs: int64 [B, T, 1 + n_q] as the model reads them -> normed hidden states [B, T, D], and the residual
         stream after INNER_LAYER layers [B, T, D], of which auxiliary heads read."""
-        x = self.tokens.sum(inputs.roll(-1, dims=2))
-        x = F.dropout(x, dropout, self.training)
-        T = inputs.shape[1]
+        inner = self.inner(inputs, dropout)
+        return self.out_norm(self._through(self.layers[INNER_LAYER:], inner, dropout)), inner
+
+    def inner(self, inputs: Tensor, dropout: float = 0.0) -> Tensor:
+        """inputs: int64 [B, T, 1 + n_q] -> the residual stream after INNER_LAYER layers [B, T, D]."""
+        x = F.dropout(self.tokens.sum(inputs.roll(-1, dims=2)), dropout, self.training)
+        return self._through(self.layers[:INNER_LAYER], x, dropout)
+
+    def _through(self, layers: Iterable[nn.Module], x: Tensor, dropout: float) -> Tensor:
+        T = x.shape[1]
         turns = self._rope.turns(torch.arange(T)).to(x.device)
         unseen = _unseen(T, self.config.context).to(x.device)
-        inner = x
-        for number, layer in enumerate(self.layers, start=1):
+        for layer in layers:
             x = layer(x, turns, unseen, dropout)
-            if number == INNER_LAYER:
-                inner = x
-        return self.out_norm(x), inner
+        return x
 
     def text_logits(self, hidden: Tensor) -> Tensor:
         """[..., D] -> [..., text_card_out]."""

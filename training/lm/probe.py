@@ -13,11 +13,13 @@ from models.loading.tokenizer import Tokenizer
 from models.moshi_lm import MoshiLm, Sampling
 from training.evaluate.answers import accuracy, answers, shown
 from training.evaluate.conversation import converse
-from training.lm.data import collate
+from training.lm.auxiliary import CallerHeads
+from training.lm.data import Batch, collate
 from training.lm.examples import Example
 from training.lm.export import published
 from training.lm.model import TrainableLm
 from training.lm.streams import NONE, depth_tokens
+from training.lm.vocabulary import BLANK
 from training.tokens import TokenSession
 
 _GREEDY = Sampling(text_temperature=0.0, audio_temperature=0.0)
@@ -32,8 +34,9 @@ class Probe:
     tokenizer: Path
 
     @torch.inference_mode()
-    def ask(self, lm: TrainableLm) -> dict[str, Any]:
-        """Share of right tokens when all others are given, and of right answers when none is."""
+    def ask(self, lm: TrainableLm, heads: CallerHeads) -> dict[str, Any]:
+        """Share of right tokens when all others are given, of questions whose every word the lower layers hear, and
+        of right answers when nothing is given."""
         lm.eval()
         batches = [collate([example]) for example in self.examples]
         right, counted = torch.zeros(3), torch.zeros(3)
@@ -43,11 +46,12 @@ class Probe:
             for index, (hit, kind) in enumerate(zip(hits, kinds, strict=True)):
                 right[index] += (hit & kind).sum()
                 counted[index] += kind.sum()
+        heard = [sum(found) for found in zip(*(_heard(lm, heads, batch) for batch in batches), strict=True)]
         lm.train()
         names = ("text", "semantic", "acoustic")
         shares = (right / counted.clamp(min=1)).tolist()
         given = {name: round(share, 4) for name, share in zip(names, shares, strict=True)}
-        return {"given": given, "answers": self._answers(lm)}
+        return {"given": given, "heard": heard, "answers": self._answers(lm)}
 
     def _answers(self, lm: TrainableLm) -> dict[str, tuple[int, int]]:
         product = MoshiLm.from_tensors(published(lm), lm.config, torch.float32)
@@ -59,6 +63,18 @@ class Probe:
             for session, tokens in zip(self.sessions, said, strict=True)
             for answer in answers(session.turns, shown(tokens[:, 0].tolist(), tokenizer))
         )
+
+
+def _heard(lm: TrainableLm, heads: CallerHeads, batch: Batch) -> tuple[int, int]:
+    """Questions read off word for word, and questions."""
+    words = heads.words(lm.inner(batch.inputs))
+    read = [words[row, question.first : question.last] for row, question in batch.questions]
+    said = [torch.unique_consecutive(each) for each in read]
+    right = [
+        tuple(each[each != BLANK].tolist()) == question.words
+        for each, (_, question) in zip(said, batch.questions, strict=True)
+    ]
+    return sum(right), len(right)
 
 
 def _hits(lm: TrainableLm, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +27,9 @@ class Recipe:
 
     minutes: float = 77.0
     frames_per_batch: int = 1600  # and process
+    alone_frames_per_batch: int = 1200
     peak_rate: float = 3e-3
-    dropout: float = 0.05
+    dropout: float = 0.1
     own_corruption: float = 0.03  # share of codes replaced by random ones
     user_corruption: float = 0.05
     clip_norm: float = 1.0
@@ -45,11 +46,14 @@ Evaluate = Callable[[], dict[str, Any]]
 class Trainer:
     """Steps a model until the recipe's minutes are used; a new one with the same folder goes on where it stopped."""
 
-    def __init__(self, lm: TrainableLm, heads: CallerHeads, batches: Batches, folder: Path, recipe: Recipe) -> None:
-        self._lm, self._heads, self._batches, self._recipe = lm, heads, batches, recipe
+    def __init__(
+        self, lm: TrainableLm, heads: CallerHeads, calls: Batches, alone: Batches, folder: Path, recipe: Recipe
+    ) -> None:
+        """alone: callers to whom nobody answers, beside every batch of calls."""
+        self._lm, self._heads, self._calls, self._alone, self._recipe = lm, heads, calls, alone, recipe
         self._folder = folder
         self._optimisers = optimisers([lm, heads], recipe.peak_rate)
-        self._step = self._pass = 0
+        self._step = self._pass = self._alone_pass = 0
         self._stopped = False
         self.budget = Budget()
         self._resume()
@@ -71,10 +75,11 @@ class Trainer:
     def run(self, evaluate: Evaluate) -> None:
         """evaluate() is called every few minutes and at the end, by the first process and not at the budget's cost."""
         progress, stopped = self._agreed()
-        for self._pass, batch in self._batches.forever(self._pass):  # noqa: B020
+        both = zip(self._calls.forever(self._pass), self._alone.forever(self._alone_pass), strict=True)
+        for (self._pass, batch), (self._alone_pass, alone) in both:
             if stopped or progress >= 1:
                 break
-            self._train(batch, progress)
+            self._train(batch, alone, progress)
             progress, stopped = self._agreed()
             if self._is_first and progress < 1:
                 self._save_or_evaluate(evaluate)
@@ -96,14 +101,13 @@ class Trainer:
             self._next_evaluation += self._recipe.evaluate_minutes
             self._evaluate(evaluate)
 
-    def _train(self, batch: Batch, progress: float) -> None:
-        recipe, config = self._recipe, self._lm.config
+    def _train(self, batch: Batch, alone: Batch, progress: float) -> None:
+        recipe = self._recipe
         rate = learning_rate(recipe.peak_rate, self._step, progress)
         set_rate(self._optimisers, rate)
-        inputs = corrupted(batch.inputs, config.card, config.generated, recipe.own_corruption, recipe.user_corruption)
-        batch = Batch(inputs, batch.targets, batch.speaking, batch.phones, batch.questions)
-        with torch.autocast(inputs.device.type, torch.bfloat16):
-            found = losses(self._lm, self._heads, batch, recipe.weights, recipe.dropout)
+        batch, alone = self._corrupted(batch), self._corrupted(alone)
+        with torch.autocast(batch.inputs.device.type, torch.bfloat16):
+            found = losses(self._lm, self._heads, batch, alone, recipe.weights, recipe.dropout)
         total = found.total(recipe.weights)
         total.backward()
         parameters = [p for optimiser in self._optimisers for group in optimiser.param_groups for p in group["params"]]
@@ -117,6 +121,11 @@ class Trainer:
             optimiser.zero_grad()
         self._step += 1
         self._note(found.numbers(), batch.frames, rate)
+
+    def _corrupted(self, batch: Batch) -> Batch:
+        recipe, config = self._recipe, self._lm.config
+        inputs = corrupted(batch.inputs, config.card, config.generated, recipe.own_corruption, recipe.user_corruption)
+        return replace(batch, inputs=inputs)
 
     def _note(self, numbers: dict[str, float], frames: int, rate: float) -> None:
         self._frames += frames
@@ -150,6 +159,7 @@ class Trainer:
             "optimisers": [optimiser.state_dict() for optimiser in self._optimisers],
             "step": self._step,
             "pass": self._pass,
+            "alone_pass": self._alone_pass,
             "used_s": self.budget.used_s,
         }
         partial = self._folder / "state.partial"
@@ -166,6 +176,7 @@ class Trainer:
         self._heads.load_state_dict(state["heads"])
         for optimiser, stored in zip(self._optimisers, state["optimisers"], strict=True):
             optimiser.load_state_dict(stored)
-        self._step, self._pass = state["step"], state["pass"] + 1
+        self._step = state["step"]
+        self._pass, self._alone_pass = state["pass"] + 1, state["alone_pass"] + 1
         self.budget = Budget(state["used_s"])
         print(f"going on at step {self._step}, {self.minutes:.1f} min", flush=True)

@@ -132,8 +132,8 @@ Maker = Callable[[Random, Split, Memory], Exchange]
 # Maker, how often it is asked in the evaluation, how often in training: there more often what is hard to hear, single
 # words that nothing around them gives away.
 MAKERS: tuple[tuple[Maker, int, int], ...] = (
-    (name_given, 10, 14), (name_asked, 8, 6), (plus, 12, 8), (minus, 10, 7), (spell, 12, 16), (repeat, 18, 34),
-    (neighbour, 14, 13), (color, 5, 4), (opposite, 8, 9), (courtesy, 9, 6), (long_list, 5, 3),
+    (name_given, 10, 14), (name_asked, 8, 6), (plus, 12, 8), (minus, 10, 7), (spell, 12, 16), (repeat, 18, 56),
+    (neighbour, 14, 14), (color, 5, 4), (opposite, 8, 10), (courtesy, 9, 6), (long_list, 5, 4),
 )  # fmt: skip
 
 

@@ -10,10 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.world.g711 import mu_law
+from training.world.holdout import Split
 from training.world.resample import resample
 from training.world.speech import SAMPLE_RATE_HZ, Samples
 
 TELEPHONE_RATE_HZ = 8_000
+_TELEPHONE_SHARE: dict[Split, float] = {"train": 0.8, "eval": 0.6}
 # How steeply the power of a noise falls with frequency: power ~ f ** -slope.
 _NOISES = {"white": 0.0, "pink": 1.0, "brown": 2.0}
 
@@ -46,14 +48,14 @@ class Line:
         return np.clip(np.round(heard * 32768), -32768, 32767).astype(np.int16)
 
 
-def line(random: Random) -> Line:
-    """Six of ten calls come over a telephone, a quarter from a silent room."""
+def line(random: Random, split: Split) -> Line:
+    """Most calls come over a telephone, a quarter from a silent room."""
     return Line(
         level_dbfs=random.uniform(-30, -17),
         noise=random.choice(tuple(_NOISES)),
         noise_db=random.uniform(15, 40) if random.random() < 0.75 else None,
         bursts=random.randint(1, 3) if random.random() < 0.15 else 0,
-        telephone=random.random() < 0.6,
+        telephone=random.random() < _TELEPHONE_SHARE[split],
         low_cut_hz=random.choice((0.0, 200.0, 300.0)),
     )
 

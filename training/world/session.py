@@ -21,10 +21,11 @@ from training.world.speech import FRAME_SAMPLES, PHONE_SAMPLES, SAMPLE_RATE_HZ, 
 FRAME_S = FRAME_SAMPLES / SAMPLE_RATE_HZ
 GREETING_FRAME = 5
 REPLY_FRAMES = (4, 5, 5, 5, 5, 5, 5, 5, 5, 6)  # between the caller's last phone and Moshi's first
-STOP_FRAMES = 3  # Moshi is silent this many frames after the one in which a caller talks over it
+STOP_FRAMES = 2  # Moshi is silent this many frames after the one in which a caller talks over it
 QUIET_SHARE = 0.08
 LONG_REPLY_S = 1.3
 LAST_QUESTION_S = 7.0  # before a call's planned end, so that the reply fits
+ALONE_GAP_S = (0.45, 0.9)  # between the questions of a caller to whom nobody answers
 
 
 @dataclass(frozen=True)
@@ -105,7 +106,7 @@ class _Call:
         self.random = Random(f"{split} {seed}")
         self.split = split
         self.caller: Caller = caller(self.random, split)
-        self.line: Line = line(self.random)
+        self.line: Line = line(self.random, split)
         self.noise_seed = self.random.getrandbits(63)
         self.user, self.moshi = _Channel(), _Channel()
         self.turns: list[Turn] = []
@@ -125,14 +126,21 @@ class _Call:
             self._exchange(farewell())
         self.end_s += self.random.uniform(0.8, 2.4)
 
+    def talk_alone(self) -> None:
+        """Question after question, to a Moshi that never says anything."""
+        planned_s, memory = self.random.uniform(8, 20), Memory()
+        while self.end_s < planned_s:
+            exchange = ask(self.random, self.split, memory)
+            start_s, end_s = self._ask(exchange, self.end_s + self.random.uniform(*ALONE_GAP_S))
+            self.turns.append(Turn(exchange.kind, " ".join(exchange.question), "", start_s, end_s, end_s, end_s))
+            self.end_s = end_s
+        self.end_s += ALONE_GAP_S[1]
+
     def _exchange(self, exchange: Exchange) -> None:
         interrupts = self.talks_over_at_s is not None
         start_s = self.talks_over_at_s if self.talks_over_at_s is not None else self.end_s + self._gap_s()
         self.talks_over_at_s = None
-        question = self._question(exchange)
-        start = round(start_s * SAMPLE_RATE_HZ)
-        self.user.placed.append((start, question))
-        user_start_s, user_end_s = (start / SAMPLE_RATE_HZ + edge for edge in question.voiced)
+        user_start_s, user_end_s = self._ask(exchange, start_s)
         if interrupts:
             self._stop_moshi(user_start_s)
         frame = math.ceil(user_end_s / FRAME_S) + self.random.choice(REPLY_FRAMES)
@@ -151,6 +159,14 @@ class _Call:
             )
         )
         self._maybe_talk_over(exchange, frame * FRAME_S, reply)
+
+    def _ask(self, exchange: Exchange, start_s: float) -> tuple[float, float]:
+        """Seconds at which the first phone of the question begins and the last one ends."""
+        question = self._question(exchange)
+        start = round(start_s * SAMPLE_RATE_HZ)
+        self.user.placed.append((start, question))
+        first_s, last_s = question.voiced
+        return start / SAMPLE_RATE_HZ + first_s, start / SAMPLE_RATE_HZ + last_s
 
     def _speak(self, text: str, frame: int) -> Speech:
         speech = say(text)
@@ -195,6 +211,17 @@ def generate(seed: int, split: Split) -> Session:
     """The call of this number. The same seed, split and synthesisers give the same call."""
     call = _Call(seed, split)
     call.hold()
+    return _recorded(call)
+
+
+def monologue(seed: int) -> Session:
+    """A caller of the training asks, Moshi is silent: speech to learn to hear by, and nothing else."""
+    call = _Call(seed, "train")
+    call.talk_alone()
+    return _recorded(call)
+
+
+def _recorded(call: _Call) -> Session:
     samples = math.ceil(call.end_s / FRAME_S) * FRAME_SAMPLES
     return Session(
         user=call.line.carry(call.user.mix(samples), call.noise_seed),

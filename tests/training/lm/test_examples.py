@@ -10,7 +10,7 @@ import torch
 
 from models.moshi_lm import LmConfig
 from tests.training.lm.sessions import session
-from training.lm.examples import Example, Question, ending, example, joined
+from training.lm.examples import Example, Question, ending, example, heard_only, joined
 from training.lm.sizes import lm_config
 from training.lm.streams import NONE
 from training.lm.vocabulary import Vocabulary
@@ -21,6 +21,14 @@ WORDS = Vocabulary(["spell", "cat"])
 
 def made(frames: int = 60) -> Example:
     return example(session(1, frames), CONFIG, WORDS)
+
+
+def test_of_a_caller_alone_nothing_is_to_be_said() -> None:
+    whole, heard = made(), heard_only(made())
+    assert (heard.targets == NONE).all()
+    assert not heard.speaking.any()
+    assert heard.questions == whole.questions
+    assert torch.equal(heard.inputs, whole.inputs)
 
 
 def test_a_call_knows_the_phones_of_the_newest_frame_it_reads() -> None:

@@ -35,8 +35,8 @@ def test_padding_changes_nothing() -> None:
     phones = torch.nn.functional.pad(batch.phones, (0, 0, 0, 9), value=NONE)
     padded = Batch(*more, torch.nn.functional.pad(batch.speaking, (0, 9)), phones, batch.questions)
     with torch.no_grad():
-        expected = losses(lm, heads, batch, EVERY_ROW, 0.0).numbers()
-        found = losses(lm, heads, padded, EVERY_ROW, 0.0).numbers()
+        expected = losses(lm, heads, batch, batch, EVERY_ROW, 0.0).numbers()
+        found = losses(lm, heads, padded, padded, EVERY_ROW, 0.0).numbers()
     for name, value in expected.items():
         assert abs(found[name] - value) < 1e-4 * value, name
 
@@ -47,8 +47,8 @@ def test_codes_are_trained_where_moshi_speaks() -> None:
     changed = batch.targets.clone()
     changed[..., 1:] = torch.where(batch.speaking[..., None], changed[..., 1:], 0)  # other codes of silence
     with torch.no_grad():
-        expected = losses(lm, heads, batch, spoken, 0.0)
-        found = losses(lm, heads, replace(batch, targets=changed), spoken, 0.0)
+        expected = losses(lm, heads, batch, batch, spoken, 0.0)
+        found = losses(lm, heads, replace(batch, targets=changed), batch, spoken, 0.0)
     assert float(found.semantic) == float(expected.semantic)
     assert float(found.text) == float(expected.text)
 
@@ -56,14 +56,14 @@ def test_codes_are_trained_where_moshi_speaks() -> None:
 def test_padding_tokens_count_less_than_words() -> None:
     lm, heads, batch = parts()
     with torch.no_grad():
-        light = losses(lm, heads, batch, Weights(padding=0.0), 0.0).text
-        heavy = losses(lm, heads, batch, Weights(padding=1.0), 0.0).text
+        light = losses(lm, heads, batch, batch, Weights(padding=0.0), 0.0).text
+        heavy = losses(lm, heads, batch, batch, Weights(padding=1.0), 0.0).text
     assert float(light) < float(heavy)
 
 
 def test_every_parameter_is_trained() -> None:
     lm, heads, batch = parts()
-    losses(lm, heads, batch, EVERY_ROW, 0.0).total(EVERY_ROW).backward()
+    losses(lm, heads, batch, batch, EVERY_ROW, 0.0).total(EVERY_ROW).backward()
     for name, parameter in [*lm.named_parameters(), *heads.named_parameters()]:
         assert parameter.grad is not None, name
         assert float(parameter.grad.abs().sum()) > 0, name

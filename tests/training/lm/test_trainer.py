@@ -15,7 +15,7 @@ from training.lm import trainer
 from training.lm.auxiliary import CallerHeads
 from training.lm.budget import Budget
 from training.lm.data import Batches
-from training.lm.examples import example
+from training.lm.examples import example, heard_only
 from training.lm.export import build
 from training.lm.sizes import lm_config
 from training.lm.trainer import Recipe, Trainer
@@ -56,7 +56,8 @@ def make(folder: Path, minutes: float) -> Trainer:
     lm = build(lm_config(text_card=24, card=20) | narrow | {"depformer_dim_feedforward": 33})
     examples = [example(session(seed), lm.config, words) for seed in range(4)]
     recipe = Recipe(minutes, frames_per_batch=120, log_steps=5, evaluate_minutes=1.0, peak_rate=0.02)
-    return Trainer(lm, CallerHeads(16, 40, len(words), 4), Batches(examples, 120, 1, 75), folder, recipe)
+    calls, alone = Batches(examples, 120, 1, 75), Batches([heard_only(each) for each in examples], 60, 1, 75)
+    return Trainer(lm, CallerHeads(16, 40, len(words), 4), calls, alone, folder, recipe)
 
 
 def rows(folder: Path) -> list[dict[str, str]]:
@@ -77,7 +78,7 @@ def test_the_loss_falls_until_the_minutes_are_used(tmp_path: Path) -> None:
 def test_a_second_run_goes_on_where_the_first_one_stopped(tmp_path: Path) -> None:
     make(tmp_path, 1).run(lambda: {"answers": {}})
     with (tmp_path / "losses.csv").open("a", encoding="utf-8") as file:
-        file.write("15,1.5,0,0,9,9,9,9,9\n")  # by a run that was cut off before it could save
+        file.write("15,1.5,0,0,9,9,9,9,9,9,9\n")  # by a run that was cut off before it could save
     second = make(tmp_path, 2)
     assert second.minutes == 1
     second.run(lambda: {"answers": {}})

@@ -13,7 +13,16 @@ from training.world.callers import caller
 from training.world.exchanges import GREETING
 from training.world.holdout import held_out
 from training.world.phones import SILENCE
-from training.world.session import FRAME_S, GREETING_FRAME, STOP_FRAMES, Session, Turn, generate
+from training.world.session import (
+    ALONE_GAP_S,
+    FRAME_S,
+    GREETING_FRAME,
+    STOP_FRAMES,
+    Session,
+    Turn,
+    generate,
+    monologue,
+)
 from training.world.speech import FRAME_SAMPLES, PHONE_SAMPLES, SAMPLE_RATE_HZ
 
 pytestmark = pytest.mark.usefixtures("fake_voices")
@@ -103,6 +112,17 @@ def test_moshi_stops_when_a_caller_talks_over_it(calls: list[Session]) -> None:
                 assert following.reply_start_s > turn.reply_end_s
                 assert not call.moshi[stop : round(following.reply_start_s * SAMPLE_RATE_HZ)].any()
     assert stopped > 0
+
+
+def test_a_caller_alone_asks_on_and_is_not_answered() -> None:
+    call = monologue(5)
+    assert not call.moshi.any()
+    assert not call.words
+    assert len(call.turns) >= 3
+    for turn, following in zip(call.turns, call.turns[1:], strict=False):
+        assert ALONE_GAP_S[0] <= following.user_start_s - turn.user_end_s + 0.1
+        assert turn.reply_text == ""
+        assert not turn.unseen
 
 
 def test_the_last_reply_of_a_call_is_never_cut(calls: list[Session]) -> None:
