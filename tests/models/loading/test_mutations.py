@@ -6,10 +6,12 @@ import ctypes
 import gc
 import os
 import random
+import re
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from models.loading import Checkpoint, CheckpointError, Part, resolve
 from models.loading.lm import load_lm
@@ -77,6 +79,27 @@ def test_a_broken_file_is_refused_by_name(checkpoints: list[Checkpoint], tmp_pat
         assert peak_bytes <= 2 * size_bytes + SLACK_BYTES, (number, mutation.__name__, peak_bytes, size_bytes)
         broken.unlink()
     assert refused > 0.7 * FILES  # a scribble among the values may go unseen
+
+
+@pytest.mark.parametrize("layout", [layout for layout in ALL if layout != "candle-q8"])
+def test_a_tensor_that_is_missing_or_of_another_shape_is_named(layout: str, tmp_path: Path) -> None:
+    tensors = load_file(write_layout(layout, tmp_path))
+    checkpoint, broken = resolve(str(tmp_path), parts=Part.LM), tmp_path / "broken"
+    one_of_each_kind = {re.sub(r"\d+", "", name): name for name in tensors}.values()
+    for name in one_of_each_kind:
+        less = {other: kept for other, kept in tensors.items() if other != name}
+        longer = less | {name: torch.cat((tensors[name], tensors[name]))}
+        has_copies = not layout.startswith("pytorch") and re.match(r"depformer.*norm", name)  # one for each step
+        width_is_free = "gating" in name or name == "out_norm.weight"  # other tensors are measured by these
+        for changed, is_wrong in ((less, not has_copies), (longer, not width_is_free)):
+            if not is_wrong:
+                continue
+            save_file(changed, broken)
+            with pytest.raises(CheckpointError) as refused:
+                load_lm(Checkpoint(**{**vars(checkpoint), "lm_weights": broken}), torch.bfloat16)
+            weight = name.rpartition(".")[0]  # of which `name` may be the scales
+            assert str(refused.value).startswith(f"{broken}: ")
+            assert weight in str(refused.value), name
 
 
 @pytest.mark.parametrize("layout", DEEP_LAYOUTS)
