@@ -79,6 +79,11 @@ def test_the_evaluation_asks_to_repeat_only_what_training_never_did(evaluated: l
     assert all(exchange.unseen for exchange in evaluated if exchange.kind == "repeat")
 
 
+def test_training_repeats_more_lengths_than_the_evaluation(trained: list[Exchange], evaluated: list[Exchange]) -> None:
+    assert {len(reply.split()) for reply in _replies(trained, "repeat")} == {1, 2, 3, 4}
+    assert {len(reply.split()) for reply in _replies(evaluated, "repeat")} == {2, 3}
+
+
 def test_the_mirror_of_a_sum_that_training_leaves_out_is_in_it(
     trained: list[Exchange], evaluated: list[Exchange]
 ) -> None:
