@@ -14,9 +14,11 @@ _COLUMNS = ("step", "minutes", "rate", "frames", *LOSSES)
 class Curves:
     """`losses.csv`, a row for every few steps, and `evaluations.jsonl`; both go on where they stopped."""
 
-    def __init__(self, folder: Path, at_step: int) -> None:
-        """at_step: where the run goes on; rows of later steps, of a run that was cut off, are dropped."""
+    def __init__(self, folder: Path) -> None:
         self._losses, self._evaluations = folder / "losses.csv", folder / "evaluations.jsonl"
+
+    def go_on(self, at_step: int) -> None:
+        """Drops rows of later steps, of a run that was cut off. For one process only, before it adds a row."""
         kept = [row for row in _rows(self._losses) if int(row["step"]) <= at_step]
         with self._losses.open("w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, _COLUMNS)

@@ -57,7 +57,7 @@ class Trainer:
         self._stopped = False
         self.budget = Budget()
         self._resume()
-        self._curves = Curves(folder, self._step)
+        self._curves = Curves(folder)
         self._sums: dict[str, float] = {}
         self._frames, self._noted_s, self._saved_s = 0, self.budget.used_s, self.budget.used_s
         self._next_evaluation = (int(self.minutes / recipe.evaluate_minutes) + 1) * recipe.evaluate_minutes
@@ -74,6 +74,8 @@ class Trainer:
 
     def run(self, evaluate: Evaluate) -> None:
         """evaluate() is called every few minutes and at the end, by the first process and not at the budget's cost."""
+        if self._is_first:
+            self._curves.go_on(self._step)
         progress, stopped = self._agreed()
         both = zip(self._calls.forever(self._pass), self._alone.forever(self._alone_pass), strict=True)
         for (self._pass, batch), (self._alone_pass, alone) in both:

@@ -81,6 +81,7 @@ def test_a_second_run_goes_on_where_the_first_one_stopped(tmp_path: Path) -> Non
         file.write("15,1.5,0,0,9,9,9,9,9,9,9\n")  # by a run that was cut off before it could save
     second = make(tmp_path, 2)
     assert second.minutes == 1
+    assert len(rows(tmp_path)) == 3  # untouched until it runs: of several processes only the first writes
     second.run(lambda: {"answers": {}})
     assert [int(row["step"]) for row in rows(tmp_path)] == [5, 10, 15, 20]
     assert float(rows(tmp_path)[2]["text"]) != 9
