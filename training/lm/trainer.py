@@ -25,7 +25,7 @@ from training.mimi.processes import average_gradients, mean
 class Recipe:
     """How the model is trained."""
 
-    minutes: float = 77.0
+    minutes: float = 150.0
     frames_per_batch: int = 1600  # and process
     alone_frames_per_batch: int = 1200
     peak_rate: float = 3e-3
