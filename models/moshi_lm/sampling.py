@@ -129,8 +129,9 @@ class _Rule:
                 break
             count = min(2 * count, logits.shape[1])  # more ties than the margin holds
         score = gumbel(self._keys[stream], tokens).mul_(self._temperatures).add_(values)
-        best = score.masked_fill_(values < last, -math.inf).argmax(dim=-1, keepdim=True)
-        return tokens.gather(1, best)[:, 0]
+        score.masked_fill_(values < last, -math.inf)
+        # Greedy rows tie often in bfloat16, and topk gives no order: the first token of the vocabulary, as argmax does.
+        return tokens.masked_fill_(score < score.amax(dim=1, keepdim=True), logits.shape[1]).amin(dim=1)
 
     def _kth_largest(self, values: Tensor) -> Tensor:
         """values: [N, C] -> [N, 1], by each row's own k."""

@@ -85,6 +85,15 @@ def test_all_ties_with_the_kth_stay_in() -> None:
     assert drawn == set(range(101))
 
 
+def test_a_greedy_row_takes_the_first_of_equals_whoever_draws_beside_it() -> None:
+    logits = torch.randn(12, 4000, generator=torch.Generator().manual_seed(1)).mul(4).round().clamp(max=12)
+    settings = [Sampling(0.0, audio_temperature=0.0), *[Sampling(0.9, audio_temperature=0.9)] * 11]
+    ties = (logits[0] == logits[0].max()).nonzero()
+    assert len(ties) > 1, "nothing to choose from"
+    together = Draws(settings, range(12), 3, "cpu")
+    assert together.text(logits)[0] == together.audio(0, logits)[0] == ties[0]
+
+
 samplings = st.builds(
     Sampling,
     st.sampled_from([0.0, 0.5, 1.0, 2.0]),
