@@ -32,6 +32,9 @@ class EncodeRunner:
     def warm(self, max_batch: int) -> None:
         _warm(self, max_batch, bytes(4 * 1920))
 
+    def history_frames(self, spec: Any) -> int:
+        return 0
+
     def open(self, slot: int, spec: Any) -> None:
         """A slot is always ready: it was reset when it was left."""
 
@@ -56,6 +59,9 @@ class DecodeRunner:
 
     def warm(self, max_batch: int) -> None:
         _warm(self, max_batch, [0] * self._codebooks)
+
+    def history_frames(self, spec: Any) -> int:
+        return 0
 
     def open(self, slot: int, spec: Any) -> None:
         """A slot is always ready: it was reset when it was left."""

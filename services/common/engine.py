@@ -26,6 +26,9 @@ from services.common.session import Reply, Session, Waiting
 from services.common.slots import SlotTable
 
 _log = logging.getLogger(__name__)
+_LOOK_S = 1.0
+_STUCK_LOOKS = 60  # a turn takes milliseconds; only a driver or a device that hangs needs so long
+_JOIN_S = 5.0
 
 
 Batch = list[tuple[Session, Waiting]]
@@ -51,6 +54,8 @@ class Engine:
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
         self._warm: asyncio.Future[None] = self.loop.create_future()
+        self._turns = 0  # of programs, begun and ended: odd while one lasts
+        self._watch: asyncio.Task[None] | None = None
 
     # --- the asyncio side
 
@@ -67,6 +72,7 @@ class Engine:
         except asyncio.CancelledError:
             await self.stop()
             raise
+        self._watch = asyncio.create_task(self._watch_turns())
 
     def open(self, program_name: str, spec: Any = None) -> Session:
         """Takes a slot; `session.ready` resolves once the model is prepared. Raises NoFreeSlot or EngineFailed."""
@@ -96,12 +102,16 @@ class Engine:
                 self._work.notify()
 
     async def stop(self) -> None:
-        """Ends the thread after the step in flight."""
+        """Ends the thread after the step in flight. One that hangs is left behind after a few seconds."""
+        if self._watch is not None:
+            self._watch.cancel()
         with self._work:
             self._stopping = True
             self._work.notify()
         if self._thread.is_alive():
-            await asyncio.to_thread(self._thread.join)
+            await asyncio.to_thread(self._thread.join, _JOIN_S)
+        if self._thread.is_alive():
+            _log.error("the engine's thread does not end, going on without it")
 
     # --- the engine thread
 
@@ -131,10 +141,12 @@ class Engine:
             return sorted(self._programs.values(), key=Program.oldest_arrival_s)
 
     def _turn(self, program: Program) -> None:
+        self._turns += 1
         self._clean_ended(program)
         if batch := self._collect(program):
             self._deliver(program, batch, *self._step(program, batch))
         self._prepare_one(program)
+        self._turns += 1
 
     def _clean_ended(self, program: Program) -> None:
         with self._work:
@@ -146,12 +158,16 @@ class Engine:
             self._post(self._free_slot, program, session)
 
     def _collect(self, program: Program) -> Batch:
-        """The next frame of every session that has one, longest waiting first, up to the largest batch."""
+        """The next frame of every session that has one; if they are too many, of those that have waited longest.
+
+        In the order of their slots, so that a model finds neighbouring rows of its state side by side.
+        """
         with self._work:
             if program.step_due_s() > time.monotonic():
                 return []
             ready = sorted((s for s in program.sessions if s.steppable), key=lambda s: s.waiting[0].arrival_s)
-            return [(session, session.waiting.popleft()) for session in ready[: program.max_batch]]
+            chosen = sorted(ready[: program.max_batch], key=lambda s: s.slot)
+            return [(session, session.waiting.popleft()) for session in chosen]
 
     def _step(self, program: Program, batch: Batch) -> tuple[Sequence[Any], float, float]:
         start_s = time.monotonic()
@@ -175,11 +191,15 @@ class Engine:
         self._post(self._hand_over, replies, StepStats(program.name, end_s - start_s, queue_s, misses))
 
     def _prepare_one(self, program: Program) -> None:
-        """One piece of opening work for the session that has waited longest: running sessions keep their time."""
+        """One piece of opening work for one session: running sessions keep their time.
+
+        The shortest history goes first, so that a new call never waits for those that are resumed.
+        """
         with self._work:
-            session = next((s for s in program.sessions if not s.prepared and not s.ended), None)
-        if session is None:
+            unprepared = [session for session in program.sessions if not session.prepared and not session.ended]
+        if not unprepared:
             return
+        session = min(unprepared, key=lambda s: program.runner.history_frames(s.spec))
         start_s = time.monotonic()
         if not session.opened:
             program.runner.open(session.slot, session.spec)
@@ -199,6 +219,19 @@ class Engine:
         for session, reply in replies:
             session.deliver(reply)
         self._on_stats(stats)
+
+    async def _watch_turns(self) -> None:
+        """Fails the engine when a turn does not end: no exception tells of a device that hangs.
+
+        Counts looks, not time, for a process that was stopped for a while has missed nothing.
+        """
+        seen = looks = 0
+        while looks < _STUCK_LOOKS:
+            await asyncio.sleep(_LOOK_S)
+            looks = looks + 1 if self._turns == seen and seen % 2 else 0
+            seen = self._turns
+        _log.error("a step has not ended after %g s", _STUCK_LOOKS * _LOOK_S)
+        self._broadcast_failure(TimeoutError("a step did not end"))
 
     def _free_slot(self, program: Program, session: Session) -> None:
         program.table.release(session.slot)

@@ -30,6 +30,9 @@ class Runner(Protocol):
     def warm(self, max_batch: int) -> None:
         """Runs every batch size up to `max_batch` once, so that no session pays for a first time."""
 
+    def history_frames(self, spec: Any) -> int:
+        """How much `prepare` will have to read; the session with the least goes first."""
+
     def open(self, slot: int, spec: Any) -> None:
         """Notes what the slot's session is; must be quick."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
+from heapq import heapify, heappop, heappush
 
 from services.common.errors import NoFreeSlot
 
@@ -14,7 +14,8 @@ class SlotTable:
         """name: what the slots are for, used in messages ("encode")."""
         self.name = name
         self.total = slots
-        self._free = deque(range(slots))
+        self._free = list(range(slots))
+        heapify(self._free)
 
     @property
     def used(self) -> int:
@@ -22,13 +23,13 @@ class SlotTable:
         return self.total - len(self._free)
 
     def acquire(self) -> int:
-        """Takes the slot that has been free longest. Raises NoFreeSlot."""
+        """Takes the lowest free slot: rows in use lie together, and models read them in place. Raises NoFreeSlot."""
         if not self._free:
             raise NoFreeSlot(f"all {self.total} {self.name} slots are in use")
-        return self._free.popleft()
+        return heappop(self._free)
 
     def release(self, slot: int) -> None:
         """Gives a slot back. Raises ValueError if it is not held: a slot freed twice would serve two sessions."""
         if slot in self._free or not 0 <= slot < self.total:
             raise ValueError(f"{self.name} slot {slot} is not held")
-        self._free.append(slot)
+        heappush(self._free, slot)

@@ -52,6 +52,9 @@ class LmRunner:
         for slot in range(max_batch):
             self.close(slot)
 
+    def history_frames(self, spec: SessionSpec) -> int:
+        return len(spec.history)
+
     def open(self, slot: int, spec: SessionSpec) -> None:
         sampling = Sampling(
             text_temperature=spec.text_temperature,

@@ -22,12 +22,15 @@ def echo(spec: Any, index: int, frame: Any) -> Any:
 class FakeRunner:
     """Answers with `answer`; `hold` makes every step wait for a permit, so that a test decides what meets what."""
 
-    def __init__(self, answer: Answer = echo, prepare_pieces: int = 1) -> None:
+    def __init__(
+        self, answer: Answer = echo, prepare_pieces: int = 1, history_frames: Callable[[Any], int] = lambda spec: 0
+    ) -> None:
         self.log: list[tuple[str, Any]] = []  # ("open", slot), ("prepare", slot), ("step", slots), ("close", slot)
         self.failure: Exception | None = None  # raised by the next step
         self.specs: dict[int, Any] = {}
         self._answer = answer
         self._prepare_pieces = prepare_pieces
+        self._history_frames = history_frames
         self._pieces_left: dict[int, int] = {}
         self._frames: dict[int, int] = {}
         self._held = threading.Event()
@@ -62,6 +65,9 @@ class FakeRunner:
 
     def warm(self, max_batch: int) -> None:
         self.log.append(("warm", max_batch))
+
+    def history_frames(self, spec: Any) -> int:
+        return self._history_frames(spec)
 
     def open(self, slot: int, spec: Any) -> None:
         assert slot not in self.specs, "opened twice"

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from services.common import engine as engine_module
 from services.common import program
 from services.common.engine import Engine
 from services.common.errors import EngineFailed, NoFreeSlot
@@ -110,7 +111,7 @@ async def test_a_full_batch_takes_the_frames_that_have_waited_longest() -> None:
         await runner.step_entered()
         for session in (e, c, d, b, a):
             await session.submit(1)
-        for expected in ([e, c], [d, b], [a]):
+        for expected in ([c, e], [b, d], [a]):
             runner.let_one()
             assert await runner.step_entered() == [session.slot for session in expected]
 
@@ -165,6 +166,49 @@ async def test_opening_work_is_done_piece_by_piece_between_the_steps_of_others()
         await values(talking)
         names = [name for name, _ in runner.log]
         assert names == ["open", "prepare", "step", "prepare", "step", "prepare", "step"]
+
+
+async def test_a_new_session_does_not_wait_for_long_histories() -> None:
+    runner = FakeRunner(prepare_pieces=3, history_frames=int)
+    async with running(fake_program(runner)) as engine:
+        (talking,) = await opened(engine, 0)
+        runner.hold()
+        await talking.submit(0)
+        await runner.step_entered()
+        runner.log.clear()
+        resumed, again, new = (engine.open("fake", frames) for frames in (3000, 3000, 1))
+        runner.let_all()
+        for session in (resumed, again, new):
+            await session.ready
+        assert [slot for name, slot in runner.log if name == "open"] == [new.slot, resumed.slot, again.slot]
+
+
+async def test_an_engine_whose_step_never_ends_fails_and_is_left_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine_module, "_LOOK_S", 0.01)
+    monkeypatch.setattr(engine_module, "_STUCK_LOOKS", 5)
+    monkeypatch.setattr(engine_module, "_JOIN_S", 0.1)
+    runner = FakeRunner()
+    async with running(fake_program(runner)) as engine:
+        (session,) = await opened(engine, "a")
+        runner.hold()
+        await session.submit(0)
+        with pytest.raises(EngineFailed, match="TimeoutError"):
+            await next_value(session)
+        assert isinstance(await engine.failed, TimeoutError)
+        await engine.stop()
+        assert engine_is_running(), "the step ended by itself"
+
+
+async def test_an_idle_engine_is_not_taken_for_one_that_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine_module, "_LOOK_S", 0.0)
+    monkeypatch.setattr(engine_module, "_STUCK_LOOKS", 3)
+    async with running(fake_program(FakeRunner())) as engine:
+        (session,) = await opened(engine, "a")
+        for frame in range(3):
+            await session.submit(frame)
+            await next_value(session)
+            await few_turns()
+        assert not engine.failed.done()
 
 
 async def test_frames_sent_before_the_session_is_ready_wait_for_it() -> None:

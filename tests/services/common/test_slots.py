@@ -59,8 +59,10 @@ def test_a_slot_that_is_not_held_cannot_be_released(slot: int) -> None:
         table.release(slot)
 
 
-def test_the_slot_that_was_free_longest_is_next() -> None:
-    table = SlotTable("test", 3)
-    first = table.acquire()
-    table.release(first)
-    assert [table.acquire() for _ in range(3)] == [1, 2, first]
+def test_the_lowest_free_slot_is_next() -> None:
+    table = SlotTable("test", 4)
+    for slot in range(4):
+        assert table.acquire() == slot
+    for slot in (2, 0, 3):
+        table.release(slot)
+    assert [table.acquire() for _ in range(3)] == [0, 2, 3]
