@@ -49,11 +49,14 @@ def _cpu_product(matrix: QuantisedMatrix, dtype: torch.dtype) -> Product:
 
 
 def _device_product(matrix: QuantisedMatrix, dtype: torch.dtype) -> Product:
-    """torch's kernel of that device if it has one that gives the right numbers, else W is made for each product."""
-    per_row = matrix.group == matrix.columns and matrix.biases is None and matrix.bits == 8
-    kernel = Int8Product if per_row else NibbleProduct
-    if dtype == torch.bfloat16 and _works(kernel, matrix.device.type, matrix.bits, matrix.group if not per_row else 0):
-        return kernel(matrix)
+    """For 4 bits torch's kernel of that device, if it has one that gives the right numbers.
+
+    torch's 8-bit kernel for CUDA computes each output on its own, without tensor cores: it is not used.
+    """
+    if matrix.group == matrix.columns and matrix.biases is None and matrix.bits == 8:
+        return WidenedProduct(matrix)
+    if dtype == torch.bfloat16 and _works(matrix.device.type, matrix.bits, matrix.group):
+        return NibbleProduct(matrix)
     return DequantisingProduct(matrix)
 
 
@@ -70,8 +73,23 @@ class Int8Product:
         return out
 
 
+class WidenedProduct:
+    """x W^T for 8 bits with a scale per row: the codes, exact in bfloat16, are multiplied, and the scales come last.
+
+    A weight costs 5 bytes of memory traffic in bfloat16, whatever the batch: read as a code, written and read as a float.
+    """
+
+    def __init__(self, matrix: QuantisedMatrix) -> None:
+        self._codes = matrix.codes
+        self._scales = matrix.scales[:, 0].float()
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """x: [M, K] -> [M, N]."""
+        return (F.linear(x, self._codes.to(x.dtype)) * self._scales).to(x.dtype)
+
+
 class DequantisingProduct:
-    """x W^T by making W in the type of x for every product: little memory, and the time of reading W three times."""
+    """x W^T by making W for every product, in float32 and then in the type of x: little memory, much traffic."""
 
     def __init__(self, matrix: QuantisedMatrix) -> None:
         self._matrix = matrix
@@ -82,22 +100,21 @@ class DequantisingProduct:
 
 
 @cache
-def _works(kernel: type[Int8Product | NibbleProduct], device: str, bits: int, group: int) -> bool:
-    """Whether the kernel exists on the device and agrees with the definition on a small product."""
+def _works(device: str, bits: int, group: int) -> bool:
+    """Whether torch's kernel for groups exists on the device and agrees with the definition on a small product."""
     generator = torch.Generator().manual_seed(0)
-    columns = 4 * group or 128
-    signed = group == 0
+    columns = 4 * group
     codes = torch.randint(0, 256, (64, columns * bits // 8), generator=generator, dtype=torch.uint8)
-    scales = torch.rand(64, columns // group if group else 1, generator=generator) + 0.5
-    matrix = QuantisedMatrix(codes.view(torch.int8) if signed else codes, scales, None if signed else -scales, bits)
+    scales = torch.rand(64, 4, generator=generator) + 0.5
+    matrix = QuantisedMatrix(codes, scales, -scales, bits)
     x = torch.randn(4, columns, generator=generator).to(device, torch.bfloat16)
     try:
-        found = kernel(matrix.to(device))(x).float()
+        found = NibbleProduct(matrix.to(device))(x).float()
     except (RuntimeError, NotImplementedError, ValueError) as error:
-        _LOG.warning("%s: no kernel for %s on this device (%s)", kernel.__name__, matrix.kind, error)
+        _LOG.warning("no kernel for %s on this device (%s)", matrix.kind, error)
         return False
     expected = x.float() @ matrix.to(device).dense().T
     agrees = bool((found - expected).abs().max() <= 0.02 * expected.abs().max())
     if not agrees:
-        _LOG.warning("%s: wrong for %s on this device", kernel.__name__, matrix.kind)
+        _LOG.warning("the kernel for %s is wrong on this device", matrix.kind)
     return agrees
