@@ -21,6 +21,7 @@ class Parts(Mapping[str, Stored]):
         """depth_blocks: sets of weights of the Depth Transformer."""
         self._tensors = tensors
         self._places: dict[str, tuple[str, int, int]] = {}  # canonical name -> stored name, block, blocks
+        self._last: dict[str, Stored] = {}  # the stacked tensor that was read last
         for stored in tensors:
             stacked = _STACKED.fullmatch(stored)
             if stacked is None:
@@ -39,7 +40,7 @@ class Parts(Mapping[str, Stored]):
         if name not in self._places:
             raise ValueError(f"{name}: missing from the checkpoint")
         stored, block, blocks = self._places[name]
-        whole = self._tensors[stored]
+        whole = self._read(stored, blocks)
         found = tuple(whole.shape)
         expected = (None if shape[0] is None else shape[0] * blocks, *shape[1:])
         fits = len(found) == len(expected) and all(
@@ -48,7 +49,7 @@ class Parts(Mapping[str, Stored]):
         if not fits or found[0] % blocks:
             wanted = ", ".join("any" if size is None else str(size) for size in expected)
             raise ValueError(f"{stored}: expected the shape [{wanted}], found {list(found)}")
-        return self[name]
+        return _block(whole, block, blocks)
 
     def dense(self, name: str, *shape: int | None) -> Tensor:
         """`of_shape` as floats, where it lies."""
@@ -57,9 +58,15 @@ class Parts(Mapping[str, Stored]):
 
     def __getitem__(self, name: str) -> Stored:
         stored, block, blocks = self._places[name]
-        whole = self._tensors[stored]
-        rows = whole.shape[0] // blocks
-        return whole if blocks == 1 else whole[block * rows : (block + 1) * rows]
+        return _block(self._read(stored, blocks), block, blocks)
+
+    def _read(self, stored: str, blocks: int) -> Stored:
+        """From the file, but the last stacked tensor, whose other blocks are asked for next."""
+        if blocks == 1:
+            return self._tensors[stored]
+        if stored not in self._last:
+            self._last = {stored: self._tensors[stored]}
+        return self._last[stored]
 
     def __contains__(self, name: object) -> bool:
         return name in self._places
@@ -69,3 +76,8 @@ class Parts(Mapping[str, Stored]):
 
     def __len__(self) -> int:
         return len(self._places)
+
+
+def _block(whole: Stored, block: int, blocks: int) -> Stored:
+    rows = whole.shape[0] // blocks
+    return whole if blocks == 1 else whole[block * rows : (block + 1) * rows]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 
 import pytest
 import torch
@@ -40,6 +40,30 @@ def test_every_spelling_gives_the_same_model(kind: str, spelling: Callable[[Tens
     config = LmConfig.from_dict(KINDS[kind])
     lm = MoshiLm.from_tensors(spelling(random_tensors(KINDS[kind]), config.depth_blocks), config, torch.float32)
     assert torch.equal(alone(lm, GREEDY, 1, 6), alone(random_lm(kind), GREEDY, 1, 6))
+
+
+class Counted(Mapping[str, Tensor]):
+    """Notes what is read."""
+
+    def __init__(self, tensors: Tensors) -> None:
+        self._tensors = tensors
+        self.read: list[str] = []
+
+    def __getitem__(self, name: str) -> Tensor:
+        self.read.append(name)
+        return self._tensors[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._tensors)
+
+    def __len__(self) -> int:
+        return len(self._tensors)
+
+
+def test_every_tensor_is_read_from_the_file_once() -> None:
+    tensors = Counted(random_tensors(KINDS["moshi"]))
+    MoshiLm.from_tensors(tensors, LmConfig.from_dict(KINDS["moshi"]), torch.float32)
+    assert sorted(tensors.read) == sorted(tensors)
 
 
 def test_every_tensor_is_needed_and_a_missing_one_is_named() -> None:
