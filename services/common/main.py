@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -45,7 +46,12 @@ def run(
         logging.getLogger(__name__).info("settings %s", describe(settings))
         sys.setswitchinterval(_SWITCH_INTERVAL_S)
         registry = CollectorRegistry()
-        return lifecycle.run(lambda: make_service(settings, registry), name, endpoint, registry)
+        status = lifecycle.run(lambda: make_service(settings, registry), name, endpoint, registry)
     except SettingError as error:
         print(f"{name}: {error}", file=sys.stderr)
         return 2
+    if status == lifecycle.EXIT_ENGINE_FAILED:
+        # A thread that hangs in a device's driver could keep the interpreter from ending.
+        logging.shutdown()
+        os._exit(status)
+    return status

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import torch
 
-from models.loading import Checkpoint, FileNames, Part, resolve
+from models.loading import FileNames, Part, resolve
 from models.loading.lm import LmOptions, lm_fingerprint, load_lm
 from models.loading.recognition import recognise_lm
 from models.loading.tokenizer import Tokenizer
 from models.moshi_lm import Generator
+from models.moshi_lm.config import SamplingDefaults
 from moshi_cluster.v1 import common_pb2
 from services.common.program import CPU_GATHER_MS, gather_s
 from services.lm.engine import program
 from services.lm.fitting import activation_dtype, choose_slots, kv_dtype
 from services.lm.server import LmModel
 from services.lm.settings import LmSettings
+
+_WHOLE_VOCABULARY = 1 << 31
 
 
 def load(settings: LmSettings) -> LmModel:
@@ -50,16 +53,15 @@ def load(settings: LmSettings) -> LmModel:
         audio_card=config.card,
         moshi_codebooks=config.dep_q,
         user_codebooks=config.n_q - config.dep_q,
-        sampling=_default_sampling(checkpoint),
+        sampling=_default_sampling(config.lm_gen_config),
     )
 
 
-def _default_sampling(checkpoint: Checkpoint) -> common_pb2.Sampling:
-    """The checkpoint's own figures, and upstream's where it has none."""
-    given = checkpoint.lm_gen_config
+def _default_sampling(given: SamplingDefaults) -> common_pb2.Sampling:
+    """On the wire there is no 0 for the whole vocabulary."""
     return common_pb2.Sampling(
-        text_temperature=given.get("temp_text", 0.7),
-        text_top_k=given.get("top_k_text", 25),
-        audio_temperature=given.get("temp", 0.8),
-        audio_top_k=given.get("top_k", 250),
+        text_temperature=given.text_temperature,
+        text_top_k=given.text_top_k or _WHOLE_VOCABULARY,
+        audio_temperature=given.audio_temperature,
+        audio_top_k=given.audio_top_k or _WHOLE_VOCABULARY,
     )

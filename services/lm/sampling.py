@@ -7,6 +7,7 @@ from services.common.errors import InvalidInput
 from services.lm.session import SessionSpec
 
 _MAX_TEMPERATURE = 10.0
+_MOST_TOP_K = 500
 _MAX_PADDING_MULTIPLIER = 4.0
 _REPETITION_PENALTY = (1.0, 2.0)
 _MAX_REPETITION_PENALTY_CONTEXT = 200
@@ -30,6 +31,8 @@ def parse_sampling(wanted: common_pb2.Sampling, checkpoints: common_pb2.Sampling
     for name in ("text_top_k", "audio_top_k"):
         if getattr(sampling, name) < 1:
             raise InvalidInput(f"open.sampling.{name}", "must be at least 1")
+        # Noise and a sort for a whole vocabulary of 32000 would cost every session of the batch its time.
+        setattr(sampling, name, min(getattr(sampling, name), _MOST_TOP_K))
     _check("padding_multiplier", sampling, -_MAX_PADDING_MULTIPLIER, _MAX_PADDING_MULTIPLIER)
     _check("repetition_penalty", sampling, *_REPETITION_PENALTY)
     _check("repetition_penalty_context", sampling, 0, _MAX_REPETITION_PENALTY_CONTEXT)

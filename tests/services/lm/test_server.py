@@ -85,11 +85,11 @@ async def test_the_history_reaches_the_model_as_it_was_sent(lm: FakeLm, stub: lm
 
 
 async def test_opened_says_what_is_in_use(lm: FakeLm, stub: lm_pb2_grpc.LmStub) -> None:
-    wanted = common_pb2.Sampling(seed=7, text_top_k=3, padding_multiplier=1.5, repetition_penalty=1.25)
+    wanted = common_pb2.Sampling(seed=7, text_top_k=3, audio_top_k=501, padding_multiplier=1.5, repetition_penalty=1.25)
     call = stub.Generate()
     await call.write(lm_pb2.GenerateRequest(open=Open(sampling=wanted)))
     in_use = common_pb2.Sampling(
-        seed=7, text_temperature=0.7, text_top_k=3, audio_temperature=0.8, audio_top_k=250,
+        seed=7, text_temperature=0.7, text_top_k=3, audio_temperature=0.8, audio_top_k=500,
         padding_multiplier=1.5, repetition_penalty=1.25, repetition_penalty_context=64,
     )  # fmt: skip
     assert (await read(call)).opened.sampling == in_use
