@@ -56,5 +56,6 @@ RUN pip install -c constraints.txt '.[lm]'
 COPY services/lm services/lm
 USER 10001
 EXPOSE 50053 9103
-HEALTHCHECK --start-period=10m --interval=10s CMD ["python", "-m", "services.common.probe", "127.0.0.1:50053"]
+# The first start may have to download 15 GB.
+HEALTHCHECK --start-period=30m --interval=10s CMD ["python", "-m", "services.common.probe", "127.0.0.1:50053"]
 ENTRYPOINT ["python", "-m", "services.lm"]

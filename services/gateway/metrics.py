@@ -56,6 +56,9 @@ class GatewayMetrics:
         self.frames = {kind: frames.labels(kind) for kind in FRAME_KINDS}
         self.sessions = Gauge("moshi_gateway_sessions", "Calls that are up.", registry=registry)
         self.waiting = Gauge("moshi_gateway_waiting", "Clients that wait for a call to end.", registry=registry)
+        self.workers = Gauge(
+            "moshi_gateway_workers", "Workers that take sessions, full ones included.", ("service",), registry=registry
+        )
         self._outcomes = Outcomes()
         registry.register(self._outcomes)
         self.backlog_frames = Histogram(

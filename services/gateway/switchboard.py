@@ -55,6 +55,8 @@ class Switchboard:
         self._metrics = metrics
         self._codec = WorkerPool("codec", settings.codec_targets, settings.resolve_interval_s, settings.retry_after_ms)
         self._lm = WorkerPool("lm", settings.lm_targets, settings.resolve_interval_s, settings.retry_after_ms)
+        for pool in (self._codec, self._lm):
+            metrics.workers.labels(pool.service).set_function(pool.within_reach)
         self._pools: list[asyncio.Task[None]] = []
         self._calls: set[Call] = set()
         self._tokens = Tokens.of_file(settings.token_file)

@@ -21,6 +21,7 @@ _log = logging.getLogger(__name__)
 _RETRY_S = 0.25
 _SILENCE_MAX_S = 3.0  # a worker reports at least once a second; beyond this it is stopped or cut off
 _WRONG_SERVICE_RETRY_S = 5.0
+_PATIENCE_S = 5.0  # with a worker that was never there, before an operator hears of it
 _MAX_MESSAGE_BYTES = max_bundle_bytes(64 * 1024)
 
 T = TypeVar("T")
@@ -71,13 +72,17 @@ class Worker:
 
     async def watch(self, on_change: Callable[[], None]) -> None:
         """Follows the worker's reports until cancelled; a worker that cannot be reached has no capacity."""
+        started_s: float | None = asyncio.get_running_loop().time()  # None: nothing to be said any more
         while True:
             with contextlib.suppress(grpc.aio.AioRpcError, TimeoutError):
                 await self._follow(on_change)
             if self.capacity is not None:
                 _log.warning("worker down address=%s", self.address)
-                self.capacity = None
+                self.capacity = started_s = None
                 on_change()
+            elif started_s is not None and asyncio.get_running_loop().time() - started_s > _PATIENCE_S:
+                _log.warning("worker out of reach address=%s service=%s, trying on", self.address, self._service)
+                started_s = None
             await asyncio.sleep(_RETRY_S)
 
     async def _follow(self, on_change: Callable[[], None]) -> None:
@@ -128,10 +133,14 @@ class WorkerPool:
         """Returns once a worker takes sessions."""
         await self._found.wait()
 
+    def within_reach(self) -> int:
+        """Workers that take sessions, full ones included."""
+        return sum(worker.takes_sessions for worker in self._workers.values())
+
     @property
     def is_reachable(self) -> bool:
-        """Whether a worker takes sessions, a full one included."""
-        return any(worker.takes_sessions for worker in self._workers.values())
+        """Whether there is such a worker."""
+        return self.within_reach() > 0
 
     @property
     def has_room(self) -> bool:

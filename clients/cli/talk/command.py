@@ -25,7 +25,7 @@ from clients.cli.talk.wav import WavWriter
 
 EXIT_OK, EXIT_CALL_FAILED, EXIT_BAD_INPUT, EXIT_INTERRUPTED = 0, 1, 2, 130
 _SHOW_PERIOD_S = 0.125
-_INSTALL = "pip install 'moshi-cluster[talk]'"
+_INSTALL = "pip install '.[talk]'"
 _TERMINATIONS = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
 

@@ -97,7 +97,7 @@ def _portaudio() -> Any:
     try:
         return importlib.import_module("sounddevice")
     except ImportError as error:
-        raise NoSound("the package sounddevice is missing (pip install 'moshi-cluster[talk]')") from error
+        raise NoSound("the package sounddevice is missing (pip install '.[talk]')") from error
     except OSError as error:  # the package is there, the system's library is not
         raise NoSound(f"{error} (Debian: apt-get install libportaudio2)") from error
 

@@ -86,6 +86,8 @@ async def test_the_metrics_agree_with_the_counters() -> None:
         caller = Caller(all_of_it.stub)
         await caller.start()
         assert all_of_it.sample("moshi_gateway_sessions") == 1
+        assert all_of_it.sample("moshi_gateway_workers", service="codec") == 1
+        assert all_of_it.sample("moshi_gateway_workers", service="lm") == 1
         await caller.say_levels(LEVELS)
         late = (await caller.hang_up()).counters.frames_late
         await all_of_it.until_free()

@@ -97,6 +97,19 @@ async def test_when_the_last_worker_is_lost_the_wait_for_one_begins_again() -> N
             await life.aclose()
 
 
+async def test_a_worker_that_never_comes_is_told_of_once(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(workers, "_PATIENCE_S", 0.0)
+    monkeypatch.setattr(workers, "_RETRY_S", 0.01)
+    async with watching("127.0.0.1:1", found=False) as pool:
+        await eventually(lambda: "worker out of reach address=127.0.0.1:1 service=codec" in caplog.text)
+        for _ in range(5):
+            await asyncio.sleep(0.02)
+        assert caplog.text.count("out of reach") == 1
+        assert pool.within_reach() == 0
+
+
 async def test_the_worker_with_the_most_free_slots_comes_first() -> None:
     async with two_workers(2, 5) as (small, large, pool):
         taken = [await pool.acquire(address_of) for _ in range(6)]
