@@ -125,5 +125,5 @@ async def test_a_device_without_a_clock_lets_others_run(portaudio: SimpleNamespa
 
 def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "sounddevice", None)
-    with pytest.raises(NoSound, match=r"package sounddevice is missing \(pip install 'moshi-cluster\[talk\]'\)"):
+    with pytest.raises(NoSound, match=r"package sounddevice is missing \(pip install '\.\[talk\]'\)"):
         DeviceSound()
