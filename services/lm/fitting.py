@@ -45,8 +45,11 @@ def choose_slots(settings: LmSettings, config: LmConfig, dtype: torch.dtype) -> 
     free = free_bytes(settings.device)
     if settings.slots is not None:
         _LOG.info("slots: %d as set, %.0f MB of %s", settings.slots, settings.slots * size.nbytes / 1e6, _free(free))
-        if free is not None and settings.slots * size.nbytes > free:
-            _LOG.warning("slots: %d x %s do not fit; %s", settings.slots, size, _WAYS_OUT)
+        if free is not None and settings.slots * size.nbytes > free * settings.memory_share:
+            _LOG.warning(
+                "slots: %d x %s are more than memory_share=%g of what is free: a step's own memory may not fit; %s",
+                settings.slots, size, settings.memory_share, _WAYS_OUT,
+            )  # fmt: skip
         return settings.slots
     most = MOST_SLOTS_ON_CPU if torch.device(settings.device).type == "cpu" else MOST_SLOTS
     if free is None:

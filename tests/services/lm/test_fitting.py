@@ -53,9 +53,10 @@ def test_the_arithmetic_is_logged(free: pytest.LogCaptureFixture) -> None:
     ]
 
 
-def test_slots_that_cannot_fit_are_warned_of(free: pytest.LogCaptureFixture) -> None:
-    choose_slots(LmSettings(slots=100), CONFIG, torch.bfloat16)
-    assert any("do not fit" in record.message for record in free.records if record.levelno == logging.WARNING)
+@pytest.mark.parametrize(("slots", "warned"), [(12, False), (13, True), (100, True)])
+def test_slots_that_leave_too_little_are_warned_of(free: pytest.LogCaptureFixture, slots: int, warned: bool) -> None:
+    choose_slots(LmSettings(slots=slots), CONFIG, torch.bfloat16)
+    assert warned == any("may not fit" in each.message for each in free.records if each.levelno == logging.WARNING)
 
 
 def test_where_not_one_fits_the_ways_out_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
