@@ -86,8 +86,11 @@ class CallerEdge:
     def _add(self, pcm: Samples, now_s: float) -> None:
         quiet = bool(np.abs(pcm).max() < _QUIET_PEAK)
         self._backlog.append(UserFrame(pcm, now_s))
-        for _ in range(self._clock.on_frame(now_s, quiet)):
-            self._backlog.popleft()
+        for dropped in range(self._clock.on_frame(now_s, quiet)):
+            if quiet and not dropped:
+                self._backlog.pop()  # nothing is missed of it; what waits before it may be speech
+            else:
+                self._backlog.popleft()
             self._news.add(EventKind.DROPPED, 1)
         self._note()
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import grpc
 
@@ -15,6 +16,7 @@ from services.gateway.trunk import StreamEnded, TrunkStream
 from services.gateway.workers import Worker, WorkerPool
 
 _HELD_WITHIN_S = 2.0  # a worker says at once whether it has a slot
+_NEW_WITHIN_S = 3.0  # and has a session without a history ready in a fraction of a second
 
 _REFUSALS: dict[grpc.StatusCode, Callable[[str], SessionError]] = {
     grpc.StatusCode.OK: Unavailable,  # it ended the stream although frames were still to come
@@ -77,14 +79,24 @@ class Hop:
             raise _REFUSALS[ended.code](text) if ended.code in _REFUSALS else SessionError(text) from None
 
 
-H = TypeVar("H", bound=Hop)
-
-
 class LmHop(Hop):
     """The one that samples."""
 
     sampling = common_pb2.Sampling()
     """What is in use, once the session is open."""
+
+
+@dataclass(frozen=True)
+class _CodecEnds:
+    """Where the caller's voice becomes codes, and Moshi's codes a voice."""
+
+    encode: Hop
+    decode: Hop
+
+    def cancel(self) -> None:
+        """Gives both slots back at once."""
+        self.encode.cancel()
+        self.decode.cancel()
 
 
 class Hops:
@@ -104,14 +116,14 @@ class Hops:
         history: what was said before, oldest frame first. Raises NoFreeSlot or Unavailable.
         """
         request = lm_pb2.GenerateRequest(open=lm_pb2.GenerateRequest.Open(sampling=sampling, history=history))
-        encode = asyncio.ensure_future(codec.acquire(_open_encode))
+        both_ways = asyncio.ensure_future(codec.acquire(_open_codec))
         generate = asyncio.ensure_future(lm.acquire(lambda worker: _open_lm(worker, request)))
-        decode = asyncio.ensure_future(codec.acquire(_open_decode))
         try:
-            return Hops(*await asyncio.gather(encode, generate, decode))
+            ends, generator = await asyncio.gather(both_ways, generate)
         except BaseException:
-            await _give_back((encode, generate, decode))
+            await _give_back((both_ways, generate))
             raise
+        return Hops(ends.encode, generator, ends.decode)
 
     def cancel(self) -> None:
         """Gives all slots back at once."""
@@ -135,36 +147,43 @@ def codes_message(hop: Hop, codes: Iterable[int]) -> codec_pb2.CodeFrame:
     return codec_pb2.CodeFrame(codes=codes, frame_index=hop.next_frame_index())
 
 
-async def _open_encode(worker: Worker) -> Hop:
-    stream = worker.trunk.open("/moshi_cluster.v1.Codec/Encode", codec_pb2.CodeFrame)
-    return await _held(Hop("encode", stream, worker.checkpoint))
-
-
-async def _open_decode(worker: Worker) -> Hop:
-    stream = worker.trunk.open("/moshi_cluster.v1.Codec/Decode", codec_pb2.PcmFrame)
-    return await _held(Hop("decode", stream, worker.checkpoint))
+async def _open_codec(worker: Worker) -> _CodecEnds:
+    """Both ends on one worker: its two tables of slots fill alike, and a lost worker ends only its own calls."""
+    to_codes = worker.trunk.open("/moshi_cluster.v1.Codec/Encode", codec_pb2.CodeFrame)
+    to_pcm = worker.trunk.open("/moshi_cluster.v1.Codec/Decode", codec_pb2.PcmFrame)
+    ends = _CodecEnds(Hop("encode", to_codes, worker.checkpoint), Hop("decode", to_pcm, worker.checkpoint))
+    try:
+        await ends.encode.until_held()
+        await ends.decode.until_held()
+    except BaseException:
+        ends.cancel()
+        raise
+    return ends
 
 
 async def _open_lm(worker: Worker, request: lm_pb2.GenerateRequest) -> LmHop:
-    async def open_session(hop: LmHop) -> None:
+    hop = LmHop("lm", worker.trunk.open("/moshi_cluster.v1.Lm/Generate", lm_pb2.GenerateResponse), worker.checkpoint)
+    try:
         await hop.write(request)
         await hop.until_held()
-        opened = await hop.read()
-        if opened is None or opened.WhichOneof("message") != "opened":
-            raise Unavailable("lm: the worker did not open the session")
-        hop.sampling = opened.opened.sampling
-
-    stream = worker.trunk.open("/moshi_cluster.v1.Lm/Generate", lm_pb2.GenerateResponse)
-    return await _held(LmHop("lm", stream, worker.checkpoint), open_session)
-
-
-async def _held(hop: H, open_session: Callable[[H], Awaitable[None]] = Hop.until_held) -> H:
-    try:
-        await open_session(hop)
+        hop.sampling = await _opened(hop, None if request.open.history else _NEW_WITHIN_S)
     except BaseException:
         hop.cancel()
         raise
     return hop
+
+
+async def _opened(hop: LmHop, within_s: float | None) -> common_pb2.Sampling:
+    """What the session samples by. A history may take as long as the whole call may take to open."""
+    try:
+        async with asyncio.timeout(within_s):
+            opened = await hop.read()
+    except TimeoutError:
+        raise Unavailable("lm: the worker's engine does not answer") from None
+    if opened is None or opened.WhichOneof("message") != "opened":
+        raise Unavailable("lm: the worker did not open the session")
+    sampling: common_pb2.Sampling = opened.opened.sampling
+    return sampling
 
 
 async def _give_back(opening: Sequence[asyncio.Future[Any]]) -> None:

@@ -162,7 +162,7 @@ class Switchboard:
                 return
             await self._until_workers()
             yield await self._line.turn(
-                lambda: held.enter_async_context(self._seat(spec, history)), tell, self._admission.require_open
+                lambda: held.enter_async_context(self._seat(spec, history)), tell, self._check_line
             )
 
     async def converse(self, session_id: str, seat: Seat, read: Read, send: Send) -> None:
@@ -204,8 +204,15 @@ class Switchboard:
     def _has_room(self) -> bool:
         return self._admission.has_room and self._codec.has_room and self._lm.has_room
 
-    async def _until_workers(self) -> None:
+    def _check_line(self) -> None:
         """Who waits in line waits for a call to end, and only a little for a machine to come back."""
+        self._admission.require_open()
+        for pool in (self._codec, self._lm):
+            if pool.without_s > self._settings.open_timeout_s:
+                raise Unavailable(f"no {pool.service} worker is within reach")
+
+    async def _until_workers(self) -> None:
+        """The same before the line: a gateway may be younger than its workers."""
         for pool in (self._codec, self._lm):
             try:
                 async with asyncio.timeout(self._settings.open_timeout_s):

@@ -22,6 +22,7 @@ _RETRY_S = 0.25
 _SILENCE_MAX_S = 3.0  # a worker reports at least once a second; beyond this it is stopped or cut off
 _WRONG_SERVICE_RETRY_S = 5.0
 _PATIENCE_S = 5.0  # with a worker that was never there, before an operator hears of it
+_DISTRUST_S = 10.0  # a worker that failed to open a session is asked last for so long
 _MAX_MESSAGE_BYTES = max_bundle_bytes(64 * 1024)
 
 T = TypeVar("T")
@@ -38,6 +39,7 @@ class Worker:
         self.trunk = Trunk(self._channel)
         self.capacity: worker_pb2.Capacity | None = None
         self._taken_since_report = 0
+        self._failed_s = -_DISTRUST_S
 
     @property
     def takes_sessions(self) -> bool:
@@ -65,6 +67,16 @@ class Worker:
         """Lets go of the worker; every stream to it is over."""
         await self.trunk.close()
         await self._channel.close()
+
+    @property
+    def rank(self) -> tuple[bool, int]:
+        """Smaller is better."""
+        distrusted = asyncio.get_running_loop().time() - self._failed_s < _DISTRUST_S
+        return distrusted, -self.free_slots
+
+    def failed(self) -> None:
+        """It could not open a session although it is within reach."""
+        self._failed_s = asyncio.get_running_loop().time()
 
     def took_slot(self) -> None:
         """Counts a slot until the next report includes it."""
@@ -116,6 +128,7 @@ class WorkerPool:
         self._workers: dict[str, Worker] = {}
         self._watches: dict[str, asyncio.Task[None]] = {}
         self._found = asyncio.Event()
+        self._without_since_s: float | None = asyncio.get_running_loop().time()  # None: a worker is within reach
         self.on_report: Callable[[], None] = lambda: None
         """Called whenever a worker has reported or is lost."""
 
@@ -143,6 +156,13 @@ class WorkerPool:
         return self.within_reach() > 0
 
     @property
+    def without_s(self) -> float:
+        """For how long no worker has been within reach."""
+        if self._without_since_s is None:
+            return 0.0
+        return asyncio.get_running_loop().time() - self._without_since_s
+
+    @property
     def has_room(self) -> bool:
         """Whether a worker had a free slot at its last report."""
         return any(worker.takes_sessions and not worker.is_full for worker in self._workers.values())
@@ -164,15 +184,16 @@ class WorkerPool:
             except NoFreeSlot:
                 full = True
             except Unavailable as error:
+                worker.failed()
                 lost = error
         if full:
             raise NoFreeSlot(f"every {self.service} slot is in use", self._retry_after_ms)
         raise lost
 
     def _ranked(self) -> Iterator[Worker]:
-        """Workers that take sessions, most free slots first; one that is lost meanwhile is left out."""
+        """Workers that take sessions, most free slots first, those that failed lately last, a lost one left out."""
         workers = [worker for worker in self._workers.values() if worker.takes_sessions]
-        for worker in sorted(workers, key=lambda worker: worker.free_slots, reverse=True):
+        for worker in sorted(workers, key=lambda worker: worker.rank):
             if worker.takes_sessions:
                 yield worker
 
@@ -201,8 +222,10 @@ class WorkerPool:
     def _changed(self) -> None:
         if self.is_reachable:
             self._found.set()
-        else:
+            self._without_since_s = None
+        elif self._without_since_s is None:
             self._found.clear()
+            self._without_since_s = asyncio.get_running_loop().time()
         self.on_report()
 
 

@@ -16,7 +16,7 @@ from scripts.local_cluster import Layout, LocalCluster
 from scripts.recorded_callers import Recording, read
 from training.evaluate.answers import answers
 from training.evaluate.calling import hold
-from training.evaluate.figures import lowest, read_card
+from training.evaluate.figures import read_card
 from training.evaluate.judge import Call
 from training.evaluate.report import Count
 
@@ -61,8 +61,9 @@ def right_answers(calls: Sequence[Call], recordings: Sequence[Recording]) -> Cou
 
 def test_everybody_gets_the_right_answers(calls: Sequence[Call], recordings: list[Recording], checkpoint: Path) -> None:
     count = right_answers(calls, recordings)
-    promised = read_card(checkpoint)["offline"]["right"]
-    assert count.share >= lowest("right", promised, count.all), f"{count} right, the model card says {promised}"
+    promised = read_card(checkpoint)["offline, recorded"]["right"]  # the same calls without a cluster
+    assert count.all == promised.all
+    assert count.good >= promised.good - 1, f"{count} right, the model card says {promised}"  # other processors round
 
 
 def test_nobody_gets_the_answers_of_another_caller(calls: Sequence[Call], recordings: list[Recording]) -> None:

@@ -49,11 +49,11 @@ class AudioDecoder:
         self._check_length(len(data))
         samples = self._decode(data)
         self.samples_in += samples.size * self._source.rate_hz // self._decoded_rate_hz
-        return self._resampler.push(samples) if self._resampler else samples
+        return pcm.bounded(self._resampler.push(samples)) if self._resampler else samples
 
     def flush(self) -> Samples:
         """What the filter still holds when the caller hangs up, `delay_samples` long."""
-        return self._resampler.flush() if self._resampler else NO_SAMPLES
+        return pcm.bounded(self._resampler.flush()) if self._resampler else NO_SAMPLES
 
     def _check_length(self, data_bytes: int) -> None:
         size = self._source.sample_bytes

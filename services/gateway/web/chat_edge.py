@@ -22,7 +22,6 @@ from services.common.errors import (
 )
 from services.common.streams import session_error
 from services.gateway.call import Call
-from services.gateway.history import History
 from services.gateway.settings import GatewaySettings
 from services.gateway.switchboard import Switchboard
 from services.gateway.tokens import bearer
@@ -108,8 +107,11 @@ class ChatEdge:
         wish = parse_query(request.query, "Origin" in request.headers, settings)
         chat = Chat(line, wish, settings.instance_name, settings.max_messages_per_s)
         await chat.tell(facts.server())
-        history = await self._resume(chat)
-        with self._resumable(chat, request):
+        earlier = await self._resume(chat)
+        history = earlier.history if earlier else None
+        with self._resumable(chat, request, earlier):
+            if chat.wish.resume is not None:
+                await chat.tell(facts.resumed(earlier is not None))
             async with asyncio.TaskGroup() as tasks:
                 receiving = tasks.create_task(chat.receive())
                 seat_in_turn = self._board.seat_in_turn(_peer(request), chat.wish.spec, chat.tell_place, history)
@@ -118,20 +120,21 @@ class ChatEdge:
                 receiving.cancel()
         return _End(WSCloseCode.GOING_AWAY if chat.cut_short else WSCloseCode.OK)
 
-    async def _resume(self, chat: Chat) -> History | None:
-        """What was said in the conversation that the client comes back for, if he does and it is still there."""
+    async def _resume(self, chat: Chat) -> Conversation | None:
+        """The conversation that the client comes back for, if he does and it is still there."""
         if chat.wish.resume is None:
             return None
         earlier = await self._resumption.take(chat.wish.resume)
-        await chat.tell(facts.resumed(earlier is not None))
-        if earlier is None:
-            return None
-        chat.wish = chat.wish.going_on_with(earlier)
-        return earlier.history
+        if earlier is not None:
+            chat.wish = chat.wish.going_on_with(earlier)
+        return earlier
 
     @contextlib.contextmanager
-    def _resumable(self, chat: Chat, request: web.Request) -> Iterator[None]:
-        """While inside, and a while after an end that was nobody's wish, another connection may take the call up."""
+    def _resumable(self, chat: Chat, request: web.Request, earlier: Conversation | None) -> Iterator[None]:
+        """While inside, and a while after an end that was nobody's wish, another connection may take the call up.
+
+        earlier: what it goes on with; it can be taken up again if this call never begins.
+        """
         begun: list[Conversation] = []
 
         def begin(call: Call) -> str | None:
@@ -151,6 +154,8 @@ class ChatEdge:
             lost = not isinstance(session_error(error), LimitReached)
             raise
         finally:
+            if earlier is not None and not begun:
+                self._resumption.give_back(earlier)
             for conversation in begun:
                 self._resumption.end(conversation, lost)
 

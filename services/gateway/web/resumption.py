@@ -52,6 +52,11 @@ class Resumption:
         else:
             self._forget(conversation.key)
 
+    def give_back(self, conversation: Conversation) -> None:
+        """The connection that took it never got a call: its client may try again."""
+        self._conversations[conversation.key] = conversation
+        asyncio.get_running_loop().call_later(self._keep_s, self._forget, conversation.key)
+
     async def take(self, key: str) -> Conversation | None:
         """The conversation that this key stands for, once; None when it is unknown or too old.
 

@@ -21,9 +21,7 @@ def _open(port: int) -> str:
     try:
         networking = importlib.import_module("gradio.networking")  # large, and few want it
     except ImportError:
-        raise SettingError(
-            "MOSHI_GATEWAY_GRADIO_TUNNEL: needs the package gradio (pip install '.[tunnel]')"
-        ) from None
+        raise SettingError("MOSHI_GATEWAY_GRADIO_TUNNEL: needs the package gradio (pip install '.[tunnel]')") from None
     name = secrets.token_urlsafe(32)  # becomes part of the address, which nobody should guess
     address: str = networking.setup_tunnel("localhost", port, name, None, None)
     return address

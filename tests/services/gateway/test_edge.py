@@ -175,3 +175,11 @@ def test_a_frame_is_complete_when_its_last_sample_came() -> None:
     line.edge.feed(bytes(4 * 1000), START_S)
     line.edge.feed(bytes(4 * 920), START_S + 0.02)
     assert line.edge.take().complete_s == START_S + 0.02
+
+
+def test_of_a_quiet_frame_nothing_is_missed_so_it_goes_before_the_speech_that_waits() -> None:
+    line = Line(backlog_frames=4)
+    line.say(0.1, 0.2, 0.3, 0.4, 0.0)
+    assert line.take() == pytest.approx([0.1, 0.2, 0.3, 0.4])
+    assert line.news.take() == {EventKind.DROPPED: 1}
+    line.check()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -128,6 +129,39 @@ async def test_a_worker_that_does_not_answer_is_passed_over(monkeypatch: pytest.
         assert silent.entered.is_set()
         assert all_of_it.workers[2].live_sessions == 1
         hops.cancel()
+        await all_of_it.until_free()
+
+
+@pytest.mark.parametrize("codecs", [1, 2, 3])
+async def test_several_codecs_hold_as_many_calls_as_they_have_slots(codecs: int) -> None:
+    async with cluster([EchoCodec(4) for _ in range(codecs)], [EchoLm(32)]) as all_of_it:
+        codec, lm = pools(all_of_it)
+        await eventually(lambda: codec.within_reach() == codecs)
+        held = [await Hops.open(codec, lm, SAMPLING) for _ in range(4 * codecs)]
+        assert [worker.live_sessions for worker in all_of_it.workers[:codecs]] == [8] * codecs
+        with pytest.raises(NoFreeSlot, match="codec"):
+            await Hops.open(codec, lm, SAMPLING)
+        for hops in held:
+            hops.cancel()
+        await all_of_it.until_free()
+
+
+async def test_an_lm_whose_engine_stands_still_is_passed_over_and_then_asked_last(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(hops_module, "_NEW_WITHIN_S", 0.2)
+    stuck, well = EchoLm(16), EchoLm(8)
+    go_on, prepare = threading.Event(), stuck.runner.prepare
+    monkeypatch.setattr(stuck.runner, "prepare", lambda slot: go_on.wait(20) and prepare(slot))
+    async with cluster(lms=[stuck, well]) as all_of_it:
+        codec, lm = pools(all_of_it)
+        await eventually(lambda: lm.within_reach() == 2)
+        held = [await Hops.open(codec, lm, SAMPLING) for _ in range(3)]
+        assert well.live_sessions == 3
+        assert stuck.live_sessions == 1, "asked again"
+        go_on.set()
+        for hops in held:
+            hops.cancel()
         await all_of_it.until_free()
 
 

@@ -83,8 +83,10 @@ async def test_when_the_last_worker_is_lost_the_wait_for_one_begins_again() -> N
         pool = await life.enter_async_context(watching(address))
         reports: list[bool] = []
         pool.on_report = lambda: reports.append(pool.is_reachable)
+        assert pool.without_s == 0
         await first_life.aclose()
         await eventually(lambda: not pool.is_reachable)
+        await eventually(lambda: pool.without_s > 0)
         assert reports[-1] is False
         assert not pool.has_room
         waiting = asyncio.create_task(pool.until_found())

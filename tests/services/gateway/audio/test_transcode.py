@@ -83,3 +83,11 @@ def test_a_refused_packet_leaves_the_decoder_as_it_was():
         disturbed.decode(np.full(160, np.nan, dtype="<f4").tobytes())
     assert disturbed.decode(packet).tobytes() == calm.decode(packet).tobytes()
     assert disturbed.samples_in == calm.samples_in
+
+
+@pytest.mark.parametrize("rate_hz", [8_000, 16_000, 48_000])
+def test_a_filter_that_overshoots_stays_within_what_the_codec_takes(rate_hz):
+    decoder = AudioDecoder(AudioFormat(Encoding.PCM_F32LE, rate_hz))
+    square = np.where(np.arange(rate_hz // 2) // (rate_hz // 1000) % 2, 7.9, -7.9).astype("<f4")
+    heard = np.concatenate([decoder.decode(square.tobytes()), decoder.flush()])
+    assert np.abs(heard).max() == 8

@@ -7,6 +7,7 @@ from typing import Any
 import grpc
 import pytest
 
+from services.gateway.workers import WorkerPool
 from tests.services.gateway.caller import Caller
 from tests.services.gateway.cluster import EchoCodec, EchoLm, cluster
 from tests.services.gateway.web.chatter import HTTP, LOOPBACK, METADATA, chatting
@@ -83,6 +84,15 @@ async def test_beyond_the_line_a_client_is_turned_away_with_1013() -> None:
         async with chatting(all_of_it) as second, chatting(all_of_it) as third:
             await second.until(METADATA, "queue")
             assert await third.end() == (1013, "every slot is in use, and 1 clients wait already")
+
+
+async def test_nobody_waits_for_long_when_the_workers_are_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with cluster(lms=[EchoLm(1)], **HTTP) as all_of_it, chatting(all_of_it) as first:
+        await first.ready()
+        async with chatting(all_of_it) as waiting:
+            await waiting.until(METADATA, "queue")
+            monkeypatch.setattr(WorkerPool, "without_s", 11.0)
+            assert await waiting.end() == (1011, "no codec worker is within reach")
 
 
 async def test_a_drain_sends_the_line_elsewhere() -> None:

@@ -12,6 +12,7 @@ from moshi_cluster.v1 import common_pb2
 from services.gateway.history import History
 from services.gateway.web import resumption
 from services.gateway.web.resumption import Conversation, Resumption
+from tests.services.gateway.caller import Caller
 from tests.services.gateway.cluster import Cluster, EchoCodec, EchoLm, cluster
 from tests.services.gateway.web.chatter import HTTP, LOOPBACK, METADATA, Chatter, chatting
 from tests.services.in_process import eventually
@@ -69,6 +70,7 @@ async def test_a_client_that_is_back_before_its_loss_was_noticed_takes_over() ->
         await back.ready()
         assert back.facts["resumed"] is True
         assert (await chatter.end())[0] == 1006
+        await eventually(lambda: len(lm.runner.specs) == 1)  # the old one's slot was cleaned
         (spec,) = lm.runner.specs.values()
         assert len(spec.history) == 3
 
@@ -113,6 +115,28 @@ async def test_what_cannot_be_resumed_begins_anew(why: str) -> None:
             assert chatter.facts["resumed"] is False
             (spec,) = lm.runner.specs.values()
             assert len(spec.history) == 0
+
+
+async def test_a_conversation_survives_an_attempt_that_never_got_a_call() -> None:
+    lm = EchoLm()
+    async with cluster(lms=[lm], max_sessions=1, **HTTP) as all_of_it:
+        async with talking(all_of_it) as (chatter, key):
+            chatter.vanish()
+        await all_of_it.until_free()
+        phone = Caller(all_of_it.stub)
+        await phone.start()
+        async with chatting(all_of_it, f"?resume={key}") as chatter:
+            await chatter.until(METADATA, "queue")
+            assert chatter.facts["resumed"] is True
+            chatter.vanish()
+        await eventually(lambda: all_of_it.sample("moshi_gateway_waiting") == 0)
+        await phone.hang_up()
+        await all_of_it.until_free()
+        async with chatting(all_of_it, f"?resume={key}") as chatter:
+            await chatter.ready()
+            assert chatter.facts["resumed"] is True
+            (spec,) = lm.runner.specs.values()
+            assert len(spec.history) == 3
 
 
 async def test_a_limit_is_not_got_round_by_resuming() -> None:
