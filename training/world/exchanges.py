@@ -80,11 +80,11 @@ def spell(random: Random, split: Split, memory: Memory) -> Exchange:
 def repeat(random: Random, split: Split, memory: Memory) -> Exchange:
     """A third of the word tuples is left to the evaluation, which asks for nothing else.
 
-    In training half of the tuples are drawn from many more words: few tuples could be learnt by heart, and then a pair
+    In training two of three tuples are drawn from many more words: few tuples could be learnt by heart, and then a pair
     that was left out would be taken for the beginning of a triple.
     """
     while True:
-        more = split == "train" and random.random() < 0.5
+        more = split == "train" and random.random() < 2 / 3
         words = random.sample(ANY_WORD if more else REPEATED, random.choice((2, 2, 3)))
         said = " ".join(words)
         unseen = held_out("repeat", said, one_in=3)
@@ -139,8 +139,8 @@ Maker = Callable[[Random, Split, Memory], Exchange]
 # Maker, how often it is asked in the evaluation, how often in training: there more often what is hard to hear, single
 # words that nothing around them gives away.
 MAKERS: tuple[tuple[Maker, int, int], ...] = (
-    (name_given, 10, 14), (name_asked, 8, 6), (plus, 12, 8), (minus, 10, 7), (spell, 12, 16), (repeat, 18, 80),
-    (neighbour, 14, 14), (color, 5, 4), (opposite, 8, 10), (courtesy, 9, 6), (long_list, 5, 4),
+    (name_given, 10, 16), (name_asked, 8, 12), (plus, 12, 14), (minus, 10, 8), (spell, 12, 16), (repeat, 18, 60),
+    (neighbour, 14, 14), (color, 5, 4), (opposite, 8, 14), (courtesy, 9, 6), (long_list, 5, 4),
 )  # fmt: skip
 
 
