@@ -76,7 +76,7 @@ class Int8Product:
 class WidenedProduct:
     """x W^T for 8 bits with a scale per row: the codes, exact in bfloat16, are multiplied, and the scales come last.
 
-    A weight costs 5 bytes of memory traffic in bfloat16, whatever the batch: read as a code, written and read as a float.
+    In bfloat16 a weight costs 5 bytes of memory traffic, whatever the batch: a code read, a float written and read.
     """
 
     def __init__(self, matrix: QuantisedMatrix) -> None:
