@@ -27,6 +27,7 @@ from services.gateway.limits import CallLimits, check_slo
 from services.gateway.metrics import GatewayMetrics
 from services.gateway.notes import CallEvent, EventKind, News, Note, TextPiece
 from services.gateway.pipeline import Pipeline
+from services.gateway.quota import audio_quota
 from services.gateway.settings import GatewaySettings
 from services.gateway.spec import CallSpec
 
@@ -59,6 +60,7 @@ class Call:
         self._news = News(self._count)
         self._edge = CallerEdge(spec, settings.backlog_frames, now_s, self.counters, self._news)
         self._limits = CallLimits(settings, now_s)
+        self._audio_quota = audio_quota(now_s)
         self._cutter = ReplyCutter(spec.output_format, spec.reply_packet_ms)
         self._replies: ReplyQueue[Note] = ReplyQueue(
             spec.output_format.rate_hz, settings.reply_backlog_ms, settings.reply_notes_max, spec.paced
@@ -75,7 +77,10 @@ class Call:
     # --- the transport's side
 
     def feed(self, data: bytes) -> None:
-        """Takes a packet of the caller's voice; never waits. Raises InvalidInput, or LimitReached for a broken slo."""
+        """Takes a packet of the caller's voice; never waits.
+
+        Raises InvalidInput, OverQuota for a flood, or LimitReached for a broken slo.
+        """
         if self._hung_up:
             return  # the gateway has ended the call, the caller does not know it yet
         start_s = time.monotonic()
@@ -83,6 +88,7 @@ class Call:
         if frames := self._edge.feed(data, start_s):
             self._metrics.frames["in"].inc(frames)
             self.hop_times.observe("edge_in", time.monotonic() - start_s)
+            self._audio_quota.take(start_s, frames * FRAME_S)
             self._frame_waits.set()
             self._report(start_s)
             check_slo(self._spec.slo, self.counters, len(self._edge))

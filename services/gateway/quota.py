@@ -1,4 +1,4 @@
-"""What one client may ask of a gateway: packets per second of a call, calls at a time."""
+"""What one client may ask of a gateway: messages and audio per second of a call, calls at a time."""
 
 from __future__ import annotations
 
@@ -8,25 +8,37 @@ from contextlib import contextmanager
 
 from services.common.errors import OverQuota
 
-_BURST_S = 2.0  # a stalled network delivers this much at once without being taken for a flood
 
+class RateQuota:
+    """A token bucket: so much a second on average, and a burst. Times in seconds, monotonic."""
 
-class PacketQuota:
-    """A token bucket: `packets_per_s` on average, a burst of two seconds' worth. Times in seconds, monotonic."""
-
-    def __init__(self, packets_per_s: float, start_s: float) -> None:
-        self._packets_per_s = packets_per_s
-        self._most = packets_per_s * _BURST_S
-        self._left = self._most
+    def __init__(self, per_s: float, burst: float, what: str, start_s: float) -> None:
+        """burst: the most at once; what: the unit, for the message."""
+        self._per_s = per_s
+        self._most = self._left = burst
+        self._what = what
         self._last_s = start_s
 
-    def take(self, now_s: float) -> None:
-        """Counts a packet. Raises OverQuota."""
-        self._left = min(self._most, self._left + (now_s - self._last_s) * self._packets_per_s)
+    def take(self, now_s: float, amount: float = 1.0) -> None:
+        """Counts an amount. Raises OverQuota."""
+        self._left = min(self._most, self._left + (now_s - self._last_s) * self._per_s)
         self._last_s = now_s
-        if self._left < 1:
-            raise OverQuota(f"more than {self._packets_per_s:g} messages a second")
-        self._left -= 1
+        if self._left < amount:
+            raise OverQuota(f"more than {self._per_s:g} {self._what} a second")
+        self._left -= amount
+
+
+def message_quota(messages_per_s: float, start_s: float) -> RateQuota:
+    """Of a call. A stalled network delivers two seconds' worth at once without being taken for a flood."""
+    return RateQuota(messages_per_s, 2 * messages_per_s, "messages", start_s)
+
+
+def audio_quota(start_s: float) -> RateQuota:
+    """Of a call, in seconds of audio: decoding what the clock then drops costs all calls of the gateway their time.
+
+    Twice real time, and a minute at once for who sends a file.
+    """
+    return RateQuota(2.0, 60.0, "seconds of audio", start_s)
 
 
 class ClientQuota:

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from moshi_cluster.v1 import gateway_pb2
 from services.common.errors import InvalidInput
 from services.gateway.call import Call
-from services.gateway.quota import PacketQuota
+from services.gateway.quota import message_quota
 
 _DTMF_DIGITS = "0123456789*#ABCD"
 _MARK_MAX_CHARACTERS = 64
@@ -29,7 +29,7 @@ async def read_start(requests: Requests) -> gateway_pb2.Start:
 
 async def read_caller(requests: Requests, start: gateway_pb2.Start, call: Call, packets_per_s: float) -> None:
     """Feeds the call until the caller half-closes. Raises InvalidInput, OverQuota, or LimitReached for a broken slo."""
-    quota = PacketQuota(packets_per_s, time.monotonic())
+    quota = message_quota(packets_per_s, time.monotonic())
     async for request in requests:
         quota.take(time.monotonic())
         kind = request.WhichOneof("message")

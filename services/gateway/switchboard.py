@@ -13,7 +13,7 @@ from typing import Any
 
 from moshi_cluster.v1 import common_pb2
 from services.common.errors import SessionError, Unavailable
-from services.common.streams import session_error
+from services.common.streams import session_error, within
 from services.gateway.admission import Admission
 from services.gateway.call import Call
 from services.gateway.history import History
@@ -177,7 +177,7 @@ class Switchboard:
         _log.info("call up session=%s label=%r", session_id, spec.label)
         self._calls.add(call)
         try:
-            await send(_started(session_id, seat, setup_s))
+            await self._in_time(send(_started(session_id, seat, setup_s)))
             async with asyncio.TaskGroup() as tasks, aclosing(call.outgoing()) as outgoing:
                 reader = tasks.create_task(read(call))
                 tasks.create_task(call.run())
@@ -186,7 +186,11 @@ class Switchboard:
                 reader.cancel()
         finally:
             self._calls.discard(call)
-        await send(Ended(call.cut_short, call.counters))
+        await self._in_time(send(Ended(call.cut_short, call.counters)))
+
+    async def _in_time(self, sending: Awaitable[None]) -> None:
+        """For what no limit of the call watches: a client that reads nothing keeps no slot."""
+        await within(sending, self._settings.flush_timeout_s, "the client does not read")
 
     @asynccontextmanager
     async def _seat(self, spec: CallSpec, history: History | None = None) -> AsyncIterator[Seat]:

@@ -16,7 +16,7 @@ from services.gateway.audio.pcm import MODEL_RATE_HZ
 from services.gateway.call import Call
 from services.gateway.notes import CallEvent, TextPiece
 from services.gateway.outgoing import Outgoing, Started
-from services.gateway.quota import PacketQuota
+from services.gateway.quota import message_quota
 from services.gateway.web import facts, messages
 from services.gateway.web.messages import Kind
 from services.gateway.web.query import ChatWish
@@ -35,7 +35,7 @@ class Chat:
         self.cut_short = False
         self._socket = socket
         self._instance_name = instance_name
-        self._quota = PacketQuota(packets_per_s, time.monotonic())
+        self._quota = message_quota(packets_per_s, time.monotonic())
         self._voice = OpusStreamReader()
         self._reply = OpusStreamWriter()
         self._call: Call | None = None

@@ -19,6 +19,8 @@ from hypothesis import strategies as st
 from moshi_cluster.v1 import codec_pb2, common_pb2, gateway_pb2
 from services.common import rpc
 from services.common.errors import LimitReached
+from services.gateway.settings import GatewaySettings
+from services.gateway.spec import parse_start
 from tests.services.gateway.caller import F32_24K, Caller, Kind, frame, start
 from tests.services.gateway.cluster import Cluster, EchoCodec, EchoLm, cluster
 from tests.services.gateway.test_hops import Answering, SilentLm, pools
@@ -490,6 +492,30 @@ async def test_unread_notes_beyond_the_limit_end_the_call() -> None:
             await caller.control(mark=Control.Mark(name="m"))
         code, details = await caller.status()
         assert (code, details) == (grpc.StatusCode.DEADLINE_EXCEEDED, "10 texts and events wait unread")
+        await all_of_it.until_free()
+
+
+async def test_a_client_that_reads_nothing_from_the_beginning_keeps_no_slot() -> None:
+    async def never(*_: object) -> None:
+        await asyncio.Event().wait()
+
+    async with cluster(flush_timeout_s=0.1) as all_of_it:
+        board = all_of_it.service._board
+        async with board.seat("ipv4:10.0.0.1:1", parse_start(start(), GatewaySettings())) as seat:
+            with pytest.raises(LimitReached, match="does not read"):
+                await board.converse("a session", seat, never, never)
+        await all_of_it.until_free()
+
+
+async def test_a_caller_who_sends_hours_at_once_is_ended() -> None:
+    async with cluster() as all_of_it:
+        caller = Caller(all_of_it.stub)
+        await caller.start(input_format=F32_24K)
+        second = gateway_pb2.ConverseRequest(audio=gateway_pb2.Audio(data=bytes(4 * 24_000)))
+        with contextlib.suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):
+            for _ in range(100):
+                await caller.call.write(second)
+        await eventually(lambda: all_of_it.sample("moshi_gateway_sessions_total", outcome="RESOURCE_EXHAUSTED") == 1)
         await all_of_it.until_free()
 
 
