@@ -16,7 +16,9 @@ from services.gateway.trunk import StreamEnded, TrunkStream
 from services.gateway.workers import Worker, WorkerPool
 
 _HELD_WITHIN_S = 2.0  # a worker says at once whether it has a slot
-_NEW_WITHIN_S = 3.0  # and has a session without a history ready in a fraction of a second
+# And has a session without a history ready in a fraction of a second; of dozens at once each takes a step's time.
+# Half of the default `open_timeout_s`, so that another worker can still be asked.
+_NEW_WITHIN_S = 5.0
 
 _REFUSALS: dict[grpc.StatusCode, Callable[[str], SessionError]] = {
     grpc.StatusCode.OK: Unavailable,  # it ended the stream although frames were still to come
