@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from heapq import heapify, heappop, heappush
+from heapq import heappop, heappush
 
 from services.common.errors import NoFreeSlot
 
@@ -14,8 +14,7 @@ class SlotTable:
         """name: what the slots are for, used in messages ("encode")."""
         self.name = name
         self.total = slots
-        self._free = list(range(slots))
-        heapify(self._free)
+        self._free = list(range(slots))  # a heap
 
     @property
     def used(self) -> int:
