@@ -33,6 +33,14 @@ async def talking(all_of_it: Cluster, query: str = QUERY, frames: int = 3) -> As
         yield chatter, key
 
 
+async def back_with(key: str, all_of_it: Cluster, lm: EchoLm) -> tuple[bool, int]:
+    """Whether a client with this key was told that the conversation goes on, and how many frames the lm was given."""
+    async with chatting(all_of_it, f"?resume={key}") as chatter:
+        await chatter.ready()
+        (spec,) = lm.runner.specs.values()
+        return chatter.facts["resumed"], len(spec.history)
+
+
 async def test_a_lost_conversation_goes_on_with_its_tokens_sampling_and_seeds() -> None:
     lm = EchoLm()
     async with cluster(lms=[lm], **HTTP) as all_of_it:
@@ -110,11 +118,7 @@ async def test_what_cannot_be_resumed_begins_anew(why: str) -> None:
             async with chatting(all_of_it, f"?resume={key}") as chatter:
                 await chatter.ready()
             await all_of_it.until_free()
-        async with chatting(all_of_it, f"?resume={key}") as chatter:
-            await chatter.ready()
-            assert chatter.facts["resumed"] is False
-            (spec,) = lm.runner.specs.values()
-            assert len(spec.history) == 0
+        assert await back_with(key, all_of_it, lm) == (False, 0)
 
 
 async def test_a_conversation_survives_an_attempt_that_never_got_a_call() -> None:
@@ -132,11 +136,7 @@ async def test_a_conversation_survives_an_attempt_that_never_got_a_call() -> Non
         await eventually(lambda: all_of_it.sample("moshi_gateway_waiting") == 0)
         await phone.hang_up()
         await all_of_it.until_free()
-        async with chatting(all_of_it, f"?resume={key}") as chatter:
-            await chatter.ready()
-            assert chatter.facts["resumed"] is True
-            (spec,) = lm.runner.specs.values()
-            assert len(spec.history) == 3
+        assert await back_with(key, all_of_it, lm) == (True, 3)
 
 
 async def test_a_limit_is_not_got_round_by_resuming() -> None:
