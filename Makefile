@@ -3,9 +3,9 @@
 VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
-STUBS := moshi_cluster/.generated
+STUBS := moshi_cluster/v1/.generated
 PROTOS := $(wildcard protos/moshi_cluster/v1/*.proto)
-TYPED := services models clients scripts training $(if $(wildcard benchmarks/*/*.py),benchmarks)
+TYPED := -p moshi_cluster -p benchmarks -p training -p scripts
 
 GHZ_TARGET ?= localhost:50051
 GHZ_CODEC_TARGET ?= localhost:50052
@@ -19,7 +19,7 @@ help: ## This list
 
 install: $(INSTALLED) ## A virtual environment in .venv with everything that runs and checks the code
 
-stubs: $(STUBS) ## Python code for protos/, in moshi_cluster/ (not checked in)
+stubs: $(STUBS) ## Python code for protos/, in moshi_cluster/v1/ (not checked in)
 
 demo: $(STUBS) ## Four callers talk with the demo model at once: questions, answers, both voices in demo/, latencies
 	$(BIN)/python -m scripts.demo
@@ -54,7 +54,7 @@ format: $(INSTALLED) ## Rewrite the code in the house format
 	$(BIN)/ruff format .
 
 clean: ## Remove what was generated; the virtual environment and downloads stay
-	rm -rf moshi_cluster build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis reply.wav demo
+	rm -rf moshi_cluster/v1 build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis reply.wav demo
 	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
 
 $(INSTALLED): pyproject.toml constraints.txt | $(BIN)/python
@@ -74,6 +74,6 @@ $(BIN)/python:
 	done; echo "Python 3.11 or newer not found; name one with PYTHON=/path/to/python3.11" >&2; exit 1
 
 $(STUBS): $(PROTOS) $(INSTALLED)
-	@rm -rf moshi_cluster
+	@rm -rf moshi_cluster/v1
 	$(BIN)/python -m grpc_tools.protoc -I protos --python_out=. --pyi_out=. --grpc_python_out=. $(PROTOS)
-	@touch moshi_cluster/__init__.py moshi_cluster/v1/__init__.py $@
+	@touch moshi_cluster/v1/__init__.py $@

@@ -13,13 +13,13 @@ from pathlib import Path
 
 import torch
 
-from models.free_memory import free_bytes
-from models.loading import CheckpointError, Part, resolve
-from models.loading.config import read_config
-from models.loading.opening import naming
-from models.loading.recognition import LmFile, recognise_lm
-from models.moshi_lm import LmConfig
-from models.moshi_lm.sizes import Fit, slot_size
+from moshi_cluster.models.free_memory import free_bytes
+from moshi_cluster.models.loading import CheckpointError, Part, resolve
+from moshi_cluster.models.loading.config import read_config
+from moshi_cluster.models.loading.inspect_lm import LmFile, recognise_lm
+from moshi_cluster.models.loading.opening import naming
+from moshi_cluster.models.moshi_lm import LmConfig
+from moshi_cluster.models.moshi_lm.sizes import Fit, slot_size
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "int8": torch.int8}
 _SHARE = 0.8

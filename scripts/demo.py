@@ -13,13 +13,13 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from clients.cli.converse import CallError
-from scripts.demo_call import DemoCall
-from scripts.latency_table import histograms, scrape, table
-from scripts.local_cluster import LocalCluster
-from scripts.recorded_callers import read
-from scripts.running_cluster import EXIT_FAILED, exit_code, running_cluster, say
-from scripts.side_by_side import SideBySide
+from moshi_cluster.clients.cli.converse import CallError
+from moshi_cluster.cluster.columns import Columns
+from moshi_cluster.cluster.demo_call import DemoCall
+from moshi_cluster.cluster.latency_table import histograms, scrape, table
+from moshi_cluster.cluster.local_cluster import LocalCluster
+from moshi_cluster.cluster.recorded_callers import read
+from moshi_cluster.cluster.running_cluster import EXIT_FAILED, exit_code, running_cluster, say
 
 _JOIN_EVERY_S = 0.5
 _GATEWAY_HOPS = ("edge_in", "encode", "lm", "decode", "edge_out", "turnaround")
@@ -32,7 +32,7 @@ def main() -> int:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    view = SideBySide(arguments.callers, sys.stdout)
+    view = Columns(arguments.callers, sys.stdout)
     calls = [DemoCall(number, recording, view) for number, recording in enumerate(read()[: arguments.callers])]
     arguments.output.mkdir(parents=True, exist_ok=True)
     with running_cluster(arguments.checkpoint, arguments.logs, slots=len(calls)) as cluster:

@@ -12,18 +12,27 @@ from pathlib import Path, PurePosixPath
 import pytest
 
 ROOT = Path(__file__).parents[1]
-PACKAGES = ("services", "models", "clients", "scripts", "benchmarks", "training", "tests")
+PRODUCT = ("audio", "clients", "cluster", "models", "services", "tools")
+"""Folders of the root that are imported as `moshi_cluster.<folder>`."""
+PACKAGES = (*PRODUCT, "scripts", "benchmarks", "training", "tests")
 UPSTREAM = ("moshi", "moshi_mlx", "rustymimi")
 MAY_RUN_UPSTREAM = ("benchmarks", "tests")
 MODEL_LIBRARIES = ("torch", "numpy", "safetensors", "models", *sys.stdlib_module_names)
+AUDIO_LIBRARIES = ("numpy", "av", "audio", *sys.stdlib_module_names)
 LOADING_LIBRARIES = ("huggingface_hub", "sentencepiece")
 
 Tree = Mapping[PurePosixPath, str]  # path from the root -> source
 
 
+GATEWAY = "services.gateway"
+
+
 @dataclass(frozen=True)
 class Import:
-    """`module` is imported on `line` of the file `path`; of `from a.b import c`, both a.b and a.b.c count."""
+    """`module` is imported on `line` of the file `path`; of `from a.b import c`, both a.b and a.b.c count.
+
+    A module of ours is named by where it lies: `services.lm` for `moshi_cluster.services.lm`.
+    """
 
     path: PurePosixPath
     line: int
@@ -37,11 +46,20 @@ def imports_of(path: PurePosixPath, source: str) -> Iterator[Import]:
     """Every import of a file, wherever it stands; relative ones resolved."""
     for node in ast.walk(ast.parse(source, str(path))):
         if isinstance(node, ast.Import):
-            yield from (Import(path, node.lineno, alias.name) for alias in node.names)
+            yield from (Import(path, node.lineno, _place(alias.name)) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             anchor = path.parts[: -node.level] if node.level else ()
             base = ".".join([*anchor, *filter(None, [node.module])])
-            yield from (Import(path, node.lineno, name) for name in (base, *(f"{base}.{a.name}" for a in node.names)))
+            names = (base, *(f"{base}.{alias.name}" for alias in node.names))
+            yield from (Import(path, node.lineno, name if node.level else _place(name)) for name in names)
+
+
+def _place(module: str) -> str:
+    """Where a module lies; one of ours that is not imported below `moshi_cluster` gets a name that no rule allows."""
+    first, _, rest = module.partition(".")
+    if first == "moshi_cluster" and rest.partition(".")[0] in PRODUCT:
+        return rest
+    return f"bare:{module}" if first in PRODUCT else module
 
 
 def imports_in(tree: Tree, *folders: str) -> Iterator[Import]:
@@ -54,6 +72,11 @@ def imports_in(tree: Tree, *folders: str) -> Iterator[Import]:
 # --- the rules: each yields the imports that break it
 
 
+def product_has_one_name(tree: Tree) -> Iterator[Import]:
+    """What the wheel holds is imported below `moshi_cluster`: under two names a module would be loaded twice."""
+    return (found for found in imports_in(tree, *PACKAGES) if found.module.startswith("bare:"))
+
+
 def services_stand_alone(tree: Tree) -> Iterator[Import]:
     """A service imports no other service, only services.common; services.common imports none."""
     for found in imports_in(tree, "services"):
@@ -63,18 +86,55 @@ def services_stand_alone(tree: Tree) -> Iterator[Import]:
 
 
 def gateway_never_reaches_torch(tree: Tree) -> Iterator[Import]:
-    """The gateway imports torch neither itself nor through anything of ours that it imports."""
+    """The gateway imports torch neither itself nor through anything of ours; of models only the sampling limits."""
     waiting = [path for path in tree if path.is_relative_to("services/gateway")]
     reached = set(waiting)
     while waiting:
         path = waiting.pop()
         for found in imports_of(path, tree[path]):
-            if found.is_of("torch", "models"):
+            if found.is_of("torch") or (found.is_of("models") and not _is_sampling(found)):
                 yield found
             for file in _files_of(found.module, tree):
                 if file not in reached:
                     reached.add(file)
                     waiting.append(file)
+
+
+def _is_sampling(found: Import) -> bool:
+    return found.module == "models" or found.is_of("models.sampling")
+
+
+def gateway_rooms_have_an_order(tree: Tree) -> Iterator[Import]:
+    """In the gateway: api -> calls -> admission, workers, audio; settings and metrics know none of them."""
+    for found in imports_in(tree, "services/gateway"):
+        room, target = _room(found.path), found.module.removeprefix(f"{GATEWAY}.").partition(".")[0]
+        if found.is_of(GATEWAY) and room in _MAY_IMPORT and target not in (GATEWAY, room, *_MAY_IMPORT[room]):
+            yield found
+
+
+_GROUND = ("settings", "metrics")
+_MAY_IMPORT = {
+    "api": ("calls", "admission", "audio", *_GROUND),
+    "calls": ("admission", "workers", "audio", *_GROUND),
+    "admission": _GROUND,
+    "workers": _GROUND,
+    "audio": (),
+    "metrics": (),
+    "settings": (),
+}
+
+
+def _room(path: PurePosixPath) -> str:
+    return path.relative_to("services/gateway").parts[0].removesuffix(".py")
+
+
+def transports_are_independent(tree: Tree) -> Iterator[Import]:
+    """In services/gateway/api no transport imports another; the HTTP port carries the WebSocket."""
+    for found in imports_in(tree, "services/gateway/api"):
+        own, target = found.path.parts[3], found.module.removeprefix(f"{GATEWAY}.api.").partition(".")[0]
+        others = {"grpc", "websocket", "http"} - {own}
+        if found.is_of(f"{GATEWAY}.api") and target in others and (own, target) != ("http", "websocket"):
+            yield found
 
 
 def engines_know_no_grpc(tree: Tree) -> Iterator[Import]:
@@ -99,14 +159,42 @@ def models_are_pure(tree: Tree) -> Iterator[Import]:
             yield found
 
 
+def audio_is_signal_code(tree: Tree) -> Iterator[Import]:
+    """audio knows numpy, PyAV and itself: it is shared by the gateway, the clients and the training."""
+    return (found for found in imports_in(tree, "audio") if not found.is_of(*AUDIO_LIBRARIES))
+
+
 def clients_speak_only_the_protocol(tree: Tree) -> Iterator[Import]:
-    """clients import neither services nor models nor torch."""
-    return (found for found in imports_in(tree, "clients") if found.is_of("services", "models", "torch"))
+    """clients import neither services nor models nor torch; audio is theirs too."""
+    return (found for found in imports_in(tree, "clients") if found.is_of("services", "models", "tools", "torch"))
 
 
-def nothing_needs_the_training(tree: Tree) -> Iterator[Import]:
-    """What runs the system does not import training; what measures it may."""
-    return (found for found in imports_in(tree, "services", "models", "clients", "scripts") if found.is_of("training"))
+def nothing_needs_what_measures_it(tree: Tree) -> Iterator[Import]:
+    """What runs the system imports neither training nor benchmarks; the training may measure with the benchmarks, and
+    the benchmarks know nothing of the training."""
+    for found in imports_in(tree, *PRODUCT, "scripts"):
+        if found.is_of("training", "benchmarks"):
+            yield found
+    yield from (found for found in imports_in(tree, "benchmarks") if found.is_of("training"))
+
+
+def scripts_are_only_run(tree: Tree) -> Iterator[Import]:
+    """Nobody imports scripts: what is worth importing lies elsewhere."""
+    for found in imports_in(tree, *PACKAGES):
+        if found.is_of("scripts") and not found.path.is_relative_to("scripts"):
+            yield found
+
+
+def services_are_not_started_from_within(tree: Tree) -> Iterator[Import]:
+    """services and models import neither cluster nor tools, which are about them."""
+    return (found for found in imports_in(tree, "services", "models") if found.is_of("cluster", "tools"))
+
+
+def nothing_needs_the_tests(tree: Tree) -> Iterator[Import]:
+    """tests are imported by tests."""
+    for found in imports_in(tree, *PACKAGES):
+        if found.is_of("tests") and not found.path.is_relative_to("tests"):
+            yield found
 
 
 def upstream_is_never_imported(tree: Tree) -> Iterator[Import]:
@@ -122,13 +210,20 @@ def no_package_is_called_moshi(tree: Tree) -> Iterator[Import]:
 
 
 RULES: tuple[Callable[[Tree], Iterable[Import]], ...] = (
+    product_has_one_name,
     services_stand_alone,
     gateway_never_reaches_torch,
+    gateway_rooms_have_an_order,
+    transports_are_independent,
     engines_know_no_grpc,
     servers_know_no_torch,
     models_are_pure,
+    audio_is_signal_code,
     clients_speak_only_the_protocol,
-    nothing_needs_the_training,
+    nothing_needs_what_measures_it,
+    scripts_are_only_run,
+    services_are_not_started_from_within,
+    nothing_needs_the_tests,
     upstream_is_never_imported,
     no_package_is_called_moshi,
 )
@@ -140,6 +235,9 @@ def _files_of(module: str, tree: Tree) -> list[PurePosixPath]:
     folders = [PurePosixPath(*parts[:depth]) for depth in range(1, len(parts) + 1)]
     candidates = [folder / "__init__.py" for folder in folders] + [folders[-1].with_suffix(".py")]
     return [path for path in candidates if path in tree]
+
+
+_GW = "moshi_cluster.services.gateway"
 
 
 @pytest.fixture(scope="module")
@@ -157,20 +255,40 @@ def test_the_repository_keeps_the_rule(rule: Callable[[Tree], Iterable[Import]],
 @pytest.mark.parametrize(
     ("rule", "path", "source"),
     [
-        (services_stand_alone, "services/lm/engine.py", "from services.codec.engine import step"),
+        (product_has_one_name, "services/lm/engine.py", "from services.codec.engine import step"),
+        (product_has_one_name, "benchmarks/online/call.py", "import clients.cli.converse"),
+        (services_stand_alone, "services/lm/engine.py", "from moshi_cluster.services.codec.engine import step"),
         (services_stand_alone, "services/lm/engine.py", "from ..codec import engine"),
-        (services_stand_alone, "services/lm/engine.py", "from services import gateway"),
-        (services_stand_alone, "services/common/slots.py", "import services.lm"),
-        (gateway_never_reaches_torch, "services/gateway/audio.py", "def late():\n    import torch.nn"),
+        (services_stand_alone, "services/lm/engine.py", "from moshi_cluster.services import gateway"),
+        (services_stand_alone, "services/common/slots.py", "import moshi_cluster.services.lm"),
+        (gateway_never_reaches_torch, "services/gateway/audio/edge.py", "def late():\n    import torch.nn"),
+        (gateway_never_reaches_torch, "services/gateway/calls/spec.py", "from moshi_cluster.models.mimi import Mimi"),
+        (gateway_rooms_have_an_order, "services/gateway/calls/call.py", f"from {_GW}.api.grpc import requests"),
+        (gateway_rooms_have_an_order, "services/gateway/calls/call.py", f"from {_GW}.server import GatewayService"),
+        (gateway_rooms_have_an_order, "services/gateway/api/grpc/requests.py", f"import {_GW}.workers.pool"),
+        (gateway_rooms_have_an_order, "services/gateway/admission/queue.py", f"from {_GW}.calls.call import Call"),
+        (gateway_rooms_have_an_order, "services/gateway/admission/queue.py", f"from {_GW}.workers import pool"),
+        (gateway_rooms_have_an_order, "services/gateway/workers/pool.py", f"from {_GW} import admission"),
+        (gateway_rooms_have_an_order, "services/gateway/audio/framing.py", f"from {_GW}.calls.spec import CallSpec"),
+        (gateway_rooms_have_an_order, "services/gateway/metrics.py", f"from {_GW}.settings import GatewaySettings"),
+        (gateway_rooms_have_an_order, "services/gateway/settings.py", f"from {_GW}.calls import limits"),
+        (transports_are_independent, "services/gateway/api/grpc/requests.py", f"from {_GW}.api.websocket import query"),
+        (transports_are_independent, "services/gateway/api/websocket/query.py", f"from {_GW}.api.http import server"),
         (engines_know_no_grpc, "services/lm/engine.py", "from grpc import aio"),
-        (engines_know_no_grpc, "services/common/engine.py", "from moshi_cluster.v1 import lm_pb2"),
+        (engines_know_no_grpc, "services/common/worker/engine.py", "from moshi_cluster.v1 import lm_pb2"),
         (servers_know_no_torch, "services/codec/server.py", "from torch import Tensor"),
         (models_are_pure, "models/mimi/codec.py", "import asyncio, prometheus_client"),
-        (models_are_pure, "models/mimi/codec.py", "from services.common import slots"),
+        (models_are_pure, "models/mimi/codec.py", "from moshi_cluster.services.common import errors"),
         (models_are_pure, "models/moshi_lm/lm.py", "import sentencepiece"),
-        (clients_speak_only_the_protocol, "clients/cli/call.py", "from models.mimi import Mimi"),
-        (clients_speak_only_the_protocol, "clients/web/page.py", "import services.common.rpc"),
-        (nothing_needs_the_training, "scripts/demo.py", "from training.evaluate import answers"),
+        (audio_is_signal_code, "audio/opus.py", "from moshi_cluster.services.common.errors import InvalidInput"),
+        (clients_speak_only_the_protocol, "clients/cli/call.py", "from moshi_cluster.models.mimi import Mimi"),
+        (clients_speak_only_the_protocol, "clients/web/page.py", "import moshi_cluster.services.common.rpc"),
+        (nothing_needs_what_measures_it, "scripts/demo.py", "from training.evaluate import answers"),
+        (nothing_needs_what_measures_it, "cluster/columns.py", "from benchmarks.online import caller"),
+        (nothing_needs_what_measures_it, "benchmarks/layouts/subject.py", "from training.world import line"),
+        (scripts_are_only_run, "tests/scripts/test_demo.py", "from scripts.demo import main"),
+        (services_are_not_started_from_within, "services/lm/loading.py", "import moshi_cluster.tools.random_lm"),
+        (nothing_needs_the_tests, "benchmarks/online/caller.py", "from tests.golden_set import golden"),
         (upstream_is_never_imported, "scripts/check.py", "from moshi.models import loaders"),
         (upstream_is_never_imported, "tests/models/test_mimi.py", "import rustymimi"),
         (no_package_is_called_moshi, "models/moshi/lm.py", ""),
@@ -183,7 +301,7 @@ def test_a_file_that_breaks_the_rule_is_found(rule: Callable[[Tree], Iterable[Im
 
 def test_torch_behind_services_common_is_found() -> None:
     tree = {
-        PurePosixPath("services/gateway/session.py"): "from services.common import slots",
+        PurePosixPath("services/gateway/session.py"): "from moshi_cluster.services.common import slots",
         PurePosixPath("services/common/slots.py"): "from .arrays import rows",
         PurePosixPath("services/common/arrays.py"): "import torch",
         PurePosixPath("services/common/unused_by_the_gateway.py"): "import torch",
@@ -194,10 +312,20 @@ def test_torch_behind_services_common_is_found() -> None:
 @pytest.mark.parametrize(
     ("rule", "path", "source"),
     [
-        (services_stand_alone, "services/lm/server.py", "from services.common import slots\nfrom .engine import step"),
-        (models_are_pure, "models/loading/source.py", "import json, huggingface_hub\nfrom models.mimi import Mimi"),
+        (services_stand_alone, "services/lm/server.py", "from moshi_cluster.services.common import rpc\nimport grpc"),
+        (gateway_never_reaches_torch, "services/gateway/calls/spec.py", "from moshi_cluster.models import sampling"),
+        (gateway_rooms_have_an_order, "services/gateway/api/grpc/requests.py", f"from {_GW}.calls.call import Call"),
+        (gateway_rooms_have_an_order, "services/gateway/server.py", f"from {_GW}.api.http.server import HttpServer"),
+        (transports_are_independent, "services/gateway/api/http/server.py", f"from {_GW}.api.websocket import handler"),
+        (
+            models_are_pure,
+            "models/loading/source.py",
+            "import huggingface_hub\nimport moshi_cluster.models.mimi",
+        ),
+        (clients_speak_only_the_protocol, "clients/cli/call.py", "from moshi_cluster.audio import g711"),
+        (nothing_needs_what_measures_it, "training/evaluate/live.py", "from benchmarks.online import caller"),
         (upstream_is_never_imported, "benchmarks/offline/upstream.py", "import moshi"),
-        (upstream_is_never_imported, "services/lm/server.py", "import moshi_cluster.v1.lm_pb2\nimport models.moshi_lm"),
+        (upstream_is_never_imported, "services/lm/server.py", "import moshi_cluster.v1.lm_pb2"),
     ],
 )
 def test_a_file_that_keeps_the_rule_passes(rule: Callable[[Tree], Iterable[Import]], path: str, source: str) -> None:
@@ -208,7 +336,7 @@ def test_the_gateway_runs_without_torch() -> None:
     """The same as the rule above, for what third-party packages pull in."""
     paths = (path.relative_to(ROOT).with_suffix("") for path in (ROOT / "services/gateway").rglob("*.py"))
     modules = [".".join(path.parts) for path in paths if path.name not in ("__init__", "__main__")]
-    imports = "\n".join(f"import {name}" for name in sorted(modules))
+    imports = "\n".join(f"import moshi_cluster.{name}" for name in sorted(modules))
     program = f"import sys\n{imports}\nassert 'torch' not in sys.modules, 'torch was imported'"
     result = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert result.returncode == 0, result.stderr

@@ -17,9 +17,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from models.loading.published import MIMI_NAME
-from models.loading.tensors import SafetensorsFile
-from models.mimi import Mimi, MimiConfig
+from moshi_cluster.models.loading.published import MIMI_NAME
+from moshi_cluster.models.loading.tensors import SafetensorsFile
+from moshi_cluster.models.mimi import Mimi, MimiConfig
 from training.text import text_tokens
 from training.world import store
 from training.world.phones import NUMBER_OF, SILENCE

@@ -10,14 +10,14 @@ import subprocess
 import sys
 from pathlib import Path
 
-from benchmarks.chat.crowd import gather, protocol_clients
+from benchmarks.chat.client_mix import gather, protocol_clients
+from benchmarks.chat.client_trace import faults
 from benchmarks.chat.logs import complaints
 from benchmarks.chat.report import as_json, summary, table
-from benchmarks.chat.story import faults
 from benchmarks.chat.upstream import conversation, verdict
-from clients.cli.__main__ import DEMO_UTTERANCE
-from clients.cli.audio import AudioError
-from scripts.running_cluster import exit_code, running_cluster, say
+from moshi_cluster.clients.cli.__main__ import DEMO_UTTERANCE
+from moshi_cluster.clients.cli.audio import AudioError
+from moshi_cluster.cluster.running_cluster import exit_code, running_cluster, say
 
 EXIT_FAILED, EXIT_FAULTY = 1, 3
 _ROOMY = {"MOSHI_GATEWAY_QUEUE_CLIENTS": "100"}

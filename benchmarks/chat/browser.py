@@ -8,8 +8,8 @@ from pathlib import Path
 
 from playwright.async_api import Error, async_playwright
 
-from benchmarks.chat.story import Story
-from clients.cli.talk.line import FRAME_SAMPLES, RATE_HZ
+from benchmarks.chat.client_trace import Story
+from moshi_cluster.clients.cli.talk.line import FRAME_SAMPLES, RATE_HZ
 
 _FRAME_S = FRAME_SAMPLES / RATE_HZ
 _POLL_S = 0.5

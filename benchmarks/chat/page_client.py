@@ -10,10 +10,10 @@ from urllib.parse import urlencode
 
 import aiohttp
 
-from benchmarks.chat.story import Story
-from clients.cli.talk.line import FRAME_SAMPLES, RATE_HZ, Samples
-from clients.cli.talk.ogg import OggReader, OggWriter
-from clients.cli.talk.opus import PACKET_SAMPLES, OpusEncoder
+from benchmarks.chat.client_trace import Story
+from moshi_cluster.clients.cli.talk.line import FRAME_SAMPLES, RATE_HZ, Samples
+from moshi_cluster.clients.cli.talk.ogg import OggReader, OggWriter
+from moshi_cluster.clients.cli.talk.opus import PACKET_SAMPLES, OpusEncoder
 
 PACKET_S = PACKET_SAMPLES / RATE_HZ
 _HANDSHAKE, _AUDIO, _TEXT, _METADATA, _ERROR = 0, 1, 2, 4, 5

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 
-from benchmarks.chat.story import Story
-from clients.cli.audio import ENCODINGS, G711_RATE_HZ, to_wire
-from clients.cli.converse import Call, CallError, Listener, converse
-from clients.cli.talk.line import RATE_HZ, Samples
+from benchmarks.chat.client_trace import Story
+from moshi_cluster.clients.cli.audio import ENCODINGS, G711_RATE_HZ, to_wire
+from moshi_cluster.clients.cli.converse import Call, CallError, Listener, converse
+from moshi_cluster.clients.cli.talk.line import RATE_HZ, Samples
 from moshi_cluster.v1 import gateway_pb2
 
 _PACKET_S = 0.02

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from statistics import median
 from typing import Any
 
-from benchmarks.chat.story import Story
+from benchmarks.chat.client_trace import Story
 
 _COUNTERS = ("frames_filled", "frames_dropped", "frames_late", "reply_frames_dropped")
 

@@ -13,7 +13,7 @@ import numpy as np
 from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message
 
-from clients.cli.audio import ENCODINGS, Recording, read_wav, to_wire
+from moshi_cluster.clients.cli.audio import ENCODINGS, Recording, read_wav, to_wire
 from moshi_cluster.v1 import codec_pb2, common_pb2, gateway_pb2, lm_pb2
 
 FOLDER = Path("build/ghz")

@@ -22,9 +22,9 @@ from benchmarks.layouts.subject import Subject, random_subject, trained_subject
 from benchmarks.layouts.variants import VARIANTS, Variant
 from benchmarks.offline.measure import interleaved, times_faster
 from benchmarks.online.machine import machine
-from models.loading import CheckpointError
-from scripts.checkpoint_sizes import LM_CONFIGS
-from scripts.convert_checkpoint import convert
+from moshi_cluster.models.loading import CheckpointError
+from moshi_cluster.tools.checkpoint_sizes import LM_CONFIGS
+from moshi_cluster.tools.convert_checkpoint import convert
 
 _COLUMNS = (
     "layout",

@@ -11,14 +11,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from clients.cli.g711 import decode_ulaw
-from clients.cli.telephone_wav import read_telephone_wav
-from models.loading import SafetensorsFile, resolve
-from models.loading.mimi import load_mimi
-from models.moshi_lm import Generator, LmConfig, MoshiLm, Sampling
-from models.moshi_lm.timeline import Timeline
-from scripts.checkpoint_sizes import LM_CONFIGS
-from scripts.random_lm import random_lm
+from moshi_cluster.clients.cli.g711 import decode_ulaw
+from moshi_cluster.clients.cli.telephone_wav import read_telephone_wav
+from moshi_cluster.models.loading import SafetensorsFile, resolve
+from moshi_cluster.models.loading.mimi import load_mimi
+from moshi_cluster.models.moshi_lm import Generator, LmConfig, MoshiLm, Sampling
+from moshi_cluster.models.moshi_lm.timeline import Timeline
+from moshi_cluster.tools.checkpoint_sizes import LM_CONFIGS
+from moshi_cluster.tools.random_lm import random_lm
 from training.world.resample import resample
 
 _GREEDY = Sampling(text_temperature=0.0, audio_temperature=0.0)

@@ -18,12 +18,12 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 
-from models.loading import Part, resolve
-from models.loading.lm import LmOptions, load_lm
-from models.loading.recognition import recognise_lm
-from models.moshi_lm import Generator, MoshiLm, Sampling
-from models.moshi_lm.sizes import slot_size
-from models.moshi_lm.teacher import teacher_forced
+from moshi_cluster.models.loading import Part, resolve
+from moshi_cluster.models.loading.inspect_lm import recognise_lm
+from moshi_cluster.models.loading.lm import LmOptions, load_lm
+from moshi_cluster.models.moshi_lm import Generator, MoshiLm, Sampling
+from moshi_cluster.models.moshi_lm.sizes import slot_size
+from moshi_cluster.models.moshi_lm.teacher import teacher_forced
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "int8": torch.int8}
 _CHUNK_FRAMES = 100

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from benchmarks.offline.measure import Contender, interleaved
+from benchmarks.offline.model_sizes import Part
 from benchmarks.offline.models_under_test import ModelUnderTest, model_under_test
 from benchmarks.offline.options import Options
-from benchmarks.offline.parts import Part
 from benchmarks.offline.results import Row
 from benchmarks.offline.upstream import Upstream
 

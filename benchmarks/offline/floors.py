@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.offline.rates import Rates
-from models.mimi import DEFAULT_CODEBOOKS, MimiConfig
+from moshi_cluster.models.mimi import DEFAULT_CODEBOOKS, MimiConfig
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.offline.measure import timed_steps
-from models.moshi_lm import Generator, MoshiLm, Sampling
+from moshi_cluster.models.moshi_lm import Generator, MoshiLm, Sampling
 
 _OPENING_STEPS = 3
 

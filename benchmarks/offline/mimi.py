@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from benchmarks.offline.measure import timed_steps
-from models.mimi import Mimi, StreamingDecoder, StreamingEncoder
+from moshi_cluster.models.mimi import Mimi, StreamingDecoder, StreamingEncoder
 
 _OPENING_STEPS = 3
 _LOUDNESS = 0.07  # standard deviation of speech

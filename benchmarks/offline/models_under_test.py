@@ -11,9 +11,9 @@ from torch import Tensor
 from benchmarks.offline.floors import Work, lm_work, mimi_work
 from benchmarks.offline.lm import LmSteps
 from benchmarks.offline.mimi import MimiFrames
-from benchmarks.offline.parts import Part
-from models.mimi import Mimi, MimiConfig
-from models.moshi_lm import LmConfig, MoshiLm
+from benchmarks.offline.model_sizes import Part
+from moshi_cluster.models.mimi import Mimi, MimiConfig
+from moshi_cluster.models.moshi_lm import LmConfig, MoshiLm
 
 _FRESH_FRAMES = 0
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.offline.parts import PARTS, Part
+from benchmarks.offline.model_sizes import PARTS, Part
 
 _UPSTREAM_VARIABLE = "MOSHI_UPSTREAM_PYTHON"
 _BATCHES = "1,2,4,8,16,32"

@@ -10,11 +10,11 @@ from typing import Any
 
 import torch
 
+from benchmarks.offline.model_sizes import Part
 from benchmarks.offline.models_under_test import model_under_test
 from benchmarks.offline.operators import Kind, operators
 from benchmarks.offline.options import Options
-from benchmarks.offline.parts import Part
-from benchmarks.offline.sections import REST, stopwatches
+from benchmarks.offline.section_timers import REST, stopwatches
 from benchmarks.offline.table import markdown
 
 

@@ -1,4 +1,4 @@
-"""The tensors of `scripts.random_lm` with plainer values, for models too large to be made on the host."""
+"""The tensors of `tools.random_lm` with plainer values, for models too large to be made on the host."""
 
 from __future__ import annotations
 

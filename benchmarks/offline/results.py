@@ -13,7 +13,7 @@ import torch
 
 from benchmarks.offline.floors import Work
 from benchmarks.offline.measure import Timings, times_faster
-from benchmarks.offline.parts import Part
+from benchmarks.offline.model_sizes import Part
 from benchmarks.offline.rates import Rates
 
 

@@ -16,8 +16,8 @@ from benchmarks.online.picture import write_picture
 from benchmarks.online.scenarios import SCENARIOS
 from benchmarks.online.speech import speech_messages
 from benchmarks.online.table import text_of
-from clients.cli.audio import AudioError
-from scripts.local_cluster import ClusterError
+from moshi_cluster.clients.cli.audio import AudioError
+from moshi_cluster.cluster.local_cluster import ClusterError
 
 EXIT_FAILED = 1
 EXIT_LIMIT_BROKEN = 3

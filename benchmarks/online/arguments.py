@@ -11,8 +11,8 @@ from benchmarks.online.impairments import IMPAIRMENTS
 from benchmarks.online.limits import Limits
 from benchmarks.online.scenarios import SCENARIOS, Size
 from benchmarks.online.speech import LineFormat
-from clients.cli.__main__ import DEMO_UTTERANCE
-from clients.cli.audio import ENCODINGS, G711_RATE_HZ
+from moshi_cluster.clients.cli.__main__ import DEMO_UTTERANCE
+from moshi_cluster.clients.cli.audio import ENCODINGS, G711_RATE_HZ
 
 
 def parser() -> argparse.ArgumentParser:

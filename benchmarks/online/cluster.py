@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from scripts.default_checkpoint import DEFAULT_CHECKPOINT
-from scripts.latency_table import scrape
-from scripts.local_cluster import Layout, LocalCluster
+from moshi_cluster.cluster.default_checkpoint import DEFAULT_CHECKPOINT
+from moshi_cluster.cluster.latency_table import scrape
+from moshi_cluster.cluster.local_cluster import Layout, LocalCluster
 
 _START_TIMEOUT_S = 600.0
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from scripts.latency_table import Histogram
+from moshi_cluster.cluster.latency_table import Histogram
 
 # Family -> (label that tells histograms apart, how its rows are called).
 _FAMILIES = {

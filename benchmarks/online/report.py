@@ -14,7 +14,7 @@ from benchmarks.online.quantiles import quantile, ratio
 from benchmarks.online.record import OK, CallRecord
 from benchmarks.online.scenarios import FRAME_S
 from benchmarks.online.timeline import Point, Replies, by_calls, by_second
-from scripts.latency_table import Histogram
+from moshi_cluster.cluster.latency_table import Histogram
 
 _AROUND_JOIN_S = 5.0
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from clients.cli.audio import ENCODINGS, Recording, read_wav, to_wire
+from moshi_cluster.clients.cli.audio import ENCODINGS, Recording, read_wav, to_wire
 from moshi_cluster.v1 import gateway_pb2
 
 FRAME_MS = 80

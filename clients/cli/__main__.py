@@ -8,11 +8,20 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from clients.cli.access import access_of, add_access_options
-from clients.cli.audio import ENCODINGS, G711_RATE_HZ, AudioError, Recording, from_wire, read_wav, to_wire, write_wav
-from clients.cli.converse import Call, CallError, Listener, Reply, converse
-from clients.cli.talk import command as talk
-from clients.cli.talk.options import add_options
+from moshi_cluster.clients.cli.access import access_of, add_access_options
+from moshi_cluster.clients.cli.audio import (
+    ENCODINGS,
+    G711_RATE_HZ,
+    AudioError,
+    Recording,
+    from_wire,
+    read_wav,
+    to_wire,
+    write_wav,
+)
+from moshi_cluster.clients.cli.converse import Call, CallError, Listener, Reply, converse
+from moshi_cluster.clients.cli.talk import command as talk
+from moshi_cluster.clients.cli.talk.options import add_options
 from moshi_cluster.v1 import common_pb2, gateway_pb2
 
 EXIT_CALL_FAILED = 1

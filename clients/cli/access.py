@@ -10,7 +10,7 @@ from pathlib import Path
 
 import grpc
 
-from clients.cli.audio import AudioError
+from moshi_cluster.clients.cli.audio import AudioError
 
 TOKEN_VARIABLE = "MOSHI_TOKEN"
 

@@ -8,7 +8,7 @@ from array import array
 from dataclasses import dataclass
 from pathlib import Path
 
-from clients.cli import g711
+from moshi_cluster.clients.cli import g711
 from moshi_cluster.v1 import gateway_pb2
 
 ENCODINGS = {

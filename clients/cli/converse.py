@@ -11,7 +11,7 @@ import grpc
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
-from clients.cli.access import OPEN, Access
+from moshi_cluster.clients.cli.access import OPEN, Access
 from moshi_cluster.v1 import gateway_pb2, gateway_pb2_grpc
 
 # How long the gateway may be silent before the call is given up.

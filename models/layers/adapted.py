@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor
 
-from models.layers.linear import Linear
-from models.layers.projection import Projection
+from moshi_cluster.models.layers.linear import Linear
+from moshi_cluster.models.layers.projection import Projection
 
 
 class AdaptedLinear:

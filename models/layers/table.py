@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from models.layers.quantised import QuantisedMatrix, Stored
+from moshi_cluster.models.layers.quantised import QuantisedMatrix, Stored
 
 
 class Table:

@@ -4,9 +4,9 @@ What a worker needs of one part only is imported from its own module, so that a 
 LM's: `models.loading.lm.load_lm`, `models.loading.mimi.load_mimi`, `models.loading.tokenizer.Tokenizer`.
 """
 
-from models.loading.checkpoint import Checkpoint, FileNames, Part, resolve
-from models.loading.errors import CheckpointError, MissingFileError, MissingTensorError
-from models.loading.tensors import SafetensorsFile
+from moshi_cluster.models.loading.checkpoint import Checkpoint, FileNames, Part, resolve
+from moshi_cluster.models.loading.errors import CheckpointError, MissingFileError, MissingTensorError
+from moshi_cluster.models.loading.tensors import SafetensorsFile
 
 __all__ = [
     "Checkpoint",

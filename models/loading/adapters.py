@@ -8,12 +8,12 @@ from pathlib import Path
 
 from torch import Tensor
 
-from models.layers.quantised import Stored
-from models.loading.errors import CheckpointError
-from models.loading.opening import opened
-from models.loading.tensors import SafetensorsFile
-from models.moshi_lm.adapters import Adapter
-from models.moshi_lm.parts import Parts
+from moshi_cluster.models.layers.quantised import Stored
+from moshi_cluster.models.loading.errors import CheckpointError
+from moshi_cluster.models.loading.opening import opened
+from moshi_cluster.models.loading.tensors import SafetensorsFile
+from moshi_cluster.models.moshi_lm.adapters import Adapter
+from moshi_cluster.models.moshi_lm.parts import Parts
 
 _SIDES = (".lora_A.weight", ".lora_B.weight")
 

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from models.loading import published
-from models.loading.config import Config, read_config, read_object
-from models.loading.errors import CheckpointError, MissingFileError
-from models.loading.fingerprint import fingerprint
-from models.loading.source import Source, find_file, parse_source
+from moshi_cluster.models.loading import published
+from moshi_cluster.models.loading.config import Config, read_config, read_object
+from moshi_cluster.models.loading.errors import CheckpointError, MissingFileError
+from moshi_cluster.models.loading.fingerprint import fingerprint
+from moshi_cluster.models.loading.source import Source, find_file, parse_source
 
 
 class Part(enum.Flag):

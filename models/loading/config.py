@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from models.loading import published
-from models.loading.errors import CheckpointError, MissingFileError
-from models.loading.source import Source, find_file
+from moshi_cluster.models.loading import published
+from moshi_cluster.models.loading.errors import CheckpointError, MissingFileError
+from moshi_cluster.models.loading.source import Source, find_file
 
 _LOG = logging.getLogger(__name__)
 _CONFIG_NAME = "config.json"

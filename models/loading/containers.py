@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from models.loading import gguf_header
-from models.loading.errors import CheckpointError, MissingFileError
-from models.loading.gguf import GgufFile
-from models.loading.tensors import SafetensorsFile
+from moshi_cluster.models.loading import gguf_header
+from moshi_cluster.models.loading.errors import CheckpointError, MissingFileError
+from moshi_cluster.models.loading.gguf import GgufFile
+from moshi_cluster.models.loading.tensors import SafetensorsFile
 
 TensorFile = SafetensorsFile | GgufFile
 

@@ -10,12 +10,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from models.layers.quantised import QuantisedMatrix, Stored
-from models.loading.errors import MissingFileError, MissingTensorError
-from models.loading.gguf_header import read_gguf_header
-from models.loading.header import Entry
-from models.loading.reading import read_bytes
-from models.loading.tensors import check_finite
+from moshi_cluster.models.layers.quantised import QuantisedMatrix, Stored
+from moshi_cluster.models.loading.errors import MissingFileError, MissingTensorError
+from moshi_cluster.models.loading.gguf_header import read_gguf_header
+from moshi_cluster.models.loading.reading import read_bytes
+from moshi_cluster.models.loading.safetensors_header import Entry
+from moshi_cluster.models.loading.tensors import check_finite
 
 _FLOATS = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 _BLOCK = 32

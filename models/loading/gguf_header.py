@@ -8,8 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 
-from models.loading.errors import CheckpointError
-from models.loading.header import Entry
+from moshi_cluster.models.loading.errors import CheckpointError
+from moshi_cluster.models.loading.safetensors_header import Entry
 
 MAGIC = b"GGUF"
 _VERSIONS = (2, 3)

@@ -10,18 +10,18 @@ from dataclasses import asdict, dataclass, replace
 import torch
 from torch import Tensor
 
-from models.layers.quantised import QuantisedMatrix, Stored
-from models.layers.quantised.quantise import per_group, per_row
-from models.loading.adapters import adapted
-from models.loading.assembling import Assembled
-from models.loading.checkpoint import Checkpoint
-from models.loading.containers import TensorFile, open_tensors
-from models.loading.errors import CheckpointError
-from models.loading.fingerprint import fingerprint
-from models.loading.names import Renamed, recognise
-from models.loading.opening import naming, opened
-from models.loading.published import INT4_GROUP
-from models.moshi_lm import LmConfig, MoshiLm
+from moshi_cluster.models.layers.quantised import QuantisedMatrix, Stored
+from moshi_cluster.models.layers.quantised.quantise import per_group, per_row
+from moshi_cluster.models.loading.adapters import adapted
+from moshi_cluster.models.loading.checkpoint import Checkpoint
+from moshi_cluster.models.loading.containers import TensorFile, open_tensors
+from moshi_cluster.models.loading.errors import CheckpointError
+from moshi_cluster.models.loading.fingerprint import fingerprint
+from moshi_cluster.models.loading.names import Renamed, recognise
+from moshi_cluster.models.loading.opening import naming, opened
+from moshi_cluster.models.loading.published import INT4_GROUP
+from moshi_cluster.models.loading.quantised_layouts import Assembled
+from moshi_cluster.models.moshi_lm import LmConfig, MoshiLm
 
 _EARLY_EOS_ID, _PAD_ID = 2, 3
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import torch
 
-from models.loading.checkpoint import Checkpoint
-from models.loading.opening import naming, opened
-from models.loading.tensors import SafetensorsFile
-from models.mimi import Mimi, MimiConfig
+from moshi_cluster.models.loading.checkpoint import Checkpoint
+from moshi_cluster.models.loading.opening import naming, opened
+from moshi_cluster.models.loading.tensors import SafetensorsFile
+from moshi_cluster.models.mimi import Mimi, MimiConfig
 
 
 def load_mimi(checkpoint: Checkpoint, device: torch.device | str = "cpu") -> Mimi:

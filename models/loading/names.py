@@ -10,8 +10,8 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from models.layers.quantised import Stored
-from models.loading.errors import CheckpointError
+from moshi_cluster.models.layers.quantised import Stored
+from moshi_cluster.models.loading.errors import CheckpointError
 
 # Left: the name in the file. Right: the published PyTorch name. {i} layer, {j} norm, {k} step of the Depth
 # Transformer, {s(k)} the block of weights of that step; what is not listed has the same name.

@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
-from models.loading.errors import CheckpointError
-from models.loading.progress import LoadingLine
+from moshi_cluster.models.loading.errors import CheckpointError
+from moshi_cluster.models.loading.progress import LoadingLine
 
 File = TypeVar("File")
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from models.loading.errors import CheckpointError
-from models.loading.header import Entry
+from moshi_cluster.models.loading.errors import CheckpointError
+from moshi_cluster.models.loading.safetensors_header import Entry
 
 
 def read_bytes(path: Path, name: str, entry: Entry) -> Tensor:

@@ -9,7 +9,7 @@ from pathlib import Path
 import huggingface_hub
 from huggingface_hub import errors as hub_errors
 
-from models.loading.errors import CheckpointError, MissingFileError
+from moshi_cluster.models.loading.errors import CheckpointError, MissingFileError
 
 _HUB = "hf://"
 _LOCAL = "file://"

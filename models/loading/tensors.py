@@ -9,9 +9,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from models.loading.errors import CheckpointError, MissingFileError, MissingTensorError
-from models.loading.header import Entry, read_header
-from models.loading.reading import read_bytes
+from moshi_cluster.models.loading.errors import CheckpointError, MissingFileError, MissingTensorError
+from moshi_cluster.models.loading.reading import read_bytes
+from moshi_cluster.models.loading.safetensors_header import Entry, read_header
 
 _TYPES = {
     "F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16,

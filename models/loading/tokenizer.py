@@ -6,7 +6,7 @@ from pathlib import Path
 
 from sentencepiece import SentencePieceProcessor
 
-from models.loading.errors import CheckpointError, MissingFileError
+from moshi_cluster.models.loading.errors import CheckpointError, MissingFileError
 
 _WORD_START = "\u2581"
 _UNKNOWN_CHARACTER = "\ufffd"

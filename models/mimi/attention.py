@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from models.layers.rope import Rope
-from models.mimi.config import MimiConfig
+from moshi_cluster.models.layers.rope import Rope
+from moshi_cluster.models.mimi.config import MimiConfig
 
 _QUERIES_PER_BLOCK = 512
 _MASKED = float("-inf")

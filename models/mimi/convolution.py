@@ -11,8 +11,8 @@ from math import gcd
 import torch
 from torch import Tensor
 
-from models.mimi.elu import elu
-from models.mimi.product import product
+from moshi_cluster.models.mimi.elu import elu
+from moshi_cluster.models.mimi.product import product
 
 _OUTPUTS = 16
 """Outputs that a row of a product should have at least: a vector of float32. Next to the samples, where a step has few

@@ -8,12 +8,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from models.mimi.attention import ClipAttention
-from models.mimi.config import MimiConfig
-from models.mimi.halves import DecoderHalf, EncoderHalf
-from models.mimi.quantizer import Quantizer
-from models.mimi.streaming import StreamingDecoder, StreamingEncoder
-from models.mimi.weights import Weights
+from moshi_cluster.models.mimi.attention import ClipAttention
+from moshi_cluster.models.mimi.config import MimiConfig
+from moshi_cluster.models.mimi.encoder_decoder import DecoderHalf, EncoderHalf
+from moshi_cluster.models.mimi.quantizer import Quantizer
+from moshi_cluster.models.mimi.streaming import StreamingDecoder, StreamingEncoder
+from moshi_cluster.models.mimi.weights import Weights
 
 DEFAULT_CODEBOOKS = 8
 

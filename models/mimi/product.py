@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from models.layers.linear import Linear
+from moshi_cluster.models.layers.linear import Linear
 
 _SMALL_MATRIX = 16384
 _LITTLE_WORK = 1 << 20

@@ -10,9 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from models.mimi.config import MimiConfig
-from models.mimi.product import product
-from models.mimi.weights import Weights
+from moshi_cluster.models.mimi.config import MimiConfig
+from moshi_cluster.models.mimi.product import product
+from moshi_cluster.models.mimi.weights import Weights
 
 
 class Codebook:

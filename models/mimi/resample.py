@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from models.mimi.config import MimiConfig
-from models.mimi.convolution import CausalConv
-from models.mimi.weights import Weights
+from moshi_cluster.models.mimi.config import MimiConfig
+from moshi_cluster.models.mimi.convolution import CausalConv
+from moshi_cluster.models.mimi.weights import Weights
 
 
 class Downsample:

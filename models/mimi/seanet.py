@@ -11,11 +11,11 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from models.mimi.config import MimiConfig
-from models.mimi.convolution import CausalConv, CausalTransposedConv, steps_per_row, toeplitz
-from models.mimi.elu import elu
-from models.mimi.product import product
-from models.mimi.weights import Weights
+from moshi_cluster.models.mimi.config import MimiConfig
+from moshi_cluster.models.mimi.convolution import CausalConv, CausalTransposedConv, steps_per_row, toeplitz
+from moshi_cluster.models.mimi.elu import elu
+from moshi_cluster.models.mimi.product import product
+from moshi_cluster.models.mimi.weights import Weights
 
 _LONG_STAGES = 1
 _GROUP_FLOATS = 65536

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from models.mimi.attention import Attend, KeyValueRings
-from models.mimi.config import MimiConfig
-from models.mimi.halves import DecoderHalf, EncoderHalf
-from models.mimi.quantizer import Quantizer
+from moshi_cluster.models.mimi.attention import Attend, KeyValueRings
+from moshi_cluster.models.mimi.config import MimiConfig
+from moshi_cluster.models.mimi.encoder_decoder import DecoderHalf, EncoderHalf
+from moshi_cluster.models.mimi.quantizer import Quantizer
 
 
 class SlotStates:

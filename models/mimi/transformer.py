@@ -6,10 +6,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from models.mimi.attention import Attend
-from models.mimi.config import MimiConfig
-from models.mimi.product import product
-from models.mimi.weights import Weights
+from moshi_cluster.models.mimi.attention import Attend
+from moshi_cluster.models.mimi.config import MimiConfig
+from moshi_cluster.models.mimi.product import product
+from moshi_cluster.models.mimi.weights import Weights
 
 _LAYER_NORM_EPS = 1e-5
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from models.moshi_lm.parts import Parts
+from moshi_cluster.models.moshi_lm.parts import Parts
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ def fuse(weight: Tensor, pair: tuple[Tensor, Tensor]) -> Tensor:
     return torch.addmm(weight.float(), b, a).to(weight.dtype)
 
 
-def side_by_side(
+def columns(
     pairs: Sequence[tuple[Tensor, Tensor] | None], out_features: Sequence[int], in_features: int
 ) -> tuple[Tensor, Tensor]:
     """One pair for several layers of one input whose outputs are put side by side; some may have none."""

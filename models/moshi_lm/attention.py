@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from models.moshi_lm.memory import Memory, Rows
+from moshi_cluster.models.moshi_lm.kv_buffer import KvBuffer, Rows
 
 _FINE, _COARSE = 64, 256  # steps of padded lengths, below and above _COARSE
 
@@ -32,8 +32,8 @@ class StepAttention:
 
     def __init__(
         self,
-        keys: Sequence[Memory],
-        values: Sequence[Memory],
+        keys: Sequence[KvBuffer],
+        values: Sequence[KvBuffer],
         slots: Sequence[int],
         positions: Sequence[int],
         device: torch.device,
@@ -69,8 +69,8 @@ class RowByRow:
 
     def __init__(
         self,
-        keys: Sequence[Memory],
-        values: Sequence[Memory],
+        keys: Sequence[KvBuffer],
+        values: Sequence[KvBuffer],
         slot: int,
         start: int,
         rows: int,
@@ -92,8 +92,8 @@ class ChunkInOneCall:
 
     def __init__(
         self,
-        keys: Sequence[Memory],
-        values: Sequence[Memory],
+        keys: Sequence[KvBuffer],
+        values: Sequence[KvBuffer],
         slot: int,
         start: int,
         rows: int,
@@ -121,7 +121,7 @@ class ChunkInOneCall:
         values.write(self._slots, self._places, v[self._kept])
         return out[0].transpose(0, 1).flatten(1)
 
-    def _old_part(self, memory: Memory, dtype: torch.dtype) -> Tensor:
+    def _old_part(self, memory: KvBuffer, dtype: torch.dtype) -> Tensor:
         return _decoded(*memory.read((self._slot, 1), self._old, dtype))
 
 
@@ -140,7 +140,7 @@ class _Group:
             place = torch.arange(padded, device=device)
             self._seen = (place < torch.tensor(lengths, device=device)[:, None])[:, None, None, :]
 
-    def __call__(self, q: Tensor, keys: Memory, values: Memory) -> Tensor:
+    def __call__(self, q: Tensor, keys: KvBuffer, values: KvBuffer) -> Tensor:
         key_parts = keys.read(self._slots, self._padded, q.dtype)
         value_parts = values.read(self._slots, self._padded, q.dtype)
         if q.device.type == "cpu":

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from models.moshi_lm.conditions import Condition, read_conditions
+from moshi_cluster.models.moshi_lm.conditions import Condition, read_conditions
 
 # Published keys with one value that this implementation knows; anything else is another model.
 _ONLY: dict[str, tuple[Any, ...]] = {

@@ -8,12 +8,12 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from models.layers.table import Table
-from models.moshi_lm.config import LmConfig
-from models.moshi_lm.embeddings import load_table
-from models.moshi_lm.feed_forward import GatedFeedForward
-from models.moshi_lm.names import Weights
-from models.moshi_lm.norms import load_norm
+from moshi_cluster.models.layers.table import Table
+from moshi_cluster.models.moshi_lm.config import LmConfig
+from moshi_cluster.models.moshi_lm.embeddings import load_table
+from moshi_cluster.models.moshi_lm.feed_forward import GatedFeedForward
+from moshi_cluster.models.moshi_lm.norms import load_norm
+from moshi_cluster.models.moshi_lm.weights import Weights
 
 Choose = Callable[[int, Tensor], Tensor]  # codebook, logits [N, card] -> its tokens int64 [N]
 

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from models.layers.quantised import QuantisedMatrix, Stored
-from models.layers.quantised.matrix import stacked
-from models.layers.table import Table
-from models.moshi_lm.conditions import Condition
-from models.moshi_lm.names import Weights
+from moshi_cluster.models.layers.quantised import QuantisedMatrix, Stored
+from moshi_cluster.models.layers.quantised.matrix import stacked
+from moshi_cluster.models.layers.table import Table
+from moshi_cluster.models.moshi_lm.conditions import Condition
+from moshi_cluster.models.moshi_lm.weights import Weights
 
 
 class TokenTables:

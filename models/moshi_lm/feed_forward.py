@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor
 
-from models.moshi_lm.names import Weights
+from moshi_cluster.models.moshi_lm.weights import Weights
 
 
 class GatedFeedForward:

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from models.moshi_lm.config import LmConfig
-from models.moshi_lm.model import MoshiLm
-from models.moshi_lm.sampling import Draws, Sampling
-from models.moshi_lm.text_bias import SpokenText, biased
-from models.moshi_lm.timeline import Timeline
+from moshi_cluster.models.moshi_lm.config import LmConfig
+from moshi_cluster.models.moshi_lm.model import MoshiLm
+from moshi_cluster.models.moshi_lm.sampling import Draws, Sampling
+from moshi_cluster.models.moshi_lm.text_bias import SpokenText, biased
+from moshi_cluster.models.moshi_lm.timeline import Timeline
 
 
 @dataclass(frozen=True)

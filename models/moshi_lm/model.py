@@ -7,15 +7,15 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from models.layers.quantised import Stored
-from models.moshi_lm.adapters import Adapter
-from models.moshi_lm.attention import Attention
-from models.moshi_lm.config import LmConfig
-from models.moshi_lm.depth import Choose, DepthTransformer
-from models.moshi_lm.embeddings import TokenTables, condition_vector, load_table
-from models.moshi_lm.kv_ring import KvRing
-from models.moshi_lm.names import Quantise, Weights
-from models.moshi_lm.temporal import TemporalTransformer
+from moshi_cluster.models.layers.quantised import Stored
+from moshi_cluster.models.moshi_lm.adapters import Adapter
+from moshi_cluster.models.moshi_lm.attention import Attention
+from moshi_cluster.models.moshi_lm.config import LmConfig
+from moshi_cluster.models.moshi_lm.depth import Choose, DepthTransformer
+from moshi_cluster.models.moshi_lm.embeddings import TokenTables, condition_vector, load_table
+from moshi_cluster.models.moshi_lm.kv_cache import KvCache
+from moshi_cluster.models.moshi_lm.temporal import TemporalTransformer
+from moshi_cluster.models.moshi_lm.weights import Quantise, Weights
 
 
 class MoshiLm:
@@ -53,7 +53,7 @@ class MoshiLm:
         """
         return cls(Weights(tensors, config, dtype, device, quantise, adapter), config)
 
-    def ring(self, slots: int, capacity: int | None = None, dtype: torch.dtype | None = None) -> KvRing:
+    def ring(self, slots: int, capacity: int | None = None, dtype: torch.dtype | None = None) -> KvCache:
         """An empty memory. capacity: frames attended to, at most and by default the configuration's context; dtype:
         the model's by default, torch.int8 for 8 bits."""
         context = min(capacity or self.config.context, self.config.context)

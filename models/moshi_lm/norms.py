@@ -7,8 +7,8 @@ from collections.abc import Callable
 import torch.nn.functional as F
 from torch import Tensor
 
-from models.layers.norm import RmsNorm
-from models.moshi_lm.names import Weights
+from moshi_cluster.models.layers.norm import RmsNorm
+from moshi_cluster.models.moshi_lm.weights import Weights
 
 Norm = Callable[[Tensor], Tensor]  # [N, D] -> [N, D]
 _RMS_EPS = {"rms_norm": 1e-5, "rms_norm_f32": 1e-8}

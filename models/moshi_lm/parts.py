@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 
 from torch import Tensor
 
-from models.layers.quantised import QuantisedMatrix, Stored
+from moshi_cluster.models.layers.quantised import QuantisedMatrix, Stored
 
 # `in_proj_weight` (published), `in_proj.weight` (exports), `out_proj.weight`, and the same of adapters: all steps of
 # the Depth Transformer stacked in blocks of rows. Canonical is `in_projs.0.weight`, upstream's own since 0.2.3.

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from models.moshi_lm.filling import filled
-from models.moshi_lm.noise import gumbel, stream_keys
+from moshi_cluster.models.moshi_lm.filling import filled
+from moshi_cluster.models.moshi_lm.noise import gumbel, stream_keys
 
 _EVERY = 1 << 40  # a top-k beyond any vocabulary
 _MARGIN = 16  # candidates beyond the largest top-k, for ties with the last

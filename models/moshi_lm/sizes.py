@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import torch
 
-from models.moshi_lm.config import LmConfig
-from models.moshi_lm.memory import vector_bytes
+from moshi_cluster.models.moshi_lm.config import LmConfig
+from moshi_cluster.models.moshi_lm.kv_buffer import vector_bytes
 
 _MB = 1_000_000
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from models.moshi_lm.model import MoshiLm
+from moshi_cluster.models.moshi_lm.model import MoshiLm
 
 
 @dataclass(frozen=True)

@@ -7,13 +7,13 @@ import math
 import torch
 from torch import Tensor
 
-from models.layers.rope import Rope, turn
-from models.moshi_lm.attention import Attention
-from models.moshi_lm.config import LmConfig
-from models.moshi_lm.feed_forward import load_feed_forward
-from models.moshi_lm.kv_ring import KvRing
-from models.moshi_lm.names import Weights
-from models.moshi_lm.norms import load_norm
+from moshi_cluster.models.layers.rope import Rope, turn
+from moshi_cluster.models.moshi_lm.attention import Attention
+from moshi_cluster.models.moshi_lm.config import LmConfig
+from moshi_cluster.models.moshi_lm.feed_forward import load_feed_forward
+from moshi_cluster.models.moshi_lm.kv_cache import KvCache
+from moshi_cluster.models.moshi_lm.norms import load_norm
+from moshi_cluster.models.moshi_lm.weights import Weights
 
 
 class TemporalTransformer:
@@ -27,15 +27,15 @@ class TemporalTransformer:
         self._layers = [_Layer(weights, f"transformer.layers.{i}", config) for i in range(config.num_layers)]
         self._out_norm = load_norm(weights, "out_norm", config.norm, config.dim)
 
-    def ring(self, slots: int, capacity: int, dtype: torch.dtype) -> KvRing:
+    def ring(self, slots: int, capacity: int, dtype: torch.dtype) -> KvCache:
         """An empty memory for that many sessions."""
         config = self._config
-        return KvRing(config.num_layers, slots, config.num_heads, self._head_dim, capacity, dtype, self._device)
+        return KvCache(config.num_layers, slots, config.num_heads, self._head_dim, capacity, dtype, self._device)
 
     def __call__(self, x: Tensor, positions: Tensor, attention: Attention, trace: list[Tensor] | None = None) -> Tensor:
         """x: [N, D], positions: int64 [N] of its rows -> normed hidden states [N, D].
 
-        attention: knows the sessions of the rows (KvRing.step, KvRing.chunk). trace: gets every layer's output.
+        attention: knows the sessions of the rows (KvCache.step, KvCache.chunk). trace: gets every layer's output.
         """
         turns = self._turns(positions)
         for i, layer in enumerate(self._layers):

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import Tensor
 
-from models.moshi_lm.config import LmConfig
-from models.moshi_lm.sampling import Sampling
+from moshi_cluster.models.moshi_lm.config import LmConfig
+from moshi_cluster.models.moshi_lm.sampling import Sampling
 
 
 class SpokenText:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from models.moshi_lm.config import LmConfig
+from moshi_cluster.models.moshi_lm.config import LmConfig
 
 UNKNOWN = -1
 

@@ -6,12 +6,12 @@ import sys
 
 from prometheus_client import CollectorRegistry
 
-from services.codec.loading import load
-from services.codec.server import CodecService
-from services.codec.settings import PREFIX, CodecSettings
-from services.common import main
-from services.common.metrics import EngineMetrics
-from services.common.trunk import max_bundle_bytes
+from moshi_cluster.services.codec.loading import load
+from moshi_cluster.services.codec.server import CodecService
+from moshi_cluster.services.codec.settings import PREFIX, CodecSettings
+from moshi_cluster.services.common import main
+from moshi_cluster.services.common.metrics import EngineMetrics
+from moshi_cluster.services.common.mux.buffers import max_bundle_bytes
 
 _MAX_MESSAGE_BYTES = 64 * 1024
 _SPARE_STREAMS = 64  # beyond the slots: refused streams get their status, and health and watches fit

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from models.mimi import Mimi, StreamingDecoder, StreamingEncoder
-from services.common.program import Program
+from moshi_cluster.models.mimi import Mimi, StreamingDecoder, StreamingEncoder
+from moshi_cluster.services.common.worker.program import Program
 
 
 def programs(

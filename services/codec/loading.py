@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import torch
 
-from models.loading import FileNames, Part, resolve
-from models.loading.mimi import load_mimi
-from services.codec.engine import programs
-from services.codec.server import CodecModel
-from services.codec.settings import CodecSettings
-from services.common.program import CPU_GATHER_MS, gather_s
+from moshi_cluster.models.loading import FileNames, Part, resolve
+from moshi_cluster.models.loading.mimi import load_mimi
+from moshi_cluster.services.codec.engine import programs
+from moshi_cluster.services.codec.server import CodecModel
+from moshi_cluster.services.codec.settings import CodecSettings
+from moshi_cluster.services.common.worker.program import CPU_GATHER_MS, gather_s
 
 # The first hop of a call makes the groups in which frames come to the hops behind it, so it waits longest.
 _CPU_ENCODE_GATHER_MS = 18.0

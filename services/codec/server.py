@@ -7,14 +7,14 @@ from dataclasses import dataclass
 
 import grpc
 
+from moshi_cluster.services.codec.settings import CodecSettings
+from moshi_cluster.services.common import checks, rpc
+from moshi_cluster.services.common.metrics import EngineMetrics
+from moshi_cluster.services.common.mux.server import Method
+from moshi_cluster.services.common.worker.service import Model, WorkerService
+from moshi_cluster.services.common.worker.session import Reply
+from moshi_cluster.services.common.worker.streams import Parse, Render, pump, statuses, timing
 from moshi_cluster.v1 import codec_pb2, codec_pb2_grpc
-from services.codec.settings import CodecSettings
-from services.common import checks, rpc
-from services.common.metrics import EngineMetrics
-from services.common.session import Reply
-from services.common.streams import Parse, Render, pump, statuses, timing
-from services.common.trunk_server import Method
-from services.common.worker import Model, WorkerService
 
 
 @dataclass(frozen=True)

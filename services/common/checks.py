@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from services.common.errors import InvalidInput
+from moshi_cluster.services.common.errors import InvalidInput
 
 MAX_MAGNITUDE = 8.0  # a sample beyond this is a broken sender, not a loud one
 

@@ -22,8 +22,8 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 from prometheus_client import CollectorRegistry
 
-from services.common.metrics import MetricsEndpoint
-from services.common.rpc import Options
+from moshi_cluster.services.common.metrics import MetricsEndpoint
+from moshi_cluster.services.common.rpc import Options
 
 T = TypeVar("T")
 

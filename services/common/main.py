@@ -11,9 +11,9 @@ from typing import Any, TypeVar
 import grpc
 from prometheus_client import CollectorRegistry
 
-from services.common import lifecycle, logs
-from services.common.rpc import server_options
-from services.common.settings import SettingError, describe, load
+from moshi_cluster.services.common import lifecycle, logs
+from moshi_cluster.services.common.rpc import server_options
+from moshi_cluster.services.common.settings import SettingError, describe, load
 
 S = TypeVar("S")
 

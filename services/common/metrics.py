@@ -6,8 +6,8 @@ from types import TracebackType
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
 
-from services.common.program import PrepareStats, StepStats
-from services.common.slots import SlotTable
+from moshi_cluster.services.common.worker.program import PrepareStats, StepStats
+from moshi_cluster.services.common.worker.slots import SlotTable
 
 # Dense where it matters: one frame is 80 ms, and a hop should be a small part of that.
 LATENCY_BUCKETS_S = (

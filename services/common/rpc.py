@@ -8,7 +8,7 @@ import grpc
 from google.protobuf import any_pb2, duration_pb2
 from google.rpc import error_details_pb2, status_pb2
 
-from services.common.errors import NoFreeSlot, SessionError
+from moshi_cluster.services.common.errors import NoFreeSlot, SessionError
 
 _KEEPALIVE_MS = 20_000
 _KEEPALIVE_TIMEOUT_MS = 8_000

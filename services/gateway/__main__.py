@@ -9,11 +9,11 @@ from pathlib import Path
 import grpc
 from prometheus_client import CollectorRegistry
 
-from services.common import main
-from services.gateway.metrics import GatewayMetrics
-from services.gateway.server import GatewayService
-from services.gateway.settings import PREFIX, GatewaySettings
-from services.gateway.tls import grpc_credentials
+from moshi_cluster.services.common import main
+from moshi_cluster.services.gateway.api.tls import grpc_credentials
+from moshi_cluster.services.gateway.metrics import GatewayMetrics
+from moshi_cluster.services.gateway.server import GatewayService
+from moshi_cluster.services.gateway.settings import PREFIX, GatewaySettings
 
 _SPARE_STREAMS = 64  # beyond the calls: refused calls get their status, and health checks fit
 
@@ -28,7 +28,7 @@ def _credentials(settings: GatewaySettings) -> grpc.ServerCredentials | None:
 
 if __name__ == "__main__":
     # FFmpeg is large: loaded with the first Opus call, it would stop all others for that long.
-    importlib.import_module("services.gateway.audio.opus")
+    importlib.import_module("moshi_cluster.audio.opus")
     sys.exit(
         main.run(
             "gateway",

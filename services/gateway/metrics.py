@@ -10,7 +10,7 @@ from prometheus_client.core import UntypedMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from services.common.metrics import LATENCY_BUCKETS_S
+from moshi_cluster.services.common.metrics import LATENCY_BUCKETS_S
 
 HOPS = ("edge_in", "encode", "lm", "decode", "edge_out", "turnaround")
 FRAME_KINDS = ("in", "out", "filled", "dropped", "late", "reply_dropped")

@@ -7,18 +7,18 @@ from collections.abc import Sequence
 
 import grpc
 
+from moshi_cluster.services.common.worker.streams import statuses, within
+from moshi_cluster.services.gateway.admission.auth import bearer
+from moshi_cluster.services.gateway.api.grpc.metadata_options import parse_call
+from moshi_cluster.services.gateway.api.grpc.requests import Requests, read_caller, read_start
+from moshi_cluster.services.gateway.api.grpc.responses import render
+from moshi_cluster.services.gateway.api.http.server import HttpServer
+from moshi_cluster.services.gateway.calls.call import Call
+from moshi_cluster.services.gateway.calls.manager import CallManager
+from moshi_cluster.services.gateway.calls.outgoing import Outgoing
+from moshi_cluster.services.gateway.metrics import GatewayMetrics
+from moshi_cluster.services.gateway.settings import GatewaySettings
 from moshi_cluster.v1 import gateway_pb2_grpc
-from services.common.streams import statuses, within
-from services.gateway.call import Call
-from services.gateway.metrics import GatewayMetrics
-from services.gateway.outgoing import Outgoing
-from services.gateway.render import render
-from services.gateway.requests import Requests, read_caller, read_start
-from services.gateway.settings import GatewaySettings
-from services.gateway.start_metadata import parse_call
-from services.gateway.switchboard import Switchboard
-from services.gateway.tokens import bearer
-from services.gateway.web.http import HttpEdge
 
 
 class GatewayService(gateway_pb2_grpc.GatewayServicer):
@@ -26,8 +26,8 @@ class GatewayService(gateway_pb2_grpc.GatewayServicer):
 
     def __init__(self, settings: GatewaySettings, metrics: GatewayMetrics) -> None:
         self._settings = settings
-        self._board = Switchboard(settings, metrics)
-        self._http = HttpEdge(settings, self._board) if settings.http else None
+        self._manager = CallManager(settings, metrics)
+        self._http = HttpServer(settings, self._manager) if settings.http else None
 
     # --- the life of the process
 
@@ -38,32 +38,32 @@ class GatewayService(gateway_pb2_grpc.GatewayServicer):
     @property
     def failed(self) -> asyncio.Future[BaseException]:
         """Resolves when no worker could ever be found again."""
-        return self._board.failed
+        return self._manager.failed
 
     async def start(self) -> None:
         """Returns once a worker of each service takes sessions; the web page is there at once."""
         if self._http is not None:
             await self._http.start()
-        await self._board.start()
+        await self._manager.start()
 
     @property
     def live_sessions(self) -> int:
         """Calls that are not over yet."""
-        return self._board.live_sessions
+        return self._manager.live_sessions
 
     def drain(self, grace_s: float) -> None:
         """Refuses new calls and tells the live ones."""
-        self._board.drain(grace_s)
+        self._manager.drain(grace_s)
 
     async def until_idle(self) -> None:
         """Returns once no call is left."""
-        await self._board.until_idle()
+        await self._manager.until_idle()
 
     async def stop(self) -> None:
         """Lets go of the HTTP port and the workers."""
         if self._http is not None:
             await self._http.stop()
-        await self._board.stop()
+        await self._manager.stop()
 
     @property
     def http_port(self) -> int:
@@ -76,11 +76,11 @@ class GatewayService(gateway_pb2_grpc.GatewayServicer):
 
     async def Converse(self, request_iterator: Requests, context: grpc.aio.ServicerContext) -> None:
         settings = self._settings
-        async with statuses(context), self._board.session() as session_id:
+        async with statuses(context), self._manager.session() as session_id:
             # Read before refusing: a refusal that crosses the caller's first message can reach him as INTERNAL.
             start = await within(read_start(request_iterator), settings.open_timeout_s, "no `start` came")
             metadata = context.invocation_metadata() or ()
-            self._board.authenticate(bearer(dict(metadata).get("authorization")))
+            self._manager.authenticate(bearer(dict(metadata).get("authorization")))
             spec = parse_call(start, metadata, settings)
 
             async def read(call: Call) -> None:
@@ -89,5 +89,5 @@ class GatewayService(gateway_pb2_grpc.GatewayServicer):
             async def send(item: Outgoing) -> None:
                 await context.write(render(item))
 
-            async with self._board.seat(context.peer(), spec) as seat:
-                await self._board.converse(session_id, seat, read, send)
+            async with self._manager.reserve(context.peer(), spec) as reservation:
+                await self._manager.converse(session_id, reservation, read, send)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from services.common.settings import SettingError, setting
+from moshi_cluster.services.common.settings import SettingError, setting
 
 PREFIX = "MOSHI_GATEWAY_"
+DEFAULT_WEB_DIR = "clients/web"
 
 
 @dataclass(frozen=True)
@@ -19,7 +20,9 @@ class GatewaySettings:
     instance_name: str = setting("moshi-cluster", "Name of this installation, told to clients of /api/chat.")
     http: bool = setting(True, "Serve the web page and /api/chat.")
     http_port: int = setting(8998, "Port of the web page and /api/chat; 0 picks a free one.", minimum=0, maximum=65535)
-    web_dir: str = setting("clients/web", "Folder of the web page, from the repository's root; empty: no page.")
+    web_dir: str = setting(
+        DEFAULT_WEB_DIR, "Folder of the web page; left alone, the one that comes along; empty: no page."
+    )
     tls_dir: str = setting("", "Folder with cert.pem and key.pem: the HTTP port speaks HTTPS. Empty: plain HTTP.")
     tls_self_signed: bool = setting(False, "Make a self-signed pair in tls_dir if it holds none.")
     grpc_tls: bool = setting(False, "The gRPC port is encrypted too, with the pair in tls_dir.")

@@ -6,12 +6,12 @@ import sys
 
 from prometheus_client import CollectorRegistry
 
-from services.common import main
-from services.common.metrics import EngineMetrics
-from services.common.trunk import max_bundle_bytes
-from services.lm.loading import load
-from services.lm.server import LmService
-from services.lm.settings import MOST_SLOTS, PREFIX, LmSettings
+from moshi_cluster.services.common import main
+from moshi_cluster.services.common.metrics import EngineMetrics
+from moshi_cluster.services.common.mux.buffers import max_bundle_bytes
+from moshi_cluster.services.lm.loading import load
+from moshi_cluster.services.lm.server import LmService
+from moshi_cluster.services.lm.settings import MOST_SLOTS, PREFIX, LmSettings
 
 _BASE_MESSAGE_BYTES = 64 * 1024
 _HISTORY_FRAME_BYTES = 80  # 17 varints of at most 3 bytes, tags and lengths

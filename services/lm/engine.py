@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import torch
 
-from models.moshi_lm import Generator, LmConfig, Sampling
-from services.common.program import Program
-from services.lm.session import LmReply, SessionSpec
+from moshi_cluster.models.moshi_lm import Generator, LmConfig, Sampling
+from moshi_cluster.services.common.worker.program import Program
+from moshi_cluster.services.lm.session import LmReply, SessionSpec
 
 
 def program(

@@ -6,10 +6,10 @@ import logging
 
 import torch
 
-from models.free_memory import free_bytes
-from models.moshi_lm import LmConfig
-from models.moshi_lm.sizes import Fit, slot_size
-from services.lm.settings import MOST_SLOTS, MOST_SLOTS_ON_CPU, LmSettings
+from moshi_cluster.models.free_memory import free_bytes
+from moshi_cluster.models.moshi_lm import LmConfig
+from moshi_cluster.models.moshi_lm.sizes import Fit, slot_size
+from moshi_cluster.services.lm.settings import MOST_SLOTS, MOST_SLOTS_ON_CPU, LmSettings
 
 _LOG = logging.getLogger(__name__)
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "int8": torch.int8}

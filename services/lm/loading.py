@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import torch
 
-from models.loading import FileNames, Part, resolve
-from models.loading.lm import LmOptions, lm_fingerprint, load_lm
-from models.loading.recognition import recognise_lm
-from models.loading.tokenizer import Tokenizer
-from models.moshi_lm import Generator
-from models.moshi_lm.config import SamplingDefaults
+from moshi_cluster.models.loading import FileNames, Part, resolve
+from moshi_cluster.models.loading.inspect_lm import recognise_lm
+from moshi_cluster.models.loading.lm import LmOptions, lm_fingerprint, load_lm
+from moshi_cluster.models.loading.tokenizer import Tokenizer
+from moshi_cluster.models.moshi_lm import Generator
+from moshi_cluster.models.moshi_lm.config import SamplingDefaults
+from moshi_cluster.services.common.worker.program import CPU_GATHER_MS, gather_s
+from moshi_cluster.services.lm.engine import program
+from moshi_cluster.services.lm.fitting import activation_dtype, choose_slots, kv_dtype
+from moshi_cluster.services.lm.server import LmModel
+from moshi_cluster.services.lm.settings import LmSettings
 from moshi_cluster.v1 import common_pb2
-from services.common.program import CPU_GATHER_MS, gather_s
-from services.lm.engine import program
-from services.lm.fitting import activation_dtype, choose_slots, kv_dtype
-from services.lm.server import LmModel
-from services.lm.settings import LmSettings
 
 _WHOLE_VOCABULARY = 1 << 31
 

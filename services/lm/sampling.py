@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from moshi_cluster.services.common.errors import InvalidInput
+from moshi_cluster.services.lm.session import SessionSpec
 from moshi_cluster.v1 import common_pb2
-from services.common.errors import InvalidInput
-from services.lm.session import SessionSpec
 
 _MAX_TEMPERATURE = 10.0
 _MOST_TOP_K = 500

@@ -11,17 +11,17 @@ import grpc
 import numpy as np
 import numpy.typing as npt
 
+from moshi_cluster.services.common import checks, rpc
+from moshi_cluster.services.common.errors import InvalidInput
+from moshi_cluster.services.common.metrics import EngineMetrics
+from moshi_cluster.services.common.mux.server import Method
+from moshi_cluster.services.common.worker.service import Model, WorkerService
+from moshi_cluster.services.common.worker.session import Reply, Session
+from moshi_cluster.services.common.worker.streams import Write, pump, statuses, timing, within
+from moshi_cluster.services.lm.sampling import parse_sampling, sampling_of
+from moshi_cluster.services.lm.session import LmReply, SessionSpec
+from moshi_cluster.services.lm.settings import LmSettings
 from moshi_cluster.v1 import common_pb2, lm_pb2, lm_pb2_grpc
-from services.common import checks, rpc
-from services.common.errors import InvalidInput
-from services.common.metrics import EngineMetrics
-from services.common.session import Reply, Session
-from services.common.streams import Write, pump, statuses, timing, within
-from services.common.trunk_server import Method
-from services.common.worker import Model, WorkerService
-from services.lm.sampling import parse_sampling, sampling_of
-from services.lm.session import LmReply, SessionSpec
-from services.lm.settings import LmSettings
 
 _HISTORY_SLICE_FRAMES = 256  # about a millisecond
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from services.common.settings import setting
+from moshi_cluster.services.common.settings import setting
 
 PREFIX = "MOSHI_LM_"
 MOST_SLOTS = 256

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 
 import grpc
 
-from clients.cli.__main__ import DEMO_UTTERANCE
-from clients.cli.audio import ENCODINGS, Recording, read_wav, to_wire
-from clients.cli.converse import Call, Listener, Reply, converse
+from moshi_cluster.clients.cli.__main__ import DEMO_UTTERANCE
+from moshi_cluster.clients.cli.audio import ENCODINGS, Recording, read_wav, to_wire
+from moshi_cluster.clients.cli.converse import Call, Listener, Reply, converse
+from moshi_cluster.cluster.local_cluster import LocalCluster
 from moshi_cluster.v1 import common_pb2, gateway_pb2, gateway_pb2_grpc, worker_pb2, worker_pb2_grpc
-from scripts.local_cluster import LocalCluster
 
 PACKET_S = 0.02
 FRAME_S = 0.08

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from scripts.default_checkpoint import DEFAULT_CHECKPOINT
-from scripts.local_cluster import Layout, LocalCluster
+from moshi_cluster.cluster.default_checkpoint import DEFAULT_CHECKPOINT
+from moshi_cluster.cluster.local_cluster import Layout, LocalCluster
 
 SLOTS = 8
 

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from benchmarks.online.cluster import Cluster
-from scripts.local_cluster import Layout, LocalCluster
-from scripts.recorded_callers import Recording, read
+from moshi_cluster.cluster.local_cluster import Layout, LocalCluster
+from moshi_cluster.cluster.recorded_callers import Recording, read
 from training.evaluate.answers import answers
 from training.evaluate.calling import hold
 from training.evaluate.figures import read_card

@@ -11,9 +11,9 @@ import pytest
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
-from clients.cli.__main__ import DEMO_UTTERANCE
+from moshi_cluster.clients.cli.__main__ import DEMO_UTTERANCE
+from moshi_cluster.cluster.local_cluster import LocalCluster
 from moshi_cluster.v1 import gateway_pb2
-from scripts.local_cluster import LocalCluster
 from tests.cluster.callers import FRAME_S, Line, call, open_call, slots_used, until
 from tests.cluster.conftest import SLOTS
 
@@ -72,7 +72,7 @@ async def test_the_ninth_caller_of_eight_slots_is_told_when_to_try_again(cluster
 
 
 async def test_a_killed_callers_slots_are_free_within_two_seconds(cluster: LocalCluster, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "clients.cli", "converse", "--target", cluster.address()]
+    command = [sys.executable, "-m", "moshi_cluster.clients.cli", "converse", "--target", cluster.address()]
     command += ["--input", str(DEMO_UTTERANCE), "--output", str(tmp_path / "reply.wav")]
     caller = await asyncio.create_subprocess_exec(
         *command, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL

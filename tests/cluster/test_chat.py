@@ -9,11 +9,11 @@ import aiohttp
 import pytest
 
 from benchmarks.chat.upstream import conversation, remarks
-from clients.cli.__main__ import DEMO_UTTERANCE
-from scripts.local_cluster import LocalCluster
-from services.gateway.audio.ogg import OpusStreamReader, OpusStreamWriter
-from services.gateway.audio.opus import OpusEncoder
-from services.gateway.audio.pcm import decode_s16le
+from moshi_cluster.audio.ogg import OpusStreamReader, OpusStreamWriter
+from moshi_cluster.audio.opus import OpusEncoder
+from moshi_cluster.audio.pcm import decode_s16le
+from moshi_cluster.clients.cli.__main__ import DEMO_UTTERANCE
+from moshi_cluster.cluster.local_cluster import LocalCluster
 from tests.cluster.callers import FRAME_S, Line, call, slots_used, speech, until
 
 pytestmark = pytest.mark.cluster

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from benchmarks.fuzz.__main__ import fuzz
-from scripts.local_cluster import LocalCluster
+from moshi_cluster.cluster.local_cluster import LocalCluster
 from tests.cluster.callers import Line, call, slots_used, until
 
 pytestmark = pytest.mark.cluster

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 import grpc
 import pytest
 
+from moshi_cluster.cluster.local_cluster import LocalCluster
 from moshi_cluster.v1 import codec_pb2, codec_pb2_grpc, gateway_pb2, gateway_pb2_grpc, lm_pb2, lm_pb2_grpc
-from scripts.local_cluster import LocalCluster
 from tests.cluster.callers import Line, call, start
 
 pytestmark = pytest.mark.cluster

@@ -9,8 +9,8 @@ import time
 import grpc
 import pytest
 
+from moshi_cluster.cluster.local_cluster import LocalCluster
 from moshi_cluster.v1 import gateway_pb2
-from scripts.local_cluster import LocalCluster
 from tests.cluster.callers import PACKET_S, Line, open_call, speech
 
 pytestmark = pytest.mark.cluster

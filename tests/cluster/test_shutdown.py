@@ -9,8 +9,8 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from moshi_cluster.cluster.local_cluster import LocalCluster
 from moshi_cluster.v1 import gateway_pb2
-from scripts.local_cluster import LocalCluster
 from tests.cluster.callers import Line, call, open_call, until
 
 pytestmark = pytest.mark.cluster

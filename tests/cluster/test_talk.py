@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from clients.cli.__main__ import DEMO_UTTERANCE
-from clients.cli.audio import read_wav
+from moshi_cluster.clients.cli.__main__ import DEMO_UTTERANCE
+from moshi_cluster.clients.cli.audio import read_wav
 from tests.cluster.callers import FRAME_S
 
 pytestmark = [
@@ -33,7 +33,17 @@ def model(checkpoint: Path, tmp_path: Path) -> Path:
 
 
 def talk(model: Path, *options: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "clients.cli", "talk", "--local", "--device", "cpu", "--checkpoint", str(model)]
+    command = [
+        sys.executable,
+        "-m",
+        "moshi_cluster.clients.cli",
+        "talk",
+        "--local",
+        "--device",
+        "cpu",
+        "--checkpoint",
+        str(model),
+    ]
     command += ["--plain", "--input", str(DEMO_UTTERANCE), "--tail-s", str(TAIL_S), *options]
     return subprocess.Popen(command, cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 

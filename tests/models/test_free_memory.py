@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from models.free_memory import _container_bytes, _machine_bytes, free_bytes
+from moshi_cluster.models.free_memory import _container_bytes, _machine_bytes, free_bytes
 
 NOWHERE = Path("/nowhere")
 

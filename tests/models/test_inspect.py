@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from models import inspect
-from models.loading.recognition import recognise_lm
+from moshi_cluster.models import inspect
+from moshi_cluster.models.loading.inspect_lm import recognise_lm
 from tests.models.loading.layout_files import ALL, CONFIG, published, write_layout
 
 NAMES = {"pytorch": "PyTorch's", "mlx": "MLX's", "candle": "Candle's"}

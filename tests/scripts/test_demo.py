@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from scripts.recorded_callers import read
+from moshi_cluster.cluster.recorded_callers import read
 
 pytestmark = pytest.mark.cluster
 

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from services.common.program import Program
+from moshi_cluster.services.common.worker.program import Program
 
 Answer = Callable[[Any, int, Any], Any]  # (spec, frames of this session before, frame) -> value
 _PATIENCE_S = 20.0  # far beyond any test: only a deadlock reaches it

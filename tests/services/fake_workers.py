@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 from prometheus_client import CollectorRegistry
 
+from moshi_cluster.services.codec.server import CodecModel, CodecService
+from moshi_cluster.services.codec.settings import CodecSettings
+from moshi_cluster.services.common.metrics import EngineMetrics
+from moshi_cluster.services.lm.server import LmModel, LmService
+from moshi_cluster.services.lm.session import LmReply, SessionSpec
+from moshi_cluster.services.lm.settings import LmSettings
 from moshi_cluster.v1 import codec_pb2, common_pb2, lm_pb2
-from services.codec.server import CodecModel, CodecService
-from services.codec.settings import CodecSettings
-from services.common.metrics import EngineMetrics
-from services.lm.server import LmModel, LmService
-from services.lm.session import LmReply, SessionSpec
-from services.lm.settings import LmSettings
 from tests.services.fake_runner import FakeRunner, fake_program
 
 FRAME_SAMPLES = 1920

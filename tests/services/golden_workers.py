@@ -11,14 +11,14 @@ from prometheus_client import CollectorRegistry
 from safetensors.torch import load_file
 from torch import Tensor
 
+from moshi_cluster.services.codec import loading as codec_loading
+from moshi_cluster.services.codec.server import CodecService
+from moshi_cluster.services.codec.settings import CodecSettings
+from moshi_cluster.services.common.metrics import EngineMetrics
+from moshi_cluster.services.lm import loading as lm_loading
+from moshi_cluster.services.lm.server import LmService
+from moshi_cluster.services.lm.settings import LmSettings
 from moshi_cluster.v1 import codec_pb2, common_pb2, lm_pb2
-from services.codec import loading as codec_loading
-from services.codec.server import CodecService
-from services.codec.settings import CodecSettings
-from services.common.metrics import EngineMetrics
-from services.lm import loading as lm_loading
-from services.lm.server import LmService
-from services.lm.settings import LmSettings
 from tests.golden_set import golden_dir
 
 

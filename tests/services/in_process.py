@@ -10,8 +10,8 @@ from typing import Any
 
 import grpc
 
-from services.common.lifecycle import Service
-from services.common.rpc import channel_options, server_options
+from moshi_cluster.services.common.lifecycle import Service
+from moshi_cluster.services.common.rpc import channel_options, server_options
 
 _MAX_MESSAGE_BYTES = 1 << 20
 _PATIENCE_S = 20.0  # far beyond any test: only a hang reaches it

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import grpc
 
+from moshi_cluster.services.common import probe
 from moshi_cluster.v1 import worker_pb2, worker_pb2_grpc
-from services.common import probe
 from tests.golden_set import golden_dir
 
 _REPOSITORY = Path(__file__).parents[2]

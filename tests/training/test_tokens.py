@@ -12,10 +12,10 @@ import torch
 from numpy.typing import NDArray
 from safetensors.torch import save_file
 
-from models.loading.published import MIMI_NAME
-from models.mimi import Mimi
-from scripts.checkpoint_sizes import mimi_config
-from scripts.random_mimi import random_mimi
+from moshi_cluster.models.loading.published import MIMI_NAME
+from moshi_cluster.models.mimi import Mimi
+from moshi_cluster.tools.checkpoint_sizes import mimi_config
+from moshi_cluster.tools.random_mimi import random_mimi
 from training import tokens
 from training.text import tokenizer
 from training.tokens import encode, load, load_mimi, run, stored, tokenise

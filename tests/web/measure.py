@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 
 from playwright.sync_api import sync_playwright
 
-from scripts.default_checkpoint import DEFAULT_CHECKPOINT
-from scripts.local_cluster import Layout, LocalCluster
+from moshi_cluster.cluster.default_checkpoint import DEFAULT_CHECKPOINT
+from moshi_cluster.cluster.local_cluster import Layout, LocalCluster
 from tests.web.conftest import FLAGS, TIMEOUT_MS
 from tests.web.recordings import echo_delays_s
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from scripts.default_checkpoint import DEFAULT_CHECKPOINT
-from scripts.local_cluster import Layout, LocalCluster
+from moshi_cluster.cluster.default_checkpoint import DEFAULT_CHECKPOINT
+from moshi_cluster.cluster.local_cluster import Layout, LocalCluster
 from tests.web.patience import wait_for, wait_until, wait_until_connected
 from tests.web.recordings import LONGEST_DELAY_S, echo_delays_s
 

@@ -9,8 +9,8 @@ import argparse
 import json
 from pathlib import Path
 
-from models.loading import resolve
-from models.moshi_lm import Sampling
+from moshi_cluster.models.loading import resolve
+from moshi_cluster.models.moshi_lm import Sampling
 from training.evaluate.judge import judge
 from training.evaluate.offline import hold
 from training.evaluate.recognise import Recogniser

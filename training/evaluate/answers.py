@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from models.loading.tokenizer import Tokenizer
+from moshi_cluster.models.loading.tokenizer import Tokenizer
 
 Pieces = Sequence[str]
 """What every frame of a call adds to the text: mostly nothing."""

@@ -20,8 +20,8 @@ from benchmarks.online.record import CallRecord
 from benchmarks.online.report import Report
 from benchmarks.online.scenarios import FRAME_S, PlannedCall
 from benchmarks.online.speech import LineFormat
+from moshi_cluster.cluster.recorded_callers import Recording
 from moshi_cluster.v1 import common_pb2, gateway_pb2
-from scripts.recorded_callers import Recording
 from training.evaluate.judge import Call
 from training.evaluate.sound import SAMPLE_RATE_HZ
 

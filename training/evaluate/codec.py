@@ -22,9 +22,9 @@ import torch
 from numpy.typing import NDArray
 from safetensors.torch import load_file
 
-from models.loading.published import MIMI_NAME
-from models.mimi import Mimi, MimiConfig
-from scripts.checkpoint_sizes import MIMI_CONFIG_NAME
+from moshi_cluster.models.loading.published import MIMI_NAME
+from moshi_cluster.models.mimi import Mimi, MimiConfig
+from moshi_cluster.tools.checkpoint_sizes import MIMI_CONFIG_NAME
 from training.evaluate.likeness import SHORTEST_S, Likeness, likeness
 from training.evaluate.opus import through_opus
 from training.evaluate.sound import trimmed

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from models.moshi_lm import Generator, MoshiLm, Sampling
+from moshi_cluster.models.moshi_lm import Generator, MoshiLm, Sampling
 
 
 def converse(lm: MoshiLm, callers: Sequence[Tensor], sampling: Sampling, slots: int = 32) -> list[Tensor]:

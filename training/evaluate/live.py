@@ -18,9 +18,9 @@ from pathlib import Path
 
 from benchmarks.online.cluster import local_cluster
 from benchmarks.online.report import Report as Load
-from scripts.default_checkpoint import DEFAULT_CHECKPOINT
-from scripts.local_cluster import ClusterError
-from scripts.recorded_callers import Recording, read
+from moshi_cluster.cluster.default_checkpoint import DEFAULT_CHECKPOINT
+from moshi_cluster.cluster.local_cluster import ClusterError
+from moshi_cluster.cluster.recorded_callers import Recording, read
 from training.evaluate.calling import hold
 from training.evaluate.figures import Card, Figures, broken, comparison, expected, figures_of, read_card, write_card
 from training.evaluate.judge import Call, judge

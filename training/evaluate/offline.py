@@ -8,12 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from models.loading import Checkpoint
-from models.loading.lm import load_lm
-from models.loading.mimi import load_mimi
-from models.loading.tokenizer import Tokenizer
-from models.mimi import Mimi
-from models.moshi_lm import Sampling
+from moshi_cluster.models.loading import Checkpoint
+from moshi_cluster.models.loading.lm import load_lm
+from moshi_cluster.models.loading.mimi import load_mimi
+from moshi_cluster.models.loading.tokenizer import Tokenizer
+from moshi_cluster.models.mimi import Mimi
+from moshi_cluster.models.moshi_lm import Sampling
 from training.evaluate.answers import shown
 from training.evaluate.conversation import converse
 from training.evaluate.judge import Call

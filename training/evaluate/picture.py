@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from benchmarks.online.cluster import local_cluster
-from clients.cli.audio import from_wire
-from scripts.local_cluster import ClusterError
-from scripts.recorded_callers import Recording, read
+from moshi_cluster.clients.cli.audio import from_wire
+from moshi_cluster.cluster.local_cluster import ClusterError
+from moshi_cluster.cluster.recorded_callers import Recording, read
 from training.evaluate.answers import FRAMES_PER_S
 from training.evaluate.calling import LINE, hold
 from training.evaluate.judge import Call

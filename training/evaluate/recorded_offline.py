@@ -9,11 +9,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from clients.cli.g711 import decode_ulaw
-from models.loading import resolve
-from models.loading.mimi import load_mimi
-from scripts.recorded_callers import Recording
-from services.gateway.audio.resample import Resampler
+from moshi_cluster.audio.resample import Resampler
+from moshi_cluster.clients.cli.g711 import decode_ulaw
+from moshi_cluster.cluster.recorded_callers import Recording
+from moshi_cluster.models.loading import resolve
+from moshi_cluster.models.loading.mimi import load_mimi
 from training.evaluate.judge import Call
 from training.evaluate.offline import hold
 from training.evaluate.sound import SAMPLE_RATE_HZ

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from scripts.recorded_callers import INDEX, Recording, read
+from moshi_cluster.cluster.recorded_callers import INDEX, Recording, read
 from training.world.export_questions import enough, export
 from training.world.session import Session, generate
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from scripts.checkpoint_sizes import MIMI_CONFIG_NAME, TOKENIZER_NAME
+from moshi_cluster.tools.checkpoint_sizes import MIMI_CONFIG_NAME, TOKENIZER_NAME
 from training.lm.auxiliary import CallerHeads
 from training.lm.data import Batches
 from training.lm.examples import FRAMES_PER_S, Example, example, heard_only

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.moshi_lm.config import LmConfig
+from moshi_cluster.models.moshi_lm.config import LmConfig
 from training.lm.layers import RmsNorm, TokenTables, attend, normal
 
 

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from models.moshi_lm.config import LmConfig
+from moshi_cluster.models.moshi_lm.config import LmConfig
 from training.lm.streams import NONE, lay_out
 from training.lm.vocabulary import Vocabulary
 from training.tokens import TokenSession

@@ -12,9 +12,9 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
-from models.loading.published import MIMI_NAME
-from models.moshi_lm.config import LmConfig
-from scripts.checkpoint_sizes import MIMI_CONFIG_NAME, TOKENIZER_NAME
+from moshi_cluster.models.loading.published import MIMI_NAME
+from moshi_cluster.models.moshi_lm.config import LmConfig
+from moshi_cluster.tools.checkpoint_sizes import MIMI_CONFIG_NAME, TOKENIZER_NAME
 from training.lm.depth import DepthLayer
 from training.lm.model import TemporalLayer, TrainableLm
 

@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.layers.rope import Rope, turn
-from models.moshi_lm.config import LmConfig
+from moshi_cluster.models.layers.rope import Rope, turn
+from moshi_cluster.models.moshi_lm.config import LmConfig
 from training.lm.depth import DepthTransformer
 from training.lm.layers import GatedFeedForward, RmsNorm, TokenTables, attend, normal
 

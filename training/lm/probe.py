@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from models.loading.tokenizer import Tokenizer
-from models.moshi_lm import MoshiLm, Sampling
+from moshi_cluster.models.loading.tokenizer import Tokenizer
+from moshi_cluster.models.moshi_lm import MoshiLm, Sampling
 from training.evaluate.answers import accuracy, answers, shown
 from training.evaluate.conversation import converse
 from training.lm.auxiliary import CallerHeads

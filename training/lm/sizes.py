@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from scripts.checkpoint_sizes import SHARED
+from moshi_cluster.tools.checkpoint_sizes import SHARED
 
 
 def lm_config(text_card: int, card: int) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.mimi import MimiConfig
+from moshi_cluster.models.mimi import MimiConfig
 from training.mimi.crops import FRAME_SAMPLES, Crops
 from training.mimi.discriminator import Discriminator, deceit_loss, feature_loss, judge_loss
 from training.mimi.network import TrainableMimi

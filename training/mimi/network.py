@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from models.mimi import MimiConfig
+from moshi_cluster.models.mimi import MimiConfig
 from training.mimi.quantizer import Quantized, SplitQuantizer
 from training.mimi.resample import Downsample, Upsample
 from training.mimi.seanet import SeanetDecoder, SeanetEncoder

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.mimi import MimiConfig
+from moshi_cluster.models.mimi import MimiConfig
 from training.mimi.crops import PHONES_PER_FRAME
 from training.mimi.quantizer import Quantized
 from training.world.phones import PHONES

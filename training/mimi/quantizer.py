@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.mimi import MimiConfig
+from moshi_cluster.models.mimi import MimiConfig
 from training.mimi.naming import NamedLayers
 from training.mimi.processes import from_first, summed
 

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from models.mimi import MimiConfig
+from moshi_cluster.models.mimi import MimiConfig
 from training.mimi.convolution import blocked_conv, with_past
 from training.mimi.naming import NamedConv, NamedConvtr, Weights
 

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.mimi import MimiConfig
+from moshi_cluster.models.mimi import MimiConfig
 from training.mimi.convolution import CausalConv, CausalTransposedConv
 
 _FULL_RATE_BLOCK = 8

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from scripts.checkpoint_sizes import mimi_config
+from moshi_cluster.tools.checkpoint_sizes import mimi_config
 
 CODEBOOKS = 8
 CROP_FRAMES = 20

@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.layers.rope import Rope
-from models.mimi import MimiConfig
+from moshi_cluster.models.layers.rope import Rope
+from moshi_cluster.models.mimi import MimiConfig
 from training.mimi.naming import NamedLayers
 
 _LAYER_SCALE = 0.1  # ten times the published start: a short training cannot wait for the branches to grow

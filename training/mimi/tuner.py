@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from models.mimi import MimiConfig
+from moshi_cluster.models.mimi import MimiConfig
 from training.lm.optimiser import set_rate
 from training.mimi.crops import FRAME_SAMPLES
 from training.mimi.hearing import hearing_distance

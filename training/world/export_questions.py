@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from scripts.recorded_callers import INDEX
+from moshi_cluster.cluster.recorded_callers import INDEX
 from training.world.g711 import mu_law_bytes
 from training.world.line import TELEPHONE_RATE_HZ
 from training.world.resample import resample

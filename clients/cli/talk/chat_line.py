@@ -11,9 +11,9 @@ from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 import aiohttp
 
-from clients.cli.audio import AudioError
-from clients.cli.converse import CallError
-from clients.cli.talk.line import (
+from moshi_cluster.clients.cli.audio import AudioError
+from moshi_cluster.clients.cli.converse import CallError
+from moshi_cluster.clients.cli.talk.line import (
     FRAME_SAMPLES,
     RATE_HZ,
     Figures,
@@ -26,9 +26,9 @@ from clients.cli.talk.line import (
     Wish,
     Words,
 )
-from clients.cli.talk.ogg import OggReader, OggWriter
-from clients.cli.talk.opus import PACKET_SAMPLES, OpusDecoder, OpusEncoder
-from clients.cli.talk.playback import silence
+from moshi_cluster.clients.cli.talk.ogg import OggReader, OggWriter
+from moshi_cluster.clients.cli.talk.opus import PACKET_SAMPLES, OpusDecoder, OpusEncoder
+from moshi_cluster.clients.cli.talk.playback import silence
 
 _HANDSHAKE, _AUDIO, _TEXT, _METADATA, _ERROR = 0, 1, 2, 4, 5
 _CONNECT_TIMEOUT_S = 10.0

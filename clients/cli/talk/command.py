@@ -12,16 +12,16 @@ from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanag
 from pathlib import Path
 from types import FrameType
 
-from clients.cli.access import access_of
-from clients.cli.audio import AudioError, read_wav
-from clients.cli.converse import CallError
-from clients.cli.talk.conversation import Recorders, State, hold
-from clients.cli.talk.devices import DeviceSound, NoSound, list_devices
-from clients.cli.talk.line import RATE_HZ, Line, Samples, Wish
-from clients.cli.talk.local import LocalError, local_gateway
-from clients.cli.talk.sound import FileSound, Sound
-from clients.cli.talk.view import PlainView, View, summary
-from clients.cli.talk.wav import WavWriter
+from moshi_cluster.clients.cli.access import access_of
+from moshi_cluster.clients.cli.audio import AudioError, read_wav
+from moshi_cluster.clients.cli.converse import CallError
+from moshi_cluster.clients.cli.talk.conversation import Recorders, State, hold
+from moshi_cluster.clients.cli.talk.devices import DeviceSound, NoSound, list_devices
+from moshi_cluster.clients.cli.talk.line import RATE_HZ, Line, Samples, Wish
+from moshi_cluster.clients.cli.talk.local import LocalError, local_gateway
+from moshi_cluster.clients.cli.talk.sound import FileSound, Sound
+from moshi_cluster.clients.cli.talk.view import PlainView, View, summary
+from moshi_cluster.clients.cli.talk.wav import WavWriter
 
 EXIT_OK, EXIT_CALL_FAILED, EXIT_BAD_INPUT, EXIT_INTERRUPTED = 0, 1, 2, 130
 _SHOW_PERIOD_S = 0.125
@@ -86,11 +86,11 @@ async def _talk(state: State, arguments: argparse.Namespace, spoken: Samples | N
 
 def _line(target: str, wish: Wish) -> AbstractAsyncContextManager[Line]:
     if "://" not in target:
-        from clients.cli.talk.grpc_line import grpc_line
+        from moshi_cluster.clients.cli.talk.grpc_line import grpc_line
 
         return grpc_line(target, wish)
     try:
-        from clients.cli.talk.chat_line import chat_line
+        from moshi_cluster.clients.cli.talk.chat_line import chat_line
     except ImportError as error:
         raise AudioError(f"{target}: needs the package {error.name} ({_INSTALL}); host:port does not") from error
     return chat_line(target, wish)
@@ -100,7 +100,7 @@ def _view(plain: bool) -> View:
     if plain or not sys.stdout.isatty():
         return PlainView()
     try:
-        from clients.cli.talk.screen import Screen
+        from moshi_cluster.clients.cli.talk.screen import Screen
     except ImportError:
         print(f"plain text only: the package rich is missing ({_INSTALL})", file=sys.stderr)
         return PlainView()
@@ -144,7 +144,7 @@ def _recording(path: Path) -> Samples:
     if recording.rate_hz == RATE_HZ:
         return recording.samples
     try:
-        from clients.cli.talk.opus import Resampler
+        from moshi_cluster.clients.cli.talk.opus import Resampler
     except ImportError as error:
         raise AudioError(
             f"{path}: has {recording.rate_hz} Hz; other than {RATE_HZ} Hz needs the package {error.name} ({_INSTALL})"

@@ -7,12 +7,12 @@ import contextlib
 from collections import deque
 from dataclasses import dataclass, field
 
-from clients.cli.talk.delay import Delay
-from clients.cli.talk.levels import LevelMeter
-from clients.cli.talk.line import RATE_HZ, Figures, Heard, Line, Notice, Place, Ready, Voice, Words
-from clients.cli.talk.playback import PlaybackBuffer
-from clients.cli.talk.sound import Block, Sound
-from clients.cli.talk.wav import WavWriter, side_by_side
+from moshi_cluster.clients.cli.talk.delay import Delay
+from moshi_cluster.clients.cli.talk.levels import LevelMeter
+from moshi_cluster.clients.cli.talk.line import RATE_HZ, Figures, Heard, Line, Notice, Place, Ready, Voice, Words
+from moshi_cluster.clients.cli.talk.playback import PlaybackBuffer
+from moshi_cluster.clients.cli.talk.sound import Block, Sound
+from moshi_cluster.clients.cli.talk.wav import WavWriter, columns
 
 HANG_UP_TIMEOUT_S = 10.0
 _NOTICES = 4
@@ -77,7 +77,7 @@ async def _speak(line: Line, sound: Sound, state: State, recorders: Recorders, r
             await line.say(block.said)
             _note(block, state)
             if recorders.both is not None:
-                recorders.both.write(side_by_side(block.said, block.played))
+                recorders.both.write(columns(block.said, block.played))
     state.phase = "hanging up"
     await line.hang_up()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from clients.cli.talk.line import FRAME_SAMPLES, RATE_HZ
+from moshi_cluster.clients.cli.talk.line import FRAME_SAMPLES, RATE_HZ
 
 _KEPT = 0.85  # of the old average with every new value, as in upstream's web client
 

@@ -10,9 +10,9 @@ from collections import deque
 from collections.abc import AsyncGenerator, Iterator
 from typing import Any
 
-from clients.cli.talk.line import RATE_HZ
-from clients.cli.talk.playback import PlaybackBuffer
-from clients.cli.talk.sound import BLOCK_S, BLOCK_SAMPLES, Block
+from moshi_cluster.clients.cli.talk.line import RATE_HZ
+from moshi_cluster.clients.cli.talk.playback import PlaybackBuffer
+from moshi_cluster.clients.cli.talk.sound import BLOCK_S, BLOCK_SAMPLES, Block
 
 _MAX_WAITING = round(1.0 / BLOCK_S)  # what was said a second ago and has not left is no conversation
 _LOST_AFTER_S = 3.0  # without a block: somebody pulled the plug

@@ -9,10 +9,10 @@ from contextlib import asynccontextmanager
 
 import grpc
 
-from clients.cli import converse
-from clients.cli.audio import from_wire, to_wire
-from clients.cli.converse import CallError, connect, retry_hint
-from clients.cli.talk.line import (
+from moshi_cluster.clients.cli import converse
+from moshi_cluster.clients.cli.audio import from_wire, to_wire
+from moshi_cluster.clients.cli.converse import CallError, connect, retry_hint
+from moshi_cluster.clients.cli.talk.line import (
     FIGURES_INTERVAL_S,
     RATE_HZ,
     Figures,

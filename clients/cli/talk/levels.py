@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from operator import mul
 
-from clients.cli.talk.line import RATE_HZ, Samples
+from moshi_cluster.clients.cli.talk.line import RATE_HZ, Samples
 
 FLOOR_DB = -60.0
 _FALL_DB_PER_S = 30.0

@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias
 
-from clients.cli.access import OPEN, Access
+from moshi_cluster.clients.cli.access import OPEN, Access
 
 Samples: TypeAlias = "array[int]"  # 16 bit, mono, at RATE_HZ
 

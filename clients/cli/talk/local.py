@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-_ROOT = Path(__file__).resolve().parents[3]
-_PROGRAM = "scripts.serve_local"
+_ROOT = Path(__file__).parents[4]
+_PROGRAM = "moshi_cluster.cluster.serve_local"
 _STOP_TIMEOUT_S = 30.0
 
 
@@ -27,7 +27,7 @@ def local_gateway(options: list[str]) -> Iterator[str]:
     A process of its own, which also stops when this one dies: its standard input closes. It gives up by itself when
     the services do not serve in time. options: of the program.
     """
-    if not (_ROOT / "scripts" / "serve_local.py").is_file():
+    if not (_ROOT / "moshi_cluster" / "cluster" / "serve_local.py").is_file():
         raise LocalError("--local needs a checkout of the repository: the services are started from there")
     process = subprocess.Popen(
         [sys.executable, "-m", _PROGRAM, *options],

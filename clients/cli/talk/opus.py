@@ -7,7 +7,7 @@ from array import array
 import av
 import av.error
 
-from clients.cli.talk.line import RATE_HZ, Samples
+from moshi_cluster.clients.cli.talk.line import RATE_HZ, Samples
 
 PACKET_SAMPLES = 480  # 20 ms
 _DECODED_RATE_HZ = 48_000  # packets of every bandwidth decode at this rate

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from array import array
 
-from clients.cli.talk.line import RATE_HZ, Samples
+from moshi_cluster.clients.cli.talk.line import RATE_HZ, Samples
 
 # The constants of upstream's web client.
 INITIAL_MS = 80  # queued before playback starts

@@ -14,9 +14,9 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from clients.cli.talk.conversation import State
-from clients.cli.talk.levels import LevelMeter
-from clients.cli.talk.line import RATE_HZ
+from moshi_cluster.clients.cli.talk.conversation import State
+from moshi_cluster.clients.cli.talk.levels import LevelMeter
+from moshi_cluster.clients.cli.talk.line import RATE_HZ
 
 _HOPS = ("edge_in", "encode", "lm", "decode", "edge_out", "turnaround")
 _COUNTERS = {"frames_late": "late", "frames_filled": "filled in", "frames_dropped": "dropped", "moves": "moved"}

@@ -7,8 +7,8 @@ from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from typing import Protocol
 
-from clients.cli.talk.line import RATE_HZ, Samples
-from clients.cli.talk.playback import PlaybackBuffer, silence
+from moshi_cluster.clients.cli.talk.line import RATE_HZ, Samples
+from moshi_cluster.clients.cli.talk.playback import PlaybackBuffer, silence
 
 BLOCK_SAMPLES = 480
 BLOCK_S = BLOCK_SAMPLES / RATE_HZ

@@ -6,7 +6,7 @@ import sys
 from types import TracebackType
 from typing import Protocol, Self
 
-from clients.cli.talk.conversation import State
+from moshi_cluster.clients.cli.talk.conversation import State
 
 
 class View(Protocol):

@@ -10,8 +10,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from clients.cli.audio import AudioError
-from clients.cli.talk.line import RATE_HZ, Samples
+from moshi_cluster.clients.cli.audio import AudioError
+from moshi_cluster.clients.cli.talk.line import RATE_HZ, Samples
 
 
 class WavWriter:
@@ -52,7 +52,7 @@ class WavWriter:
             raise AudioError(f"{self._path}: cannot be written ({error})") from error
 
 
-def side_by_side(left: Samples, right: Samples) -> Samples:
+def columns(left: Samples, right: Samples) -> Samples:
     """Two voices of equal length as one stereo recording."""
     both: Samples = array("h", bytes(4 * len(left)))
     both[0::2], both[1::2] = left, right

@@ -6,8 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from models.layers.quantised.matrix import QuantisedMatrix
-from models.layers.quantised.products import product
+from moshi_cluster.models.layers.quantised.matrix import QuantisedMatrix
+from moshi_cluster.models.layers.quantised.products import product
 
 
 class QuantisedLinear:

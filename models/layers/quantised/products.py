@@ -15,10 +15,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from models.layers.linear import Linear
-from models.layers.quantised.digits import DIGITS, GroupProduct, RowProduct
-from models.layers.quantised.matrix import QuantisedMatrix
-from models.layers.quantised.nibbles import NibbleProduct
+from moshi_cluster.models.layers.linear import Linear
+from moshi_cluster.models.layers.quantised.int4_gemm import NibbleProduct
+from moshi_cluster.models.layers.quantised.int8_gemm import DIGITS, GroupProduct, RowProduct
+from moshi_cluster.models.layers.quantised.matrix import QuantisedMatrix
 
 Product = Callable[[Tensor], Tensor]  # [M, K] -> [M, N]
 _LOG = logging.getLogger(__name__)

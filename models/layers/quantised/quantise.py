@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from models.layers.quantised.matrix import QuantisedMatrix
+from moshi_cluster.models.layers.quantised.matrix import QuantisedMatrix
 
 _LEAST_SCALE = 1e-7
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from enum import IntEnum
 
-from services.common.errors import InvalidInput
+from moshi_cluster.services.common.errors import InvalidInput
 
 _G711_RATE_HZ = 8_000
 _RATES_HZ = (8_000, 16_000, 24_000, 48_000)

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from services.gateway.audio.formats import AudioFormat
-from services.gateway.audio.pcm import FRAME_SAMPLES, MODEL_RATE_HZ, Samples
-from services.gateway.audio.transcode import NO_SAMPLES, AudioEncoder
+from moshi_cluster.audio.pcm import FRAME_SAMPLES, MODEL_RATE_HZ, Samples
+from moshi_cluster.services.gateway.audio.formats import AudioFormat
+from moshi_cluster.services.gateway.audio.transcode import NO_SAMPLES, AudioEncoder
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,11 +4,11 @@ from collections.abc import Callable
 
 import numpy as np
 
-from services.common.errors import InvalidInput
-from services.gateway.audio import g711, pcm
-from services.gateway.audio.formats import AudioFormat, Encoding
-from services.gateway.audio.pcm import MODEL_RATE_HZ, Samples
-from services.gateway.audio.resample import Resampler
+from moshi_cluster.audio import g711, pcm
+from moshi_cluster.audio.pcm import MODEL_RATE_HZ, Samples
+from moshi_cluster.audio.resample import Resampler
+from moshi_cluster.services.common.errors import InvalidInput
+from moshi_cluster.services.gateway.audio.formats import AudioFormat, Encoding
 
 _DECODERS: dict[Encoding, Callable[[bytes], Samples]] = {
     Encoding.PCM_S16LE: pcm.decode_s16le,
@@ -99,7 +99,7 @@ def _open_decoder(source: AudioFormat) -> tuple[Callable[[bytes], Samples], int]
     """A decoder and the rate that it gives."""
     if source.encoding is not Encoding.OPUS:
         return _DECODERS[source.encoding], source.rate_hz
-    from services.gateway.audio.opus import DECODED_RATE_HZ, OpusDecoder
+    from moshi_cluster.audio.opus import DECODED_RATE_HZ, OpusDecoder
 
     return OpusDecoder().decode, DECODED_RATE_HZ
 
@@ -107,6 +107,6 @@ def _open_decoder(source: AudioFormat) -> tuple[Callable[[bytes], Samples], int]
 def _open_encoder(target: AudioFormat, packet_ms: int) -> Callable[[Samples], bytes]:
     if target.encoding is not Encoding.OPUS:
         return _ENCODERS[target.encoding]
-    from services.gateway.audio.opus import OpusEncoder
+    from moshi_cluster.audio.opus import OpusEncoder
 
     return OpusEncoder(target.rate_hz, packet_ms).encode

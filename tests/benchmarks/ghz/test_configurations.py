@@ -8,9 +8,9 @@ from benchmarks.ghz import scenario
 from benchmarks.ghz.generate import PACKET_MS
 from benchmarks.ghz.keys import problems, seconds
 from benchmarks.ghz.scenario import NAMES, load
+from moshi_cluster.services.gateway.api.grpc.metadata_options import parse_call
+from moshi_cluster.services.gateway.settings import GatewaySettings
 from moshi_cluster.v1 import codec_pb2, gateway_pb2, lm_pb2
-from services.gateway.settings import GatewaySettings
-from services.gateway.start_metadata import parse_call
 from tests.benchmarks.ghz.replay import parse
 
 EVERY = pytest.mark.parametrize("name", NAMES)

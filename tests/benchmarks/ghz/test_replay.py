@@ -10,8 +10,8 @@ import pytest
 from grpc import StatusCode
 
 from benchmarks.ghz.scenario import NAMES, load
-from scripts.default_checkpoint import DEFAULT_CHECKPOINT
-from scripts.local_cluster import Layout, LocalCluster
+from moshi_cluster.cluster.default_checkpoint import DEFAULT_CHECKPOINT
+from moshi_cluster.cluster.local_cluster import Layout, LocalCluster
 from tests.benchmarks.ghz.replay import shortened, statuses
 from tests.cluster.callers import slots_used, until
 

@@ -15,10 +15,10 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from models.loading import FileNames, Part, resolve
-from models.loading.lm import load_lm
-from models.moshi_lm.teacher import teacher_forced
-from scripts.convert_checkpoint import convert
+from moshi_cluster.models.loading import FileNames, Part, resolve
+from moshi_cluster.models.loading.lm import load_lm
+from moshi_cluster.models.moshi_lm.teacher import teacher_forced
+from moshi_cluster.tools.convert_checkpoint import convert
 
 READERS = Path(__file__).parents[3] / "benchmarks" / "layouts"
 STEPS = 24  # below the context: moshi_mlx attends to one key more

@@ -5,7 +5,7 @@ import torch
 
 from benchmarks.offline.floors import Work, lm_work, mimi_work
 from benchmarks.offline.rates import Rates
-from models.mimi import MimiConfig
+from moshi_cluster.models.mimi import MimiConfig
 
 MIB = 2**20
 

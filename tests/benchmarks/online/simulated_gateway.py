@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from benchmarks.online.matching import CountersThen, FrameMatcher
-from services.gateway.audio.clock import CallerClock
+from moshi_cluster.services.gateway.calls.clock import CallerClock
 
 RATE_HZ = 8000
 PACKET_SAMPLES = 160

@@ -15,10 +15,10 @@ from benchmarks.online.processes import ProcessWatch
 from benchmarks.online.report import Report, make_report
 from benchmarks.online.scenarios import SCENARIOS, Size
 from benchmarks.online.speech import LineFormat, speech_messages
-from clients.cli.__main__ import DEMO_UTTERANCE
-from services.gateway.metrics import GatewayMetrics
-from services.gateway.server import GatewayService
-from services.gateway.settings import GatewaySettings
+from moshi_cluster.clients.cli.__main__ import DEMO_UTTERANCE
+from moshi_cluster.services.gateway.metrics import GatewayMetrics
+from moshi_cluster.services.gateway.server import GatewayService
+from moshi_cluster.services.gateway.settings import GatewaySettings
 from tests.services.fake_workers import FakeCodec, FakeLm
 from tests.services.in_process import serving
 

@@ -6,9 +6,9 @@ import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
 from benchmarks.online.hops import growth, in_order, read_buckets
-from services.common.metrics import EngineMetrics
-from services.common.program import StepStats
-from services.gateway.metrics import GatewayMetrics
+from moshi_cluster.services.common.metrics import EngineMetrics
+from moshi_cluster.services.common.worker.program import StepStats
+from moshi_cluster.services.gateway.metrics import GatewayMetrics
 
 
 def test_only_what_happened_between_the_readings_counts() -> None:

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from benchmarks.online.speech import LineFormat, first_packet, looped, speech_messages
-from clients.cli.__main__ import DEMO_UTTERANCE
-from clients.cli.audio import ENCODINGS, Recording
+from moshi_cluster.clients.cli.__main__ import DEMO_UTTERANCE
+from moshi_cluster.clients.cli.audio import ENCODINGS, Recording
 from moshi_cluster.v1 import gateway_pb2
 
 

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clients.cli.__main__ import DEMO_UTTERANCE
-from clients.cli.audio import ENCODINGS, AudioError, Recording, from_wire, read_wav, to_wire, write_wav
+from moshi_cluster.clients.cli.__main__ import DEMO_UTTERANCE
+from moshi_cluster.clients.cli.audio import ENCODINGS, AudioError, Recording, from_wire, read_wav, to_wire, write_wav
 
 SAMPLES = st.lists(st.integers(-32768, 32767), max_size=50).map(lambda values: array("h", values))
 

@@ -13,9 +13,9 @@ import pytest
 from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
-from clients.cli import __main__ as cli
-from clients.cli import converse as converse_module
-from clients.cli.audio import Recording, read_wav, write_wav
+from moshi_cluster.clients.cli import __main__ as cli
+from moshi_cluster.clients.cli import converse as converse_module
+from moshi_cluster.clients.cli.audio import Recording, read_wav, write_wav
 from moshi_cluster.v1 import common_pb2, gateway_pb2, gateway_pb2_grpc
 
 Response = gateway_pb2.ConverseResponse

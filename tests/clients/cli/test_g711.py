@@ -7,7 +7,7 @@ from array import array
 
 import pytest
 
-from clients.cli import g711
+from moshi_cluster.clients.cli import g711
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", DeprecationWarning)

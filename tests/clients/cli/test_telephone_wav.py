@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from clients.cli.telephone_wav import read_telephone_wav
+from moshi_cluster.clients.cli.telephone_wav import read_telephone_wav
 
 
 def wav(kind: int, channels: int, rate_hz: int, data: bytes, before: bytes = b"") -> bytes:

@@ -12,7 +12,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from models.loading import published
+from moshi_cluster.models.loading import published
 from tests.models.loading.fake_hub import FakeHub
 
 WriteFolder = Callable[..., Path]

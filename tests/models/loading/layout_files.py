@@ -9,10 +9,10 @@ from typing import Any
 
 from torch import Tensor
 
-from scripts.checkpoint_sizes import SMALL
-from scripts.convert_checkpoint import convert
-from scripts.layouts import LAYOUTS
-from scripts.random_lm import random_lm
+from moshi_cluster.tools.checkpoint_layouts import LAYOUTS
+from moshi_cluster.tools.checkpoint_sizes import SMALL
+from moshi_cluster.tools.convert_checkpoint import convert
+from moshi_cluster.tools.random_lm import random_lm
 
 # Every width divides into groups of 64; large vocabularies, so that a file is large beside what loading needs anyway.
 CONFIG: dict[str, Any] = SMALL | {

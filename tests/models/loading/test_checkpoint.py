@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from huggingface_hub import errors as hub_errors
 
-from models.loading import published
-from models.loading.checkpoint import FileNames, Part, resolve
-from models.loading.errors import CheckpointError
+from moshi_cluster.models.loading import published
+from moshi_cluster.models.loading.checkpoint import FileNames, Part, resolve
+from moshi_cluster.models.loading.errors import CheckpointError
 from tests.models.loading.conftest import WriteFolder
 from tests.models.loading.fake_hub import FakeHub
 

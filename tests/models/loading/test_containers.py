@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from models.loading.containers import open_tensors
-from models.loading.errors import CheckpointError, MissingFileError
-from models.loading.gguf import GgufFile
-from models.loading.tensors import SafetensorsFile
+from moshi_cluster.models.loading.containers import open_tensors
+from moshi_cluster.models.loading.errors import CheckpointError, MissingFileError
+from moshi_cluster.models.loading.gguf import GgufFile
+from moshi_cluster.models.loading.tensors import SafetensorsFile
 from tests.models.loading.layout_files import write_layout
 
 

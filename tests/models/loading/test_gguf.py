@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from models.layers.quantised import QuantisedMatrix
-from models.loading.errors import CheckpointError, MissingTensorError
-from models.loading.gguf import GgufFile
-from scripts.gguf import gguf
+from moshi_cluster.models.layers.quantised import QuantisedMatrix
+from moshi_cluster.models.loading.errors import CheckpointError, MissingTensorError
+from moshi_cluster.models.loading.gguf import GgufFile
+from moshi_cluster.tools.gguf import gguf
 
 F32, F16, Q8_0 = 0, 1, 8
 

@@ -11,13 +11,13 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from models.layers.quantised import QuantisedMatrix
-from models.loading import FileNames, Part, resolve
-from models.loading.containers import open_tensors
-from models.loading.lm import load_lm, published_tensors
-from models.moshi_lm import Generator, LmConfig, MoshiLm, Sampling
-from models.moshi_lm.parts import Parts
-from models.moshi_lm.teacher import Forced, teacher_forced
+from moshi_cluster.models.layers.quantised import QuantisedMatrix
+from moshi_cluster.models.loading import FileNames, Part, resolve
+from moshi_cluster.models.loading.containers import open_tensors
+from moshi_cluster.models.loading.lm import load_lm, published_tensors
+from moshi_cluster.models.moshi_lm import Generator, LmConfig, MoshiLm, Sampling
+from moshi_cluster.models.moshi_lm.parts import Parts
+from moshi_cluster.models.moshi_lm.teacher import Forced, teacher_forced
 
 pytestmark = pytest.mark.parity
 

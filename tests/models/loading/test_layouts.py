@@ -8,15 +8,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from models.layers.quantised import QuantisedMatrix
-from models.loading import CheckpointError, Part, resolve
-from models.loading.assembling import Assembled
-from models.loading.containers import open_tensors
-from models.loading.lm import load_lm
-from models.loading.names import Names, Renamed, recognise
-from models.moshi_lm import LmConfig, MoshiLm
-from models.moshi_lm.parts import Parts
-from scripts.layouts import LAYOUTS, as_candle, as_mlx, as_modules
+from moshi_cluster.models.layers.quantised import QuantisedMatrix
+from moshi_cluster.models.loading import CheckpointError, Part, resolve
+from moshi_cluster.models.loading.containers import open_tensors
+from moshi_cluster.models.loading.lm import load_lm
+from moshi_cluster.models.loading.names import Names, Renamed, recognise
+from moshi_cluster.models.loading.quantised_layouts import Assembled
+from moshi_cluster.models.moshi_lm import LmConfig, MoshiLm
+from moshi_cluster.models.moshi_lm.parts import Parts
+from moshi_cluster.tools.checkpoint_layouts import LAYOUTS, as_candle, as_mlx, as_modules
 from tests.models.loading.layout_files import ALL, CONFIG, published, write_layout
 from tests.models.moshi_lm.conversation import GREEDY, alone
 from tests.models.moshi_lm.random_model import KINDS, random_lm, random_tensors

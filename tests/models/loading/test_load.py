@@ -11,10 +11,10 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from models.loading import Checkpoint, CheckpointError, FileNames, Part, resolve
-from models.loading.lm import load_lm
-from models.loading.mimi import load_mimi
-from models.moshi_lm import MoshiLm
+from moshi_cluster.models.loading import Checkpoint, CheckpointError, FileNames, Part, resolve
+from moshi_cluster.models.loading.lm import load_lm
+from moshi_cluster.models.loading.mimi import load_mimi
+from moshi_cluster.models.moshi_lm import MoshiLm
 
 GOLDEN = Path(__file__).parents[2] / "golden"
 LM, MIMI = GOLDEN / "lm_tiny", GOLDEN / "mimi_tiny"

@@ -11,12 +11,12 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from models.loading import CheckpointError, FileNames, Part, resolve
-from models.loading.lm import LmOptions, load_lm
-from models.moshi_lm import LmConfig, MoshiLm
-from models.moshi_lm.adapters import fuse
-from models.moshi_lm.teacher import teacher_forced
-from scripts.layouts import as_modules
+from moshi_cluster.models.loading import CheckpointError, FileNames, Part, resolve
+from moshi_cluster.models.loading.lm import LmOptions, load_lm
+from moshi_cluster.models.moshi_lm import LmConfig, MoshiLm
+from moshi_cluster.models.moshi_lm.adapters import fuse
+from moshi_cluster.models.moshi_lm.teacher import teacher_forced
+from moshi_cluster.tools.checkpoint_layouts import as_modules
 from tests.models.loading.layout_files import CONFIG, published, write_layout
 
 RANK, SCALING = 4, 0.5

@@ -13,8 +13,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from models.loading import Checkpoint, CheckpointError, Part, resolve
-from models.loading.lm import load_lm
+from moshi_cluster.models.loading import Checkpoint, CheckpointError, Part, resolve
+from moshi_cluster.models.loading.lm import load_lm
 from tests.models.loading.layout_files import ALL, CONFIG, write_layout
 from tests.models.loading.mutations import MUTATIONS
 

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from huggingface_hub import errors as hub_errors
 
-from models.loading.errors import CheckpointError, MissingFileError
-from models.loading.source import Repository, find_file
+from moshi_cluster.models.loading.errors import CheckpointError, MissingFileError
+from moshi_cluster.models.loading.source import Repository, find_file
 from tests.models.loading.fake_hub import FakeHub
 
 

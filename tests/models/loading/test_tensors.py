@@ -8,8 +8,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from models.loading.errors import CheckpointError, MissingTensorError
-from models.loading.tensors import SafetensorsFile
+from moshi_cluster.models.loading.errors import CheckpointError, MissingTensorError
+from moshi_cluster.models.loading.tensors import SafetensorsFile
 
 
 @pytest.fixture

@@ -10,8 +10,8 @@ import pytest
 from safetensors.torch import load_file
 from sentencepiece import SentencePieceTrainer
 
-from models.loading.errors import CheckpointError
-from models.loading.tokenizer import Tokenizer
+from moshi_cluster.models.loading.errors import CheckpointError
+from moshi_cluster.models.loading.tokenizer import Tokenizer
 
 GOLDEN = Path(__file__).parents[2] / "golden"
 

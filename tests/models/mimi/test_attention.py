@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from models.mimi.attention import KeyValueRings, MaskedAttention, SlotBySlotAttention
+from moshi_cluster.models.mimi.attention import KeyValueRings, MaskedAttention, SlotBySlotAttention
 from tests.models.mimi import tiny
 
 

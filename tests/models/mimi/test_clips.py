@@ -7,7 +7,7 @@ import hypothesis.strategies as st
 import pytest
 import torch
 
-from models.mimi import attention
+from moshi_cluster.models.mimi import attention
 from tests.models.mimi import tiny
 
 FRAMES_IN_RING = 20

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from models.mimi.convolution import CausalConv, CausalTransposedConv, steps_per_row
+from moshi_cluster.models.mimi.convolution import CausalConv, CausalTransposedConv, steps_per_row
 
 
 def normal(*shape: int) -> Tensor:

@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from models.mimi.elu import elu
+from moshi_cluster.models.mimi.elu import elu
 
 
 def test_it_is_torchs_own_to_the_last_bits() -> None:

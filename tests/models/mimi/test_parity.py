@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from models.mimi.attention import ClipAttention
+from moshi_cluster.models.mimi.attention import ClipAttention
 from tests.models.mimi import tiny
 
 pytestmark = pytest.mark.parity

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from models.mimi.product import OnePerSession, _OneForAll, product
+from moshi_cluster.models.mimi.product import OnePerSession, _OneForAll, product
 
 ROWS = (1, 2, 3, 16, 33)
 # Steps, inputs and outputs that the small codecs have: long stages, short ones, transformer, quantiser.

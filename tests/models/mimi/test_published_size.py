@@ -7,8 +7,8 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from models.mimi import Mimi, MimiConfig
-from models.mimi.weights import Weights
+from moshi_cluster.models.mimi import Mimi, MimiConfig
+from moshi_cluster.models.mimi.weights import Weights
 
 
 class RandomWeights(Weights):

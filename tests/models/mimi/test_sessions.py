@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from models.mimi import StreamingDecoder, StreamingEncoder
+from moshi_cluster.models.mimi import StreamingDecoder, StreamingEncoder
 from tests.models.mimi import tiny
 
 SLOTS = 6

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from models.mimi import Mimi, MimiConfig
+from moshi_cluster.models.mimi import Mimi, MimiConfig
 from tests.models.mimi import tiny
 
 CONV = "encoder.model.3.conv.conv.weight"

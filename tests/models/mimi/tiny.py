@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from models.mimi import Mimi, MimiConfig
+from moshi_cluster.models.mimi import Mimi, MimiConfig
 from tests.golden_set import golden_dir
 
 FRAME_SAMPLES = 1920

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from models.moshi_lm import Generator, LmConfig, MoshiLm, Sampling
+from moshi_cluster.models.moshi_lm import Generator, LmConfig, MoshiLm, Sampling
 
 GREEDY = Sampling(text_temperature=0.0, audio_temperature=0.0)
 

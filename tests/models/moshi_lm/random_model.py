@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from models.moshi_lm import LmConfig, MoshiLm
+from moshi_cluster.models.moshi_lm import LmConfig, MoshiLm
 
 MOSHI_LIKE: dict[str, Any] = {
     "dim": 32,

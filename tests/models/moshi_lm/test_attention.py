@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from models.moshi_lm import LmConfig, MoshiLm
-from models.moshi_lm.kv_ring import KvRing
+from moshi_cluster.models.moshi_lm import LmConfig, MoshiLm
+from moshi_cluster.models.moshi_lm.kv_cache import KvCache
 from tests.models.moshi_lm.random_model import MOSHI_LIKE, random_tensors
 
 ROWS = (1, 2, 3, 8, 33)
@@ -45,7 +45,7 @@ def normal(*shape: int) -> Tensor:
 @pytest.mark.parametrize("length", [1, 8, 63, 64, 65, 200, 250])
 def test_a_row_attends_alike_in_every_batch(dtype: torch.dtype, length: int) -> None:
     heads, head_dim = 8, 64
-    ring = KvRing(1, max(ROWS) + 3, heads, head_dim, 250, dtype, "cpu")
+    ring = KvCache(1, max(ROWS) + 3, heads, head_dim, 250, dtype, "cpu")
     ring.keys[0].copy_(normal(*ring.keys[0].shape))
     ring.values[0].copy_(normal(*ring.values[0].shape))
     q, k, v = normal(3, max(ROWS), heads, head_dim).to(dtype)

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from models.moshi_lm import LmConfig, MoshiLm
+from moshi_cluster.models.moshi_lm import LmConfig, MoshiLm
 from tests.models.moshi_lm.random_model import HIBIKI_LIKE, random_tensors
 
 VALUES = ["very_bad", "bad", "neutral", "good", "very_good"]

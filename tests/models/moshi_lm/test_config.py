@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from models.loading.published import MOSHI_7B
-from models.moshi_lm import LmConfig
+from moshi_cluster.models.loading.published import MOSHI_7B
+from moshi_cluster.models.moshi_lm import LmConfig
 from tests.models.moshi_lm.random_model import HIBIKI_LIKE, LISTENING, MOSHI_LIKE
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from models.moshi_lm import Generator, Sampling
+from moshi_cluster.models.moshi_lm import Generator, Sampling
 from tests.models.moshi_lm.conversation import GREEDY, alone, open_ready, speak, user_frame
 from tests.models.moshi_lm.random_model import random_lm
 

@@ -11,8 +11,8 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from models.moshi_lm import Generator, LmConfig, MoshiLm, Sampling
-from models.moshi_lm.teacher import Forced, teacher_forced
+from moshi_cluster.models.moshi_lm import Generator, LmConfig, MoshiLm, Sampling
+from moshi_cluster.models.moshi_lm.teacher import Forced, teacher_forced
 
 pytestmark = pytest.mark.parity
 

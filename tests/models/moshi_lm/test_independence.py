@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.moshi_lm import Generator, MoshiLm, Sampling
+from moshi_cluster.models.moshi_lm import Generator, MoshiLm, Sampling
 from tests.models.moshi_lm.conversation import GREEDY, alone, open_ready, user_frame
 from tests.models.moshi_lm.random_model import random_lm
 

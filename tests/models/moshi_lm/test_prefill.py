@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.moshi_lm import Generator, Sampling
+from moshi_cluster.models.moshi_lm import Generator, Sampling
 from tests.models.moshi_lm.conversation import GREEDY, open_ready, speak
 from tests.models.moshi_lm.random_model import MOSHI_LIKE, random_lm
 

@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from models.moshi_lm import Sampling
-from models.moshi_lm.noise import gumbel, stream_keys
-from models.moshi_lm.sampling import Draws
+from moshi_cluster.models.moshi_lm import Sampling
+from moshi_cluster.models.moshi_lm.noise import gumbel, stream_keys
+from moshi_cluster.models.moshi_lm.sampling import Draws
 
 FROZEN_KEYS = [7138415436909018950, 1904761073365061131, -296188099132170055]
 FROZEN_GUMBEL = [1.271100889672594, -0.7844653216562695, -0.009712979258294972]

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from models.moshi_lm import Generator, LmConfig, Sampling
-from models.moshi_lm.text_bias import SpokenText, biased
+from moshi_cluster.models.moshi_lm import Generator, LmConfig, Sampling
+from moshi_cluster.models.moshi_lm.text_bias import SpokenText, biased
 from tests.models.moshi_lm.conversation import GREEDY, alone, open_ready, speak, user_frame
 from tests.models.moshi_lm.random_model import MOSHI_LIKE, random_lm
 

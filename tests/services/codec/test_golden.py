@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import pytest_asyncio
 
+from moshi_cluster.services.codec.server import CodecService
 from moshi_cluster.v1 import codec_pb2, codec_pb2_grpc
-from services.codec.server import CodecService
 from tests.services.golden_workers import code_frames, golden_codec, golden_tensors, pcm_frames, samples_of
 from tests.services.in_process import eventually, read, read_all, serving, status_of
 

@@ -13,8 +13,8 @@ from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 from prometheus_client import generate_latest
 
+from moshi_cluster.services.common import rpc
 from moshi_cluster.v1 import codec_pb2, codec_pb2_grpc
-from services.common import rpc
 from tests.services.fake_workers import BINS, FRAME_SAMPLES, FakeCodec, code_frame, pcm_frame, pcm_of
 from tests.services.in_process import eventually, few_turns, listening, read, read_all, serving, status_of
 

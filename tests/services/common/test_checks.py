@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.common import checks
-from services.common.errors import InvalidInput
+from moshi_cluster.services.common import checks
+from moshi_cluster.services.common.errors import InvalidInput
 
 _SAMPLES = 6
 

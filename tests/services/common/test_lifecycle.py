@@ -20,10 +20,10 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from prometheus_client import CollectorRegistry
 
+from moshi_cluster.services.common import lifecycle, probe
+from moshi_cluster.services.common.rpc import server_options
+from moshi_cluster.services.gateway.api import tls
 from moshi_cluster.v1 import codec_pb2_grpc, worker_pb2, worker_pb2_grpc
-from services.common import lifecycle, probe
-from services.common.rpc import server_options
-from services.gateway import tls
 from tests.services.fake_workers import FakeCodec, pcm_frame
 from tests.services.in_process import eventually, few_turns, read, read_all, status_of
 
@@ -90,7 +90,7 @@ StartProcess = Callable[..., AbstractAsyncContextManager[Process]]
 @pytest.fixture
 def process(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> StartProcess:
     """Starts `serve` around a service; ends it with the context."""
-    caplog.set_level("INFO", "services.common.lifecycle")
+    caplog.set_level("INFO", "moshi_cluster.services.common.lifecycle")
     # The metrics endpoint looks this often for its end; half a second, times every test here, is long.
     monkeypatch.setattr(socketserver.BaseServer.serve_forever, "__defaults__", (0.01,))
 

@@ -6,8 +6,8 @@ import sys
 
 import pytest
 
-from services.codec.settings import PREFIX, CodecSettings
-from services.common import main
+from moshi_cluster.services.codec.settings import PREFIX, CodecSettings
+from moshi_cluster.services.common import main
 
 
 @pytest.mark.parametrize(

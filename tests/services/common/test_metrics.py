@@ -6,9 +6,9 @@ import urllib.request
 
 from prometheus_client import CollectorRegistry, generate_latest
 
-from services.common.metrics import LATENCY_BUCKETS_S, EngineMetrics, MetricsEndpoint
-from services.common.program import PrepareStats, StepStats
-from services.common.slots import SlotTable
+from moshi_cluster.services.common.metrics import LATENCY_BUCKETS_S, EngineMetrics, MetricsEndpoint
+from moshi_cluster.services.common.worker.program import PrepareStats, StepStats
+from moshi_cluster.services.common.worker.slots import SlotTable
 
 
 def exposition(registry: CollectorRegistry) -> list[str]:

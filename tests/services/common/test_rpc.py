@@ -11,8 +11,8 @@ import pytest
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
-from services.common import errors, rpc
-from services.common.streams import statuses
+from moshi_cluster.services.common import errors, rpc
+from moshi_cluster.services.common.worker.streams import statuses
 
 Call = Callable[[bytes], Awaitable[Any]]
 Handler = Callable[[bytes, grpc.aio.ServicerContext], Awaitable[Any]]

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import pytest
 
-from services.codec.settings import CodecSettings
-from services.common.settings import SettingError, describe, load, setting
-from services.lm.settings import LmSettings
+from moshi_cluster.services.codec.settings import CodecSettings
+from moshi_cluster.services.common.settings import SettingError, describe, load, setting
+from moshi_cluster.services.lm.settings import LmSettings
 
 
 @dataclass(frozen=True)

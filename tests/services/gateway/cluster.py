@@ -16,18 +16,18 @@ import grpc
 import numpy as np
 from prometheus_client import CollectorRegistry
 
+from moshi_cluster.services.codec.server import CodecModel, CodecService
+from moshi_cluster.services.codec.settings import CodecSettings
+from moshi_cluster.services.common.lifecycle import Service
+from moshi_cluster.services.common.metrics import EngineMetrics
+from moshi_cluster.services.gateway.api.tls import grpc_credentials
+from moshi_cluster.services.gateway.metrics import GatewayMetrics
+from moshi_cluster.services.gateway.server import GatewayService
+from moshi_cluster.services.gateway.settings import GatewaySettings
+from moshi_cluster.services.lm.server import LmModel, LmService
+from moshi_cluster.services.lm.session import LmReply
+from moshi_cluster.services.lm.settings import LmSettings
 from moshi_cluster.v1 import common_pb2, gateway_pb2_grpc
-from services.codec.server import CodecModel, CodecService
-from services.codec.settings import CodecSettings
-from services.common.lifecycle import Service
-from services.common.metrics import EngineMetrics
-from services.gateway.metrics import GatewayMetrics
-from services.gateway.server import GatewayService
-from services.gateway.settings import GatewaySettings
-from services.gateway.tls import grpc_credentials
-from services.lm.server import LmModel, LmService
-from services.lm.session import LmReply
-from services.lm.settings import LmSettings
 from tests.services.fake_runner import FakeRunner, fake_program
 from tests.services.fake_workers import CODEBOOKS, FINGERPRINT, FRAME_SAMPLES, TEXT_CARD, pcm_of
 from tests.services.in_process import Listening, eventually, serving

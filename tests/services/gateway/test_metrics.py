@@ -11,7 +11,7 @@ from prometheus_client.openmetrics import exposition as openmetrics
 from prometheus_client.openmetrics import parser as openmetrics_parser
 from prometheus_client.parser import text_string_to_metric_families
 
-from services.gateway.metrics import GatewayMetrics
+from moshi_cluster.services.gateway.metrics import GatewayMetrics
 
 FORMATS: dict[str, tuple[Callable[[CollectorRegistry], bytes], Callable[[str], Iterable[Any]]]] = {
     "prometheus": (generate_latest, text_string_to_metric_families),

@@ -16,14 +16,14 @@ from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 from hypothesis import strategies as st
 
+from moshi_cluster.services.common import rpc
+from moshi_cluster.services.common.errors import LimitReached
+from moshi_cluster.services.gateway.calls.spec import parse_start
+from moshi_cluster.services.gateway.settings import GatewaySettings
 from moshi_cluster.v1 import codec_pb2, common_pb2, gateway_pb2
-from services.common import rpc
-from services.common.errors import LimitReached
-from services.gateway.settings import GatewaySettings
-from services.gateway.spec import parse_start
 from tests.services.gateway.caller import F32_24K, Caller, Kind, frame, start
 from tests.services.gateway.cluster import Cluster, EchoCodec, EchoLm, cluster
-from tests.services.gateway.test_hops import Answering, SilentLm, pools
+from tests.services.gateway.workers.test_streams import Answering, SilentLm, pools
 from tests.services.in_process import eventually, serving, status_of
 
 pytestmark = pytest.mark.usefixtures("nothing_swallowed")
@@ -297,7 +297,7 @@ async def test_without_workers_a_call_is_unavailable() -> None:
     lm = EchoLm()
     async with cluster(lms=[lm]) as all_of_it:
         lm.drain(60.0)
-        await eventually(lambda: not any(w.takes_sessions for w in all_of_it.service._board._lm._workers.values()))
+        await eventually(lambda: not any(w.takes_sessions for w in all_of_it.service._manager._lm._workers.values()))
         code, details = await status_after(all_of_it, START)
         assert (code, details) == (grpc.StatusCode.UNAVAILABLE, "no lm worker is within reach")
         assert all_of_it.sample("moshi_gateway_worker_rejections_total", status="UNAVAILABLE") == 1
@@ -398,7 +398,7 @@ async def test_a_worker_that_ends_a_stream_during_the_flush_makes_the_call_unava
 async def test_a_worker_that_dies_ends_its_calls_and_no_others() -> None:
     dying, staying = EchoCodec(3), EchoCodec(1)
     async with cluster([staying], [EchoLm()]) as all_of_it, serving(dying) as doomed:
-        pool = all_of_it.service._board._codec
+        pool = all_of_it.service._manager._codec
         neighbour, victim = Caller(all_of_it.stub), Caller(all_of_it.stub)
         await neighbour.start()
         pool._targets = (*pool._targets, doomed.target)
@@ -471,7 +471,7 @@ async def test_a_drain_reaches_every_call_although_one_has_read_nothing() -> Non
         await deaf.say_levels([1] * 3)
         await eventually(lambda: all_of_it.sample("moshi_gateway_hop_seconds_count", hop="decode") == 3)
         await caller.start()
-        (full, _) = sorted(all_of_it.service._board._calls, key=lambda call: call._spec.paced, reverse=True)
+        (full, _) = sorted(all_of_it.service._manager._calls, key=lambda call: call._spec.paced, reverse=True)
         with contextlib.suppress(LimitReached):
             while True:
                 full.mark("m")
@@ -500,10 +500,10 @@ async def test_a_client_that_reads_nothing_from_the_beginning_keeps_no_slot() ->
         await asyncio.Event().wait()
 
     async with cluster(flush_timeout_s=0.1) as all_of_it:
-        board = all_of_it.service._board
-        async with board.seat("ipv4:10.0.0.1:1", parse_start(start(), GatewaySettings())) as seat:
+        manager = all_of_it.service._manager
+        async with manager.reserve("ipv4:10.0.0.1:1", parse_start(start(), GatewaySettings())) as seat:
             with pytest.raises(LimitReached, match="does not read"):
-                await board.converse("a session", seat, never, never)
+                await manager.converse("a session", seat, never, never)
         await all_of_it.until_free()
 
 
@@ -524,6 +524,6 @@ async def test_the_service_fails_when_it_can_no_longer_look_for_workers(monkeypa
         raise RuntimeError("a bug")
 
     async with cluster(resolve_interval_s=0.05) as all_of_it:
-        monkeypatch.setattr(all_of_it.service._board._codec, "_resolve", broken)
+        monkeypatch.setattr(all_of_it.service._manager._codec, "_resolve", broken)
         async with asyncio.timeout(20):
             assert str(await all_of_it.service.failed) == "a bug"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from services.common.settings import SettingError, load
-from services.gateway.settings import PREFIX, GatewaySettings
+from moshi_cluster.services.common.settings import SettingError, load
+from moshi_cluster.services.gateway.settings import PREFIX, GatewaySettings
 
 
 @pytest.mark.parametrize("name", ["codec_targets", "lm_targets"])

@@ -7,11 +7,11 @@ import logging
 import pytest
 import torch
 
-from models.loading.published import MOSHI_7B
-from models.moshi_lm import LmConfig
-from services.lm import fitting
-from services.lm.fitting import NoRoomError, activation_dtype, choose_slots, kv_dtype
-from services.lm.settings import LmSettings
+from moshi_cluster.models.loading.published import MOSHI_7B
+from moshi_cluster.models.moshi_lm import LmConfig
+from moshi_cluster.services.lm import fitting
+from moshi_cluster.services.lm.fitting import NoRoomError, activation_dtype, choose_slots, kv_dtype
+from moshi_cluster.services.lm.settings import LmSettings
 
 GIGABYTE = 10**9
 CONFIG = LmConfig.from_dict(MOSHI_7B)

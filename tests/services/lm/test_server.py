@@ -13,9 +13,9 @@ from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 from prometheus_client import generate_latest
 
+from moshi_cluster.services.common import rpc
+from moshi_cluster.services.lm.session import SessionSpec
 from moshi_cluster.v1 import common_pb2, lm_pb2, lm_pb2_grpc
-from services.common import rpc
-from services.lm.session import SessionSpec
 from tests.services.fake_workers import BINS, TEXT_CARD, FakeLm, open_request, user_frame
 from tests.services.in_process import eventually, few_turns, listening, read, read_all, serving, status_of
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from models.loading.tokenizer import Tokenizer
+from moshi_cluster.models.loading.tokenizer import Tokenizer
 from training.evaluate.answers import accuracy, answers, shown, spoken
 from training.text import save_tokenizer, tokenizer
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from safetensors.torch import save_file
 
-from models.loading.published import MIMI_NAME
+from moshi_cluster.models.loading.published import MIMI_NAME
 from tests.training.evaluate.test_opus import chirps
 from tests.training.mimi.small import small_config, small_network
 from training.evaluate import codec

@@ -6,7 +6,7 @@ from functools import cache
 
 import torch
 
-from models.moshi_lm import LmConfig, MoshiLm, Sampling
+from moshi_cluster.models.moshi_lm import LmConfig, MoshiLm, Sampling
 from training.evaluate.conversation import converse
 from training.lm.export import build, published
 from training.lm.sizes import lm_config

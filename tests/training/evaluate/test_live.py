@@ -11,7 +11,7 @@ import pytest
 
 pytest.importorskip("pocketsphinx", reason="pocketsphinx is not installed: pip install '.[train]'")
 
-from scripts.recorded_callers import Recording
+from moshi_cluster.cluster.recorded_callers import Recording
 from training.evaluate import live
 from training.evaluate.judge import Call
 from training.evaluate.recordings import NoSynthesiserError

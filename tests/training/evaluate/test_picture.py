@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from scripts.recorded_callers import read
+from moshi_cluster.cluster.recorded_callers import read
 from training.evaluate.judge import Call
 from training.evaluate.picture import draw, envelope, words
 

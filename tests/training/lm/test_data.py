@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from itertools import islice
 
-from models.moshi_lm import LmConfig
+from moshi_cluster.models.moshi_lm import LmConfig
 from tests.training.lm.sessions import session
 from training.lm.data import Batches, collate
 from training.lm.examples import example

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from models.moshi_lm import LmConfig
+from moshi_cluster.models.moshi_lm import LmConfig
 from tests.training.lm.sessions import session
 from training.lm.examples import Example, Question, ending, example, heard_only, joined
 from training.lm.sizes import lm_config

@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from models.moshi_lm import LmConfig, MoshiLm
-from models.moshi_lm.generator import Generator
-from models.moshi_lm.sampling import Sampling
-from models.moshi_lm.teacher import teacher_forced
+from moshi_cluster.models.moshi_lm import LmConfig, MoshiLm
+from moshi_cluster.models.moshi_lm.generator import Generator
+from moshi_cluster.models.moshi_lm.sampling import Sampling
+from moshi_cluster.models.moshi_lm.teacher import teacher_forced
 from training.lm.export import build, published
 from training.lm.model import TrainableLm
 from training.lm.sizes import lm_config

@@ -6,8 +6,8 @@ import hypothesis
 import torch
 from hypothesis import strategies as st
 
-from models.moshi_lm import LmConfig
-from models.moshi_lm.timeline import Timeline
+from moshi_cluster.models.moshi_lm import LmConfig
+from moshi_cluster.models.moshi_lm.timeline import Timeline
 from training.lm.sizes import lm_config
 from training.lm.streams import NONE, depth_tokens, lay_out
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import torch
 
-from models.moshi_lm import LmConfig
+from moshi_cluster.models.moshi_lm import LmConfig
 from tests.training.lm.sessions import session
 from training.lm.examples import Example, example
 from training.lm.sizes import lm_config

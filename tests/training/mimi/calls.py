@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from models.mimi import Mimi, MimiConfig
+from moshi_cluster.models.mimi import Mimi, MimiConfig
 from tests.training.mimi.small import small_config, small_weights
 from training import tokens
 from training.mimi.crops import FRAME_SAMPLES, PHONES_PER_FRAME

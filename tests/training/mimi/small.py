@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from models.mimi import MimiConfig
-from scripts.random_mimi import random_mimi
+from moshi_cluster.models.mimi import MimiConfig
+from moshi_cluster.tools.random_mimi import random_mimi
 from training.mimi.crops import FRAME_SAMPLES, PHONES_PER_FRAME, Crops
 from training.mimi.network import TrainableMimi
 from training.mimi.sizes import demo_config

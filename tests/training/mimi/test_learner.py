@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from models.mimi import Mimi, MimiConfig
+from moshi_cluster.models.mimi import Mimi, MimiConfig
 from tests.training.mimi.small import crops, noise, small_config
 from training.mimi.learner import Learner
 from training.mimi.schedule import Phase

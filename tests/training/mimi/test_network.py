@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from models.mimi import Mimi, MimiConfig
-from scripts.random_mimi import random_mimi
+from moshi_cluster.models.mimi import Mimi, MimiConfig
+from moshi_cluster.tools.random_mimi import random_mimi
 from tests.training.mimi.small import noise, small_config, small_network
 from training.mimi.network import TrainableMimi
 from training.mimi.sizes import demo_config

@@ -10,8 +10,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from models.loading.published import MIMI_NAME
-from models.mimi import Mimi, MimiConfig
+from moshi_cluster.models.loading.published import MIMI_NAME
+from moshi_cluster.models.mimi import Mimi, MimiConfig
 from tests.training.mimi.calls import call, write_calls
 from tests.training.mimi.small import noise, small_config, small_weights
 from training.mimi import tune

@@ -7,7 +7,7 @@ from copy import deepcopy
 import pytest
 import torch
 
-from models.mimi import Mimi, MimiConfig
+from moshi_cluster.models.mimi import Mimi, MimiConfig
 from tests.training.mimi.small import crops, noise, small_config, small_network, small_weights
 from training.mimi.crops import FRAME_SAMPLES
 from training.mimi.network import TrainableMimi

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from scripts.recorded_callers import INDEX
-from services.gateway.audio import g711
+from moshi_cluster.audio import g711
+from moshi_cluster.cluster.recorded_callers import INDEX
 from tests.training.world.fake_voices import fake_voices  # noqa: F401
 from training.world.export_questions import enough, export
 from training.world.session import Session, generate

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from services.gateway.audio import g711
+from moshi_cluster.audio import g711
 from training.world.g711 import mu_law, mu_law_bytes
 
 

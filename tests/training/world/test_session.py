@@ -13,16 +13,7 @@ from training.world.callers import caller
 from training.world.exchanges import GREETING
 from training.world.holdout import held_out
 from training.world.phones import SILENCE
-from training.world.session import (
-    ALONE_GAP_S,
-    FRAME_S,
-    GREETING_FRAME,
-    STOP_FRAMES,
-    Session,
-    Turn,
-    generate,
-    monologue,
-)
+from training.world.session import ALONE_GAP_S, FRAME_S, GREETING_FRAME, STOP_FRAMES, Session, Turn, generate, monologue
 from training.world.speech import FRAME_SAMPLES, PHONE_SAMPLES, SAMPLE_RATE_HZ
 
 pytestmark = pytest.mark.usefixtures("fake_voices")

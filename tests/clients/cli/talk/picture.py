@@ -10,8 +10,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from clients.cli.talk.conversation import State
-from clients.cli.talk.screen import render
+from moshi_cluster.clients.cli.talk.conversation import State
+from moshi_cluster.clients.cli.talk.screen import render
 
 WIDTH, HEIGHT = 100, 24
 TEXT = (

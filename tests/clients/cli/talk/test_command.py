@@ -13,16 +13,16 @@ from typing import Any
 
 import pytest
 
-from clients.cli import __main__ as cli
-from clients.cli.audio import Recording, read_wav, write_wav
-from clients.cli.talk import chat_line, grpc_line
-from clients.cli.talk.conversation import Recorders, State, hold
-from clients.cli.talk.line import Ready, Wish
-from clients.cli.talk.playback import silence
-from clients.cli.talk.sound import FileSound
-from services.gateway.metrics import HOPS
+from moshi_cluster.clients.cli import __main__ as cli
+from moshi_cluster.clients.cli.audio import Recording, read_wav, write_wav
+from moshi_cluster.clients.cli.talk import chat_line, grpc_line
+from moshi_cluster.clients.cli.talk.conversation import Recorders, State, hold
+from moshi_cluster.clients.cli.talk.line import Ready, Wish
+from moshi_cluster.clients.cli.talk.playback import silence
+from moshi_cluster.clients.cli.talk.sound import FileSound
+from moshi_cluster.services.gateway.metrics import HOPS
+from tests.services.gateway.api.websocket.chatter import HTTP
 from tests.services.gateway.cluster import Cluster, cluster
-from tests.services.gateway.web.chatter import HTTP
 
 FRAMES = 5
 TONE = array("h", [6000, 6000, 6000, 6000, -6000, -6000, -6000, -6000])  # Opus for voices lets nothing constant pass
@@ -95,7 +95,7 @@ async def test_a_full_cluster_is_said(kind: str, question: Path, capsys: pytest.
 async def test_an_encrypted_gateway_that_asks_for_a_token_is_talked_to(
     kind: str, question: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("clients.cli.converse.CONNECT_TIMEOUT_S", 1.0)
+    monkeypatch.setattr("moshi_cluster.clients.cli.converse.CONNECT_TIMEOUT_S", 1.0)
     tokens = tmp_path / "tokens"
     tokens.write_text("another\nsecret\n")
     trust = ("--tls", "--ca", str(tmp_path / "tls" / "cert.pem"))
@@ -150,7 +150,7 @@ async def test_the_latency_of_every_hop_is_shown(kind: str, open_line: Any) -> N
 def test_a_gateway_that_takes_the_connection_and_says_nothing_is_given_up(
     scheme: str, question: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("clients.cli.converse.CONNECT_TIMEOUT_S", 0.3)
+    monkeypatch.setattr("moshi_cluster.clients.cli.converse.CONNECT_TIMEOUT_S", 0.3)
     monkeypatch.setattr(chat_line, "_CONNECT_TIMEOUT_S", 0.3)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         target = f"{scheme}127.0.0.1:{silent.getsockname()[1]}"

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clients.cli.talk.delay import Delay
+from moshi_cluster.clients.cli.talk.delay import Delay
 
 
 def test_there_is_none_before_anything_was_said() -> None:

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from clients.cli.talk import devices
-from clients.cli.talk.devices import DeviceSound, NoSound
-from clients.cli.talk.playback import PlaybackBuffer
+from moshi_cluster.clients.cli.talk import devices
+from moshi_cluster.clients.cli.talk.devices import DeviceSound, NoSound
+from moshi_cluster.clients.cli.talk.playback import PlaybackBuffer
 
 
 class FakeStream:

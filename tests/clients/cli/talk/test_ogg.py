@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clients.cli.talk.ogg import OggReader, OggWriter
-from services.gateway.audio.ogg import OpusStreamReader, OpusStreamWriter
+from moshi_cluster.audio.ogg import OpusStreamReader, OpusStreamWriter
+from moshi_cluster.clients.cli.talk.ogg import OggReader, OggWriter
 
 packets = st.lists(st.binary(min_size=1, max_size=1300).filter(lambda p: not p.startswith(b"Opus")), max_size=8)
 

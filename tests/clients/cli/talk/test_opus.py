@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clients.cli.talk.levels import rms_db
-from clients.cli.talk.opus import PACKET_SAMPLES, OpusDecoder, OpusEncoder, Resampler
+from moshi_cluster.clients.cli.talk.levels import rms_db
+from moshi_cluster.clients.cli.talk.opus import PACKET_SAMPLES, OpusDecoder, OpusEncoder, Resampler
 
 
 def tone(count: int, rate_hz: int = 24_000) -> array[int]:

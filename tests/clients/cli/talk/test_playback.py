@@ -8,8 +8,8 @@ from array import array
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clients.cli.talk.line import FRAME_SAMPLES, RATE_HZ, Samples
-from clients.cli.talk.playback import PlaybackBuffer, silence
+from moshi_cluster.clients.cli.talk.line import FRAME_SAMPLES, RATE_HZ, Samples
+from moshi_cluster.clients.cli.talk.playback import PlaybackBuffer, silence
 
 BLOCK = 480  # 20 ms
 HIGHEST_LIMIT = 240 * RATE_HZ // 1000

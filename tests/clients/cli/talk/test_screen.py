@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from clients.cli.talk.conversation import State
-from clients.cli.talk.screen import bar, last_lines, render
+from moshi_cluster.clients.cli.talk.conversation import State
+from moshi_cluster.clients.cli.talk.screen import bar, last_lines, render
 
 
 def drawn(state: State, width: int = 100, height: int = 24) -> str:

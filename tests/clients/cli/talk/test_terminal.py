@@ -18,10 +18,10 @@ import pytest
 
 pytest.importorskip("rich", reason="the extra `talk` is not installed")
 
-from clients.cli.__main__ import DEMO_UTTERANCE
-from clients.cli.audio import read_wav
+from moshi_cluster.clients.cli.__main__ import DEMO_UTTERANCE
+from moshi_cluster.clients.cli.audio import read_wav
+from tests.services.gateway.api.websocket.chatter import HTTP
 from tests.services.gateway.cluster import cluster
-from tests.services.gateway.web.chatter import HTTP
 from tests.services.in_process import eventually
 
 ROOT = Path(__file__).parents[4]

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from clients.cli.audio import AudioError, read_wav
-from clients.cli.talk.wav import WavWriter, side_by_side
+from moshi_cluster.clients.cli.audio import AudioError, read_wav
+from moshi_cluster.clients.cli.talk.wav import WavWriter, columns
 
 
 def test_a_file_is_whole_after_every_write(tmp_path: Path) -> None:
@@ -25,7 +25,7 @@ def test_a_file_is_whole_after_every_write(tmp_path: Path) -> None:
 def test_two_voices_lie_side_by_side(tmp_path: Path) -> None:
     path = tmp_path / "both.wav"
     with WavWriter(path, channels=2) as writer:
-        writer.write(side_by_side(array("h", [1, 2, 3]), array("h", [-1, -2, -3])))
+        writer.write(columns(array("h", [1, 2, 3]), array("h", [-1, -2, -3])))
     with wave.open(str(path)) as file:
         assert (file.getnchannels(), file.getnframes()) == (2, 3)
         assert list(array("h", file.readframes(3))) == [1, -1, 2, -2, 3, -3]

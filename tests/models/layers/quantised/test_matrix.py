@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from models.layers.quantised import QuantisedMatrix
-from models.layers.quantised.matrix import stacked
+from moshi_cluster.models.layers.quantised import QuantisedMatrix
+from moshi_cluster.models.layers.quantised.matrix import stacked
 
 
 def test_a_value_is_scale_times_code_plus_bias() -> None:

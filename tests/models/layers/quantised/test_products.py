@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from models.layers.quantised import QuantisedLinear, QuantisedMatrix
-from models.layers.quantised.products import DequantisingProduct, WidenedProduct
-from models.layers.quantised.quantise import per_group, per_row
+from moshi_cluster.models.layers.quantised import QuantisedLinear, QuantisedMatrix
+from moshi_cluster.models.layers.quantised.products import DequantisingProduct, WidenedProduct
+from moshi_cluster.models.layers.quantised.quantise import per_group, per_row
 
 FLOAT32_ERROR, BFLOAT16_ERROR = 3e-6, 0.01  # of the largest value
 ROWS = 33

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from models.layers.quantised.quantise import per_group, per_row
+from moshi_cluster.models.layers.quantised.quantise import per_group, per_row
 
 
 def weights(rows: int, columns: int) -> torch.Tensor:

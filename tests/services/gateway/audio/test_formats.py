@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from services.common.errors import InvalidInput
-from services.gateway.audio.formats import AudioFormat, Encoding, parse_reply_packet_ms
+from moshi_cluster.services.common.errors import InvalidInput
+from moshi_cluster.services.gateway.audio.formats import AudioFormat, Encoding, parse_reply_packet_ms
 
 FIELD = "start.input_format"
 CONTRACT = Path(__file__).parents[4] / "protos/moshi_cluster/v1/gateway.proto"

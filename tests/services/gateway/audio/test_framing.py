@@ -3,9 +3,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.gateway.audio.formats import AudioFormat, Encoding
-from services.gateway.audio.framing import FrameAssembler, ReplyCutter
-from services.gateway.audio.transcode import AudioEncoder
+from moshi_cluster.services.gateway.audio.formats import AudioFormat, Encoding
+from moshi_cluster.services.gateway.audio.framing import FrameAssembler, ReplyCutter
+from moshi_cluster.services.gateway.audio.transcode import AudioEncoder
 
 FORMATS = [
     AudioFormat(Encoding.PCM_S16LE, 24_000),

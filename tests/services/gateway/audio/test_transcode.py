@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from services.common.errors import InvalidInput
-from services.gateway.audio.formats import AudioFormat, Encoding
-from services.gateway.audio.transcode import AudioDecoder, AudioEncoder
+from moshi_cluster.services.common.errors import InvalidInput
+from moshi_cluster.services.gateway.audio.formats import AudioFormat, Encoding
+from moshi_cluster.services.gateway.audio.transcode import AudioDecoder, AudioEncoder
 
 RATES_HZ = [8_000, 16_000, 24_000, 48_000]
 FORMATS = [AudioFormat(encoding, rate) for encoding in (Encoding.PCM_S16LE, Encoding.PCM_F32LE) for rate in RATES_HZ]

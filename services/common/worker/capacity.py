@@ -1,0 +1,72 @@
+"""The Worker service: tells gateways how many slots are free."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import grpc
+
+from moshi_cluster.services.common.worker.slots import SlotTable
+from moshi_cluster.v1 import worker_pb2, worker_pb2_grpc
+
+_HEARTBEAT_S = 1.0
+_MIN_INTERVAL_S = 0.02
+
+
+class CapacityServicer(worker_pb2_grpc.WorkerServicer):
+    """Streams the state of the slot tables, latest state wins."""
+
+    def __init__(self, service: str, tables: Callable[[], list[SlotTable]], checkpoint: Callable[[], str]) -> None:
+        self._service = service
+        self._tables = tables
+        self._checkpoint = checkpoint
+        self._draining = False
+        self._watchers: set[asyncio.Event] = set()
+
+    def changed(self) -> None:
+        """Tells every watcher; call from the event loop after the state moved."""
+        for watcher in self._watchers:
+            watcher.set()
+
+    def drain(self) -> None:
+        """From now on the worker reports that it takes no new sessions."""
+        self._draining = True
+        self.changed()
+
+    @property
+    def sessions(self) -> int:
+        """Slots held now, all tables together."""
+        return sum(table.used for table in self._tables())
+
+    async def WatchCapacity(self, request: worker_pb2.WatchCapacityRequest, context: grpc.aio.ServicerContext) -> None:
+        changed = asyncio.Event()
+        self._watchers.add(changed)
+        try:
+            while True:
+                changed.clear()
+                await context.write(self._capacity())
+                if self._draining and not self.sessions:  # nothing will change: a watcher must not hold up the stop
+                    await context.abort(grpc.StatusCode.UNAVAILABLE, "the worker is stopping")
+                await asyncio.sleep(_MIN_INTERVAL_S)
+                await _wait_at_most(changed, _HEARTBEAT_S)
+        finally:
+            self._watchers.discard(changed)
+
+    def _capacity(self) -> worker_pb2.Capacity:
+        fullest = min(self._tables(), key=lambda table: table.total - table.used, default=SlotTable("none", 0))
+        return worker_pb2.Capacity(
+            service=self._service,
+            slots_total=fullest.total,
+            slots_used=fullest.used,
+            draining=self._draining,
+            checkpoint=self._checkpoint(),
+        )
+
+
+async def _wait_at_most(event: asyncio.Event, seconds: float) -> None:
+    try:
+        async with asyncio.timeout(seconds):
+            await event.wait()
+    except TimeoutError:
+        pass

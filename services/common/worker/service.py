@@ -1,0 +1,130 @@
+"""What codec and lm workers have in common: an engine, admission by free slots, capacity reports, drain and stop."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+import grpc
+
+from moshi_cluster.services.common.errors import NoFreeSlot, Unavailable
+from moshi_cluster.services.common.metrics import EngineMetrics
+from moshi_cluster.services.common.mux.server import Method, MuxServicer
+from moshi_cluster.services.common.worker.capacity import CapacityServicer
+from moshi_cluster.services.common.worker.engine import Engine
+from moshi_cluster.services.common.worker.program import Program
+from moshi_cluster.services.common.worker.session import Session
+from moshi_cluster.services.common.worker.slots import SlotTable
+from moshi_cluster.v1 import trunk_pb2_grpc, worker_pb2_grpc
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Model:
+    """What a worker gets from loading: programs to run and the checkpoint's fingerprint."""
+
+    programs: list[Program]
+    fingerprint: str
+
+
+M = TypeVar("M", bound=Model)
+
+
+class WorkerService(Generic[M]):
+    """Base of the two workers; implements services.common.lifecycle.Service but for the rpcs themselves."""
+
+    def __init__(self, name: str, load: Callable[[], M], metrics: EngineMetrics, inflight_frames: int) -> None:
+        """load: builds the model; runs in a thread and may take its time."""
+        self.model: M  # set by start
+        self.draining = asyncio.Event()
+        self.grace_s = 0.0
+        self.failed: asyncio.Future[BaseException] = asyncio.get_running_loop().create_future()
+        self._load = load
+        self._metrics = metrics
+        self._inflight_frames = inflight_frames
+        self._engine: Engine | None = None
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._capacity = CapacityServicer(name, self._tables, lambda: self.model.fingerprint if self._engine else "")
+
+    def register_worker(self, server: grpc.aio.Server, methods: Mapping[str, Method]) -> list[str]:
+        """Adds the Worker servicer, and the Trunk servicer which carries `methods`; returns their names."""
+        worker_pb2_grpc.add_WorkerServicer_to_server(self._capacity, server)
+        trunk_pb2_grpc.add_TrunkServicer_to_server(MuxServicer(methods, self.draining), server)
+        return ["moshi_cluster.v1.Worker", "moshi_cluster.v1.Trunk"]
+
+    async def start(self) -> None:
+        """Loads the model, warms every batch size, opens for sessions."""
+        self.model = await asyncio.to_thread(self._load)
+        engine = Engine(self.model.programs, inflight_frames=self._inflight_frames, on_stats=self._metrics.observe)
+        await engine.start()
+        engine.failed.add_done_callback(self._engine_failed)
+        engine.on_slots_changed = self._slots_changed
+        self._engine = engine
+        self._slots_changed()
+
+    @property
+    def live_sessions(self) -> int:
+        """Slots held now, all programs together."""
+        return sum(table.used for table in self._tables())
+
+    def drain(self, grace_s: float) -> None:
+        """Refuses new sessions; live ones see `draining` and have `grace_s` left."""
+        self.grace_s = grace_s
+        self.draining.set()
+        self._capacity.drain()
+
+    async def until_idle(self) -> None:
+        """Returns once every slot is free."""
+        await self._idle.wait()
+
+    async def stop(self) -> None:
+        """Ends the engine thread."""
+        if self._engine is not None:
+            await self._engine.stop()
+
+    @asynccontextmanager
+    async def session(self, program: str, spec: Any = None) -> AsyncIterator[Session]:
+        """A slot for as long as the context lasts. Raises NoFreeSlot, or Unavailable while loading or draining."""
+        session = self._admit(program, spec)
+        try:
+            yield session
+        finally:
+            assert self._engine is not None
+            self._engine.close(session)
+
+    def require_open(self, program: str) -> Engine:
+        """The engine; where there is one, there is a `model`. Raises Unavailable while loading or draining."""
+        if self._engine is not None and not self.draining.is_set():
+            return self._engine
+        self._metrics.rejected(program)
+        raise Unavailable("the worker is still loading" if self._engine is None else "the worker is draining")
+
+    def _admit(self, program: str, spec: Any) -> Session:
+        engine = self.require_open(program)
+        try:
+            return engine.open(program, spec)
+        except NoFreeSlot:
+            self._metrics.rejected(program)
+            raise
+
+    def _tables(self) -> list[SlotTable]:
+        return self._engine.tables if self._engine is not None else []
+
+    def _slots_changed(self) -> None:
+        if self.live_sessions:
+            self._idle.clear()
+        else:
+            self._idle.set()
+        self._metrics.observe_slots(self._tables())
+        self._capacity.changed()
+
+    def _engine_failed(self, failure: asyncio.Future[BaseException]) -> None:
+        self._capacity.drain()  # gateways place no more sessions here
+        if not self.failed.done():
+            self.failed.set_result(failure.result())

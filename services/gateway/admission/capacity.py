@@ -1,0 +1,74 @@
+"""Who may call: free places, places per client, drain."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from moshi_cluster.services.common.errors import Draining, NoFreeSlot
+from moshi_cluster.services.gateway.admission.rate_limits import ClientQuota
+from moshi_cluster.services.gateway.metrics import GatewayMetrics
+from moshi_cluster.services.gateway.settings import GatewaySettings
+
+
+class Admission:
+    """The places of one gateway."""
+
+    def __init__(self, settings: GatewaySettings, metrics: GatewayMetrics) -> None:
+        self.sessions = 0
+        self._settings = settings
+        self._metrics = metrics
+        self._clients = ClientQuota(settings.max_sessions_per_client)
+        self.is_draining = False
+        self.on_change: Callable[[], None] = lambda: None
+        """Called whenever a place was taken or is free again, and once nobody is admitted any more."""
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    @contextmanager
+    def client(self, peer: str) -> Iterator[None]:
+        """One of this client's calls for as long as the context lasts. Raises Draining or OverQuota."""
+        self.require_open()
+        with self._clients.session(peer):
+            yield
+
+    @contextmanager
+    def place(self) -> Iterator[None]:
+        """A place for as long as the context lasts. Raises Draining or NoFreeSlot."""
+        self.require_open()
+        if not self.has_room:
+            raise NoFreeSlot(f"this gateway holds its {self.sessions} calls", self._settings.retry_after_ms)
+        self._count(+1)
+        try:
+            yield
+        finally:
+            self._count(-1)
+
+    @property
+    def has_room(self) -> bool:
+        """Whether a place is free."""
+        return self.sessions < self._settings.max_sessions
+
+    def require_open(self) -> None:
+        """Raises Draining once nobody is admitted."""
+        if self.is_draining:
+            raise Draining("the gateway is draining")
+
+    def drain(self) -> None:
+        """From now on nobody is admitted."""
+        self.is_draining = True
+        self.on_change()
+
+    async def until_idle(self) -> None:
+        """Returns once every place is free."""
+        await self._idle.wait()
+
+    def _count(self, change: int) -> None:
+        self.sessions += change
+        self._metrics.sessions.set(self.sessions)
+        if self.sessions:
+            self._idle.clear()
+        else:
+            self._idle.set()
+        self.on_change()

@@ -1,0 +1,63 @@
+"""What one client may ask of a gateway: messages and audio per second of a call, calls at a time."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from moshi_cluster.services.common.errors import OverQuota
+
+
+class RateQuota:
+    """A token bucket: so much a second on average, and a burst. Times in seconds, monotonic."""
+
+    def __init__(self, per_s: float, burst: float, what: str, start_s: float) -> None:
+        """burst: the most at once; what: the unit, for the message."""
+        self._per_s = per_s
+        self._most = self._left = burst
+        self._what = what
+        self._last_s = start_s
+
+    def take(self, now_s: float, amount: float = 1.0) -> None:
+        """Counts an amount. Raises OverQuota."""
+        self._left = min(self._most, self._left + (now_s - self._last_s) * self._per_s)
+        self._last_s = now_s
+        if self._left < amount:
+            raise OverQuota(f"more than {self._per_s:g} {self._what} a second")
+        self._left -= amount
+
+
+def message_quota(messages_per_s: float, start_s: float) -> RateQuota:
+    """Of a call. A stalled network delivers two seconds' worth at once without being taken for a flood."""
+    return RateQuota(messages_per_s, 2 * messages_per_s, "messages", start_s)
+
+
+def audio_quota(start_s: float) -> RateQuota:
+    """Of a call, in seconds of audio: decoding what the clock then drops costs all calls of the gateway their time.
+
+    Twice real time, and a minute at once for who sends a file.
+    """
+    return RateQuota(2.0, 60.0, "seconds of audio", start_s)
+
+
+class ClientQuota:
+    """Calls at a time per client. A client is an address without its port."""
+
+    def __init__(self, sessions_per_client: int) -> None:
+        self._most = sessions_per_client
+        self._sessions: Counter[str] = Counter()
+
+    @contextmanager
+    def session(self, peer: str) -> Iterator[None]:
+        """A call of this peer ("ipv4:10.0.0.1:5000") for as long as the context lasts. Raises OverQuota."""
+        client = peer.rpartition(":")[0]
+        if self._sessions[client] >= self._most:
+            raise OverQuota(f"this client already holds its {self._most} calls")
+        self._sessions[client] += 1
+        try:
+            yield
+        finally:
+            self._sessions[client] -= 1
+            if not self._sessions[client]:
+                del self._sessions[client]

@@ -1,0 +1,72 @@
+"""The certificate of the public ports, HTTP and gRPC."""
+
+from __future__ import annotations
+
+import datetime
+import ipaddress
+import os
+import socket
+import ssl
+from pathlib import Path
+
+import grpc
+
+from moshi_cluster.services.common.settings import SettingError
+
+CERTIFICATE, KEY = "cert.pem", "key.pem"
+_VALID_DAYS = 397  # browsers take no more
+
+
+def context_of(folder: Path, self_signed: bool) -> ssl.SSLContext:
+    """What the folder's pair gives for HTTPS. self_signed: makes one where there is none. Raises SettingError."""
+    certificate, key = folder / CERTIFICATE, folder / KEY
+    if self_signed and not (certificate.exists() or key.exists()):
+        write_self_signed(folder)
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    try:
+        context.load_cert_chain(certificate, key)
+    except (OSError, ssl.SSLError) as error:
+        raise SettingError(f"MOSHI_GATEWAY_TLS_DIR: no usable {CERTIFICATE} and {KEY} in {folder}: {error}") from None
+    return context
+
+
+def grpc_credentials(folder: Path, self_signed: bool) -> grpc.ServerCredentials:
+    """The same for gRPC."""
+    context_of(folder, self_signed)  # gRPC itself would take any bytes and then refuse every client
+    return grpc.ssl_server_credentials([((folder / KEY).read_bytes(), (folder / CERTIFICATE).read_bytes())])
+
+
+def write_self_signed(folder: Path) -> None:
+    """A new pair for this machine's names, valid for thirteen months; the key is readable by its owner alone."""
+    # Only this needs the library, so a gateway without it serves HTTPS with a pair of the operator's.
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+    from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "moshi-cluster, self-signed")])
+    now = datetime.datetime.now(datetime.UTC)
+    names = [x509.DNSName("localhost"), x509.DNSName(socket.gethostname())]
+    addresses = [x509.IPAddress(ipaddress.ip_address(address)) for address in ("127.0.0.1", "::1")]
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(hours=1))
+        .not_valid_after(now + datetime.timedelta(days=_VALID_DAYS))
+        .add_extension(x509.SubjectAlternativeName([*names, *addresses]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    with os.fdopen(os.open(folder / KEY, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        file.write(
+            key.private_bytes(
+                serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+            )
+        )
+    (folder / CERTIFICATE).write_bytes(certificate.public_bytes(serialization.Encoding.PEM))

@@ -1,0 +1,194 @@
+"""/api/chat: WebSockets in front of the call manager, beside gRPC."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import socket
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from aiohttp import WSCloseCode, web
+
+from moshi_cluster.services.common.errors import (
+    Draining,
+    InvalidInput,
+    LimitReached,
+    NoFreeSlot,
+    OverQuota,
+    SessionError,
+    Unauthenticated,
+)
+from moshi_cluster.services.common.worker.streams import session_error
+from moshi_cluster.services.gateway.admission.auth import bearer
+from moshi_cluster.services.gateway.api.websocket import messages, metadata
+from moshi_cluster.services.gateway.api.websocket.connection import WebSocketConnection
+from moshi_cluster.services.gateway.api.websocket.query import parse_query
+from moshi_cluster.services.gateway.calls.call import Call
+from moshi_cluster.services.gateway.calls.manager import CallManager
+from moshi_cluster.services.gateway.calls.resumption import Conversation, Resumption
+from moshi_cluster.services.gateway.settings import GatewaySettings
+
+_PING_INTERVAL_S = 20.0
+_CLOSE_TIMEOUT_S = 2.0
+# What is in these buffers is late already: a second or two of voice, so that the reply queue decides what is dropped.
+_KERNEL_BUFFER_BYTES = 16 * 1024
+_WRITE_BUFFER_BYTES = 2 * 1024
+
+_CLOSE_CODES: dict[type[SessionError], int] = {
+    LimitReached: WSCloseCode.OK,
+    Draining: WSCloseCode.GOING_AWAY,
+    InvalidInput: WSCloseCode.POLICY_VIOLATION,
+    Unauthenticated: WSCloseCode.POLICY_VIOLATION,
+    OverQuota: WSCloseCode.TRY_AGAIN_LATER,
+    NoFreeSlot: WSCloseCode.TRY_AGAIN_LATER,
+}
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class _End:
+    """How a connection is closed."""
+
+    code: int
+    error: str = ""
+
+
+class WebSocketHandler:
+    """One connection is one call."""
+
+    def __init__(self, settings: GatewaySettings, manager: CallManager) -> None:
+        self._settings = settings
+        self._manager = manager
+        self._resumption = Resumption(settings.resume_keep_s)
+        self._sockets: set[web.WebSocketResponse] = set()
+
+    async def handle(self, request: web.Request) -> web.WebSocketResponse:
+        """The request's whole life. The upgrade always succeeds: browsers show a page nothing of one that does not."""
+        websocket = web.WebSocketResponse(
+            timeout=_CLOSE_TIMEOUT_S,
+            heartbeat=_PING_INTERVAL_S,
+            compress=False,  # Opus does not shrink
+            max_msg_size=self._settings.max_message_bytes,
+        )
+        await websocket.prepare(request)
+        _keep_buffers_short(request)
+        self._sockets.add(websocket)
+        try:
+            end = await self._session(request, websocket)
+        finally:
+            self._sockets.discard(websocket)
+        with contextlib.suppress(ConnectionError):
+            if end.error and not websocket.closed:
+                await websocket.send_bytes(messages.error(end.error))
+            await websocket.close(code=end.code)
+        return websocket
+
+    async def stop(self) -> None:
+        """Closes what is left."""
+        await asyncio.gather(*(websocket.close(code=WSCloseCode.GOING_AWAY) for websocket in self._sockets))
+
+    async def _session(self, request: web.Request, websocket: web.WebSocketResponse) -> _End:
+        try:
+            async with self._manager.session() as session_id:
+                return await self._converse(session_id, request, websocket)
+        except Exception as error:
+            known = session_error(error)
+            if known is None:
+                _log.exception("a connection failed")
+                return _End(WSCloseCode.INTERNAL_ERROR, "the server failed")
+            return _end_of(known)
+
+    async def _converse(self, session_id: str, request: web.Request, websocket: web.WebSocketResponse) -> _End:
+        settings = self._settings
+        self._manager.authenticate(_token(request))
+        asked = parse_query(request.query, "Origin" in request.headers, settings)
+        connection = WebSocketConnection(websocket, asked, settings.instance_name, settings.max_messages_per_s)
+        await connection.notify(metadata.server())
+        earlier = await self._resume(connection)
+        history = earlier.history if earlier else None
+        with self._resumable(connection, request, earlier):
+            if connection.asked.resume is not None:
+                await connection.notify(metadata.resumed(earlier is not None))
+            async with asyncio.TaskGroup() as tasks:
+                receiving = tasks.create_task(connection.receive())
+                reserve_in_queue = self._manager.reserve_in_queue(
+                    _peer(request), connection.asked.spec, connection.notify_position, history
+                )
+                async with reserve_in_queue as reservation:
+                    await self._manager.converse(session_id, reservation, connection.listen, connection.send)
+                receiving.cancel()
+        return _End(WSCloseCode.GOING_AWAY if connection.cut_short else WSCloseCode.OK)
+
+    async def _resume(self, connection: WebSocketConnection) -> Conversation | None:
+        """The conversation that the client comes back for, if he does and it is still there."""
+        if connection.asked.resume is None:
+            return None
+        earlier = await self._resumption.take(connection.asked.resume)
+        if earlier is not None:
+            connection.asked = connection.asked.going_on_with(earlier)
+        return earlier
+
+    @contextlib.contextmanager
+    def _resumable(
+        self, connection: WebSocketConnection, request: web.Request, earlier: Conversation | None
+    ) -> Iterator[None]:
+        """While inside, and a while after an end that was nobody's wish, another connection may take the call up.
+
+        earlier: what it goes on with; it can be taken up again if this call never begins.
+        """
+        begun: list[Conversation] = []
+
+        def begin(call: Call) -> str | None:
+            asked = connection.asked
+            if asked.spec.loopback or not self._settings.resume_keep_s or request.transport is None:
+                return None
+            give_up = request.transport.abort
+            begun.append(Conversation(asked.spec.sampling, asked.text_seed, asked.audio_seed, call.history, give_up))
+            self._resumption.begin(begun[0])
+            return begun[0].key
+
+        connection.on_call = begin
+        lost = False
+        try:
+            yield
+        except Exception as error:
+            lost = not isinstance(session_error(error), LimitReached)
+            raise
+        finally:
+            if earlier is not None and not begun:
+                self._resumption.give_back(earlier)
+            for conversation in begun:
+                self._resumption.end(conversation, lost)
+
+
+def _end_of(error: SessionError) -> _End:
+    for kind, code in _CLOSE_CODES.items():
+        if isinstance(error, kind):
+            return _End(code, str(error))
+    return _End(WSCloseCode.INTERNAL_ERROR, str(error))
+
+
+def _token(request: web.Request) -> str | None:
+    """Browsers send no header of their own with a WebSocket; `worker_auth_id` is what Moshi's own page calls it."""
+    query = request.query
+    return bearer(request.headers.get("Authorization")) or query.get("token") or query.get("worker_auth_id")
+
+
+def _peer(request: web.Request) -> str:
+    """The client's address as gRPC spells it, so that quotas count both together."""
+    name = request.transport.get_extra_info("peername") if request.transport else None
+    if not name:
+        return "unknown:0"
+    host, port = name[:2]
+    return f"ipv6:%5B{host}%5D:{port}" if ":" in host else f"ipv4:{host}:{port}"
+
+
+def _keep_buffers_short(request: web.Request) -> None:
+    if (transport := request.transport) is None:
+        return
+    transport.set_write_buffer_limits(high=_WRITE_BUFFER_BYTES)
+    if (connection := transport.get_extra_info("socket")) is not None:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _KERNEL_BUFFER_BYTES)

@@ -1,0 +1,102 @@
+"""What metadata messages say (docs/websocket.md). The keys of `in_use` are those of upstream's servers."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from typing import Any
+
+from moshi_cluster.services.gateway.api.websocket.query import ChatRequest
+from moshi_cluster.services.gateway.calls.call import Call
+from moshi_cluster.services.gateway.calls.events import CallEvent
+from moshi_cluster.services.gateway.calls.outgoing import Started
+from moshi_cluster.v1 import common_pb2
+
+_COUNTERS = ("frames_in", "frames_out", "frames_filled", "frames_dropped", "frames_late", "reply_frames_dropped")
+# Moshi's own web page shows nothing of the metadata unless all of these are texts.
+_BUILD_KEYS = (
+    *("build_timestamp", "build_date", "git_branch", "git_timestamp", "git_date", "git_hash", "git_describe"),
+    *("rustc_host_triple", "rustc_version", "cargo_target_triple"),
+)
+
+Metadata = dict[str, Any]
+
+
+def server() -> Metadata:
+    """The first message of a connection."""
+    return {"server": "moshi-cluster"}
+
+
+def resumed(found: bool) -> Metadata:
+    """The answer to a connection that asked to go on with a conversation."""
+    return {"resumed": found}
+
+
+def resume(key: str) -> Metadata:
+    """What to ask with."""
+    return {"resume": key}
+
+
+def queue(position: int, waiting: int) -> Metadata:
+    """Where a client stands in socket_."""
+    return {"queue": {"position": position, "waiting": waiting}}
+
+
+def in_use(started: Started, asked: ChatRequest, instance_name: str) -> Metadata:
+    """What the conversation that begins is."""
+    return {
+        "session_id": started.session_id,
+        "instance_name": instance_name,
+        "build_info": dict.fromkeys(_BUILD_KEYS, "") | {"git_describe": _version()},
+        "lm_model_file": started.checkpoints.lm,
+        "mimi_model_file": started.checkpoints.codec,
+        **_sampling(started.sampling),
+        "text_seed": asked.text_seed,
+        "audio_seed": asked.audio_seed,
+    }
+
+
+def stats(call: Call) -> Metadata:
+    """How the conversation goes."""
+    medians_s = call.hop_times.take_medians_s()
+    return {
+        "latency_ms": {hop: round(1000 * seconds, 2) for hop, seconds in medians_s.items()},
+        "counters": {name: getattr(call.counters, name) for name in _COUNTERS},
+    }
+
+
+def event(event: CallEvent) -> Metadata:
+    """Something that happened to the conversation."""
+    return {
+        "event": {
+            "kind": event.kind.name.lower(),
+            "frame_index": event.frame_index,
+            "frames": event.frames,
+            "detail": event.detail,
+        }
+    }
+
+
+def _sampling(sampling: common_pb2.Sampling) -> Metadata:
+    """Under upstream's names; a loopback call samples nothing and has none."""
+    names = {
+        "text_temperature": "text_temperature",
+        "text_topk": "text_top_k",
+        "audio_temperature": "audio_temperature",
+        "audio_topk": "audio_top_k",
+        "pad_mult": "padding_multiplier",
+        "repetition_penalty": "repetition_penalty",
+        "repetition_penalty_context": "repetition_penalty_context",
+    }
+    return {ours: _tidy(getattr(sampling, name)) for ours, name in names.items() if sampling.HasField(name)}
+
+
+def _tidy(value: float) -> float:
+    """A 32-bit 0.7 is 0.699999988."""
+    return round(value, 6)
+
+
+def _version() -> str:
+    try:
+        return importlib.metadata.version("moshi-cluster")
+    except importlib.metadata.PackageNotFoundError:
+        return "unknown"

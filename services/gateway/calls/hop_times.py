@@ -1,0 +1,30 @@
+"""How long a call's frames take on each hop."""
+
+from __future__ import annotations
+
+from collections import deque
+from statistics import median
+
+from moshi_cluster.services.gateway.metrics import HOPS, GatewayMetrics
+
+_RECENT_FRAMES = 25  # two seconds
+
+
+class HopTimes:
+    """Every time goes to the metrics; those of the last frames are kept for the caller."""
+
+    def __init__(self, metrics: GatewayMetrics) -> None:
+        self._hop_s = metrics.hop_s
+        self._recent_s: dict[str, deque[float]] = {hop: deque(maxlen=_RECENT_FRAMES) for hop in HOPS}
+
+    def observe(self, hop: str, seconds: float) -> None:
+        """Takes the time of one frame on one hop of `metrics.HOPS`."""
+        self._hop_s[hop].observe(seconds)
+        self._recent_s[hop].append(seconds)
+
+    def take_medians_s(self) -> dict[str, float]:
+        """The median of each hop since the last look, or over two seconds; hops that no frame passed are left out."""
+        medians_s = {hop: median(times_s) for hop, times_s in self._recent_s.items() if times_s}
+        for times_s in self._recent_s.values():
+            times_s.clear()
+        return medians_s

@@ -1,0 +1,145 @@
+"""Opus packets in Ogg pages: what is written is Ogg, what is read survives whatever is done to it on the way."""
+
+from __future__ import annotations
+
+import io
+from itertools import pairwise
+
+import av
+import hypothesis
+import numpy as np
+import pytest
+from hypothesis import strategies as st
+
+from moshi_cluster.audio.ogg import MAX_PACKET_BYTES, OpusStreamReader, OpusStreamWriter
+from moshi_cluster.audio.opus import OpusEncoder
+
+PACKETS = st.lists(
+    st.binary(min_size=1, max_size=700).filter(lambda packet: not packet.startswith(b"Opus")), max_size=8
+)
+
+
+def stream_of(packets: list[bytes]) -> bytes:
+    writer = OpusStreamWriter()
+    return b"".join(writer.write(packet, 960, 24_000) for packet in packets)
+
+
+def pages_of(stream: bytes) -> list[bytes]:
+    starts = [at for at in range(len(stream)) if stream.startswith(b"OggS", at)]
+    return [stream[a:b] for a, b in pairwise([*starts, len(stream)])]
+
+
+def bitwise_checksum(page: bytes) -> int:
+    """As RFC 3533 describes it, one bit at a time."""
+    crc = 0
+    for byte in page[:22] + bytes(4) + page[26:]:
+        crc ^= byte << 24
+        for _ in range(8):
+            crc = (crc << 1 ^ 0x04C11DB7 if crc & 0x80000000 else crc << 1) & 0xFFFFFFFF
+    return crc
+
+
+def raw_page(flags: int, lacing: bytes, body: bytes) -> bytes:
+    unsigned = b"OggS\0" + bytes([flags]) + bytes(20) + bytes([len(lacing)]) + lacing + body
+    return unsigned[:22] + bitwise_checksum(unsigned).to_bytes(4, "little") + unsigned[26:]
+
+
+def paged(packet: bytes, cut: int) -> tuple[bytes, bytes]:
+    """A packet over two pages, cut after `cut` whole segments."""
+    whole, rest = divmod(len(packet), 255)
+    lacing = bytes([255] * whole + [rest])
+    return raw_page(0, lacing[:cut], packet[: 255 * cut]), raw_page(1, lacing[cut:], packet[255 * cut :])
+
+
+@hypothesis.given(packets=PACKETS, cuts=st.lists(st.integers(1, 400), max_size=20))
+def test_packets_pass_however_their_bytes_are_cut(packets: list[bytes], cuts: list[int]) -> None:
+    stream, reader, read = stream_of(packets), OpusStreamReader(), []
+    for cut in cuts:
+        read += reader.push(stream[:cut])
+        stream = stream[cut:]
+    assert [*read, *reader.push(stream)] == packets
+    assert reader.skipped_bytes == 0
+
+
+@hypothesis.given(before=st.binary(max_size=100), between=st.binary(max_size=100), packets=PACKETS)
+def test_bytes_that_are_no_ogg_are_skipped_and_counted(before: bytes, between: bytes, packets: list[bytes]) -> None:
+    reader = OpusStreamReader()
+    stream = stream_of(packets)
+    # A byte that no capture begins with, so that the noise does not run into a page.
+    assert reader.push(before + b"." + stream + between + b".") == packets
+    assert reader.skipped_bytes >= len(before + between) + 2 - 27
+
+
+@hypothesis.given(
+    data=st.lists(st.binary(max_size=300) | st.just(b"OggS") | st.just(b"OggS\0" + bytes(22)), max_size=10)
+)
+def test_any_bytes_are_taken_and_little_is_kept(data: list[bytes]) -> None:
+    reader = OpusStreamReader()
+    for piece in data:
+        reader.push(piece)
+    # Whatever came, a whole page later the reader is in step again.
+    reader.push(bytes(70_000))
+    assert reader.push(stream_of([b"a packet"])) == [b"a packet"]
+
+
+def test_a_damaged_page_costs_itself_alone() -> None:
+    pages = pages_of(stream_of([b"one", b"two", b"three"]))
+    pages[3] = pages[3][:-1] + b"\0"
+    reader = OpusStreamReader()
+    assert reader.push(b"".join(pages)) == [b"one", b"three"]
+    assert reader.skipped_bytes == len(pages[3])
+
+
+def test_a_stream_joined_in_the_middle_is_read_from_there() -> None:
+    pages = pages_of(stream_of([b"one", b"two", b"three"]))
+    assert OpusStreamReader().push(b"".join(pages[3:])) == [b"two", b"three"]
+
+
+def test_headers_are_left_out_however_often_they_come() -> None:
+    reader = OpusStreamReader()
+    for packet in (b"one", b"two"):
+        assert reader.push(stream_of([packet])) == [packet]
+
+
+@pytest.mark.parametrize("cut", [1, 2, 3])
+def test_a_packet_may_go_on_on_the_next_page(cut: int) -> None:
+    packet = bytes(range(256)) * 3
+    reader = OpusStreamReader()
+    assert reader.push(b"".join(paged(packet, cut))) == [packet]
+    assert reader.push(stream_of([b"next"])) == [b"next"]
+
+
+def test_a_packet_whose_beginning_was_lost_is_left_out() -> None:
+    _, second = paged(bytes(700), 1)
+    assert OpusStreamReader().push(second + stream_of([b"next"])) == [b"next"]
+
+
+def test_a_packet_longer_than_any_is_left_out() -> None:
+    most = bytes([255] * 255)
+    reader = OpusStreamReader()
+    assert reader.push(raw_page(0, most, bytes(255 * 255)) + raw_page(1, most, bytes(255 * 255))) == []
+    assert reader.push(raw_page(1, bytes([4, 4]), b"end.next")) == [b"next"]
+    assert reader.push(raw_page(0, bytes([255] * 240 + [240]), bytes(MAX_PACKET_BYTES))) == [bytes(MAX_PACKET_BYTES)]
+
+
+@hypothesis.given(packet=st.binary(max_size=2000))
+def test_the_checksum_is_that_of_the_standard(packet: bytes) -> None:
+    for page in pages_of(OpusStreamWriter().write(b"." + packet.replace(b"OggS", b""), 960, 24_000)):
+        assert int.from_bytes(page[22:26], "little") == bitwise_checksum(page)
+
+
+def test_another_implementation_reads_what_is_written() -> None:
+    encoder, writer = OpusEncoder(24_000, 40), OpusStreamWriter()
+    tone = np.sin(np.arange(25 * 960, dtype=np.float32) * 0.1).reshape(25, 960) * 0.5
+    stream = b"".join(writer.write(encoder.encode(packet), 960, 24_000) for packet in tone)
+    with av.open(io.BytesIO(stream)) as file:
+        (track,) = file.streams.audio
+        assert (track.codec_context.name, track.codec_context.channels) == ("opus", 1)
+        heard = np.concatenate([frame.to_ndarray()[0] for frame in file.decode(audio=0)])
+    assert heard.size == 48_000 - 312  # the pre-skip is cut off
+    assert abs(heard[10_000:40_000].std() - 0.5 / 2**0.5) < 0.05
+
+
+def test_a_packet_that_fits_no_page_is_refused() -> None:
+    with pytest.raises(ValueError, match="65025 bytes do not fit one page"):
+        OpusStreamWriter().write(bytes(65_025), 960, 24_000)

@@ -1,0 +1,44 @@
+"""Pages and phones against a gateway in this process, in real time, more of them than slots."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+pytest.importorskip("av", reason="the extra `talk` is not installed")
+
+from benchmarks.chat.client_mix import gather, protocol_clients
+from benchmarks.chat.client_trace import faults
+from benchmarks.chat.page_client import PageClient
+from moshi_cluster.clients.cli.__main__ import DEMO_UTTERANCE
+from tests.services.gateway.api.websocket.chatter import HTTP
+from tests.services.gateway.cluster import EchoCodec, EchoLm, cluster
+
+FRAMES, PATIENCE_S = 25, 60.0
+
+
+async def test_everybody_gets_every_frame_and_those_without_a_slot_wait_in_order() -> None:
+    slots = {"codecs": [EchoCodec(slots=3)], "lms": [EchoLm(slots=3)]}
+    async with cluster(**slots, **HTTP) as running:
+        clients = protocol_clients(running.target, running.url, DEMO_UTTERANCE, 4, 2, FRAMES, PATIENCE_S)
+        stories = await gather(clients)
+        await running.until_free()
+    assert faults(stories) == []
+    assert [story.name for story in stories][:3] == ["phone 0", "phone 1", "page 0"]
+    assert [story.first_place for story in stories] == [0, 0, 0, 1, 2, 3]
+    assert all(story.heard_frames >= FRAMES and story.text for story in stories)
+
+
+async def test_a_page_that_is_turned_away_says_so() -> None:
+    async with cluster(max_sessions=1, queue_clients=0, **HTTP) as running:
+        clients = protocol_clients(running.target, running.url, DEMO_UTTERANCE, 2, 0, FRAMES, PATIENCE_S)
+        stories = await gather(clients)
+    assert stories[0].failure == ""
+    assert "page 1: every slot is in use" in faults(stories)[0]
+
+
+async def test_nobody_there_is_a_fault_not_a_crash() -> None:
+    client = PageClient("page", "http://127.0.0.1:1/", [], PATIENCE_S)
+    story = await client.run(asyncio.get_running_loop().time())
+    assert "Cannot connect" in story.failure

@@ -1,0 +1,134 @@
+"""What a gateway learns from a worker's capacity stream."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from typing import Any, cast
+
+import grpc
+import pytest
+import pytest_asyncio
+
+from moshi_cluster.v1 import codec_pb2_grpc, worker_pb2, worker_pb2_grpc
+from tests.services.fake_workers import FINGERPRINT, FakeCodec, pcm_frame
+from tests.services.in_process import Listening, eventually, listening, read, serving, status_of
+
+pytestmark = pytest.mark.usefixtures("nothing_swallowed")
+SLOTS = 2
+
+
+@pytest_asyncio.fixture
+async def codec() -> FakeCodec:
+    return FakeCodec(SLOTS)
+
+
+@pytest_asyncio.fixture
+async def listener(codec: FakeCodec) -> AsyncIterator[Listening]:
+    async with serving(codec) as listener:
+        yield listener
+
+
+def watch(listener: Listening) -> Any:
+    return worker_pb2_grpc.WorkerStub(listener.channel).WatchCapacity(worker_pb2.WatchCapacityRequest())
+
+
+async def until(call: Any, is_awaited: Callable[[worker_pb2.Capacity], bool]) -> worker_pb2.Capacity:
+    """The next such state; those before are heartbeats and states on the way."""
+    async with asyncio.timeout(20):
+        while not is_awaited(state := await read(call)):
+            pass
+    return cast(worker_pb2.Capacity, state)
+
+
+async def until_used(call: Any, slots: int) -> None:
+    await until(call, lambda state: state.slots_used == slots)
+
+
+async def test_the_state_is_told_at_once(listener: Listening) -> None:
+    call = watch(listener)
+    expected = worker_pb2.Capacity(service="codec", slots_total=SLOTS, slots_used=0, checkpoint=FINGERPRINT)
+    assert await read(call) == expected
+    call.cancel()
+
+
+async def test_every_watcher_learns_of_a_slot_taken_and_given_back(listener: Listening) -> None:
+    watchers = [watch(listener) for _ in range(3)]
+    for watcher in watchers:
+        await read(watcher)
+    stream = codec_pb2_grpc.CodecStub(listener.channel).Encode()
+    for watcher in watchers:
+        await until_used(watcher, 1)
+    stream.cancel()
+    for watcher in watchers:
+        await until_used(watcher, 0)
+        watcher.cancel()
+
+
+async def test_the_fuller_table_counts(listener: Listening) -> None:
+    stub = codec_pb2_grpc.CodecStub(listener.channel)
+    streams = [stub.Decode(), stub.Decode(), stub.Encode()]
+    for stream in streams:
+        await stream.initial_metadata()
+    call = watch(listener)
+    assert (await read(call)).slots_used == 2
+    for stream in (*streams, call):
+        stream.cancel()
+
+
+async def test_the_state_is_repeated_when_nothing_changes(listener: Listening, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("moshi_cluster.services.common.worker.capacity._HEARTBEAT_S", 0.01)
+    call = watch(listener)
+    first = await read(call)
+    assert [await read(call) for _ in range(3)] == [first] * 3
+    call.cancel()
+
+
+async def test_a_loading_worker_has_no_slots() -> None:
+    codec = FakeCodec()
+    async with listening(codec) as listener:
+        call = watch(listener)
+        assert await read(call) == worker_pb2.Capacity(service="codec")
+        await codec.start()
+        state = await until(call, lambda state: state.slots_total > 0)
+        assert state == worker_pb2.Capacity(service="codec", slots_total=SLOTS, checkpoint=FINGERPRINT)
+        call.cancel()
+
+
+async def test_a_drain_is_told_and_the_watch_ends_with_the_last_session(codec: FakeCodec, listener: Listening) -> None:
+    stream = codec_pb2_grpc.CodecStub(listener.channel).Encode()
+    await stream.initial_metadata()
+    call = watch(listener)
+    assert not (await read(call)).draining
+    codec.drain(grace_s=5)
+    assert (await until(call, lambda state: state.draining)).slots_used == 1
+    await stream.done_writing()
+    assert await status_of(call) == (grpc.StatusCode.UNAVAILABLE, "the worker is stopping")
+
+
+async def test_a_worker_whose_engine_failed_asks_for_no_more_sessions(codec: FakeCodec, listener: Listening) -> None:
+    call = watch(listener)
+    await read(call)
+    codec.encoder.failure = RuntimeError("device lost")
+    stream = codec_pb2_grpc.CodecStub(listener.channel).Encode()
+    await stream.write(pcm_frame(0))
+    assert (await status_of(stream))[0] == grpc.StatusCode.INTERNAL
+    await until(call, lambda state: state.draining)
+    call.cancel()
+
+
+async def test_a_watcher_that_leaves_is_forgotten(codec: FakeCodec, listener: Listening) -> None:
+    watchers = codec._capacity._watchers
+    call = watch(listener)
+    await read(call)
+    assert len(watchers) == 1
+    call.cancel()
+    await eventually(lambda: not watchers)
+
+
+async def test_a_stopping_server_ends_its_watches(listener: Listening) -> None:
+    call = watch(listener)
+    await read(call)
+    stopping = asyncio.create_task(listener.server.stop(0))
+    assert (await status_of(call))[0] == grpc.StatusCode.UNAVAILABLE
+    await stopping

@@ -1,0 +1,132 @@
+"""The traffic of one session, against a peer made of plain coroutines."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from moshi_cluster.services.common.errors import EngineFailed, InvalidInput, LimitReached
+from moshi_cluster.services.common.worker.engine import Engine
+from moshi_cluster.services.common.worker.session import Reply, Session
+from moshi_cluster.services.common.worker.streams import pump, timing, within
+from tests.services.fake_runner import FakeRunner, fake_program
+
+LONG_S = 60.0  # beyond any test
+
+
+@asynccontextmanager
+async def session_of(runner: FakeRunner) -> AsyncIterator[Session]:
+    engine = Engine([fake_program(runner)], inflight_frames=2)
+    await engine.start()
+    session = engine.open("fake", "spec")
+    yield session
+    engine.close(session)
+    runner.let_all()
+    await engine.stop()
+
+
+async def peer(frames: Iterable[Any], hangs_up: bool = True) -> AsyncIterator[Any]:
+    for frame in frames:
+        yield frame
+    if not hangs_up:
+        await asyncio.Event().wait()
+
+
+def parse(request: Any, index: int) -> Any:
+    if request == "bad":
+        raise InvalidInput("frame", f"frame {index} is bad")
+    return request
+
+
+def render(reply: Reply, index: int) -> Any:
+    return index, reply.value[2]
+
+
+class Reader:
+    """Takes what is written."""
+
+    def __init__(self) -> None:
+        self.read: list[Any] = []
+
+    async def write(self, message: Any) -> None:
+        self.read.append(message)
+
+
+async def test_pump_returns_after_the_last_reply() -> None:
+    reader = Reader()
+    async with session_of(FakeRunner()) as session:
+        await pump(session, peer("abcde"), reader.write, parse, render, LONG_S)
+    assert reader.read == [(0, "a"), (1, "b"), (2, "c"), (3, "d"), (4, "e")]
+
+
+async def test_a_bad_frame_stops_a_pump_whose_engine_is_busy() -> None:
+    runner = FakeRunner()
+    runner.hold()
+    async with session_of(runner) as session:
+        with pytest.raises(ExceptionGroup) as caught:
+            await pump(session, peer(["good", "bad"], hangs_up=False), Reader().write, parse, render, LONG_S)
+    assert [str(error) for error in caught.value.exceptions] == ["frame: frame 1 is bad"]
+
+
+async def test_a_failing_engine_stops_a_pump_that_waits_for_its_peer() -> None:
+    runner = FakeRunner()
+    runner.failure = ValueError("boom")
+    async with session_of(runner) as session:
+        with pytest.raises(ExceptionGroup) as caught:
+            await pump(session, peer(["frame"], hangs_up=False), Reader().write, parse, render, LONG_S)
+    assert caught.group_contains(EngineFailed, match="ValueError")
+
+
+async def test_a_failing_engine_stops_a_pump_that_waits_for_credits() -> None:
+    runner = FakeRunner()
+    runner.hold()
+    async with session_of(runner) as session:
+        pumping = asyncio.create_task(pump(session, peer(range(9)), Reader().write, parse, render, LONG_S))
+        await runner.step_entered()
+        runner.failure = ValueError("boom")
+        runner.let_all()
+        with pytest.raises(ExceptionGroup) as caught:
+            await pumping
+    assert caught.group_contains(EngineFailed)
+
+
+async def test_a_peer_that_neither_sends_nor_hangs_up_is_given_up() -> None:
+    async with session_of(FakeRunner()) as session:
+        with pytest.raises(ExceptionGroup) as caught:
+            await pump(session, peer("a", hangs_up=False), Reader().write, parse, render, 0.05)
+    assert caught.group_contains(LimitReached, match="no frame came")
+
+
+async def test_a_peer_that_does_not_read_is_given_up() -> None:
+    async def write(message: Any) -> None:
+        await asyncio.Event().wait()
+
+    async with session_of(FakeRunner()) as session:
+        with pytest.raises(ExceptionGroup) as caught:
+            await pump(session, peer("abcde"), write, parse, render, 0.05)
+    assert caught.group_contains(LimitReached, match="no reply was read")
+
+
+async def test_a_cancelled_pump_leaves_no_task() -> None:
+    async with session_of(FakeRunner()) as session:
+        pumping = asyncio.create_task(pump(session, peer("a", hangs_up=False), Reader().write, parse, render, LONG_S))
+        await session.ready
+        pumping.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await pumping
+
+
+async def test_within_leaves_quick_work_alone() -> None:
+    async def work() -> int:
+        return 7
+
+    assert await within(work(), LONG_S, "too slow") == 7
+
+
+def test_times_are_told_in_whole_microseconds() -> None:
+    hop = timing(Reply(None, queue_s=0.0015004, step_s=0.02, batch_size=3))
+    assert (hop.queue_us, hop.step_us, hop.batch_size) == (1500, 20000, 3)

@@ -1,0 +1,105 @@
+"""Who has to show a token, and what happens to those who do not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import grpc
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from moshi_cluster.services.common.errors import Unauthenticated
+from moshi_cluster.services.common.settings import SettingError
+from moshi_cluster.services.gateway.admission.auth import Tokens, bearer
+from moshi_cluster.v1 import gateway_pb2
+from tests.services.gateway.api.websocket.chatter import HTTP, LOOPBACK, chatting
+from tests.services.gateway.caller import start
+from tests.services.gateway.cluster import Cluster, cluster
+from tests.services.in_process import eventually, status_of
+
+pytestmark = pytest.mark.usefixtures("nothing_swallowed")
+
+
+@pytest.fixture
+def token_file(tmp_path: Path) -> str:
+    path = tmp_path / "tokens"
+    path.write_text("first-secret\n\n  second-secret \n")
+    return str(path)
+
+
+@given(st.lists(st.text(min_size=1), max_size=3), st.text())
+def test_only_what_is_accepted_passes(accepted: list[str], shown: str) -> None:
+    tokens = Tokens(accepted)
+    if shown in accepted or not accepted:
+        tokens.require(shown)
+    else:
+        with pytest.raises(Unauthenticated):
+            tokens.require(shown)
+
+
+@pytest.mark.parametrize(
+    ("header", "token"),
+    [
+        ("Bearer abc", "abc"),
+        ("bearer  abc ", "abc"),
+        (b"BEARER abc", "abc"),
+        ("Basic abc", None),
+        ("abc", None),
+        ("", None),
+        (None, None),
+        (b"\xff \xff", None),
+    ],
+)
+def test_a_token_is_what_follows_bearer(header: str | bytes | None, token: str | None) -> None:
+    assert bearer(header) == token
+
+
+@pytest.mark.parametrize("content", [None, b"", b" \n\n", b"\xff\xfe"])
+def test_a_file_without_tokens_is_an_error_at_start(tmp_path: Path, content: bytes | None) -> None:
+    path = tmp_path / "tokens"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(SettingError, match="MOSHI_GATEWAY_TOKEN_FILE: .*tokens"):
+        Tokens.of_file(str(path))
+
+
+async def calling(all_of_it: Cluster, *headers: str) -> tuple[grpc.StatusCode, str]:
+    call = all_of_it.stub.Converse(metadata=[("authorization", header) for header in headers])
+    await call.write(gateway_pb2.ConverseRequest(start=start(loopback=True)))
+    await call.done_writing()
+    return await status_of(call)
+
+
+async def test_a_call_without_the_right_token_is_refused_and_counted(token_file: str) -> None:
+    async with cluster(token_file=token_file) as all_of_it:
+        assert await calling(all_of_it, "Bearer second-secret") == (grpc.StatusCode.OK, "")
+        for headers in [], ["Bearer wrong"], ["first-secret"]:
+            code, details = await calling(all_of_it, *headers)
+            assert code is grpc.StatusCode.UNAUTHENTICATED
+            assert "secret" not in details
+        name = "moshi_gateway_sessions_total"
+        await eventually(lambda: all_of_it.sample(name, outcome="UNAUTHENTICATED") == 3)
+
+
+@pytest.mark.parametrize("query", ["&token=first-secret", "&worker_auth_id=second-secret"])
+async def test_browsers_show_it_in_the_address(token_file: str, query: str) -> None:
+    async with cluster(token_file=token_file, **HTTP) as all_of_it, chatting(all_of_it, LOOPBACK + query) as chatter:
+        await chatter.ready()
+
+
+async def test_others_show_it_in_a_header(token_file: str) -> None:
+    headers = {"Authorization": "Bearer first-secret"}
+    async with (
+        cluster(token_file=token_file, **HTTP) as all_of_it,
+        chatting(all_of_it, LOOPBACK, headers=headers) as chatter,
+    ):
+        await chatter.ready()
+
+
+@pytest.mark.parametrize("query", [LOOPBACK, LOOPBACK + "&token=wrong"])
+async def test_a_browser_without_it_is_told_and_closed(token_file: str, query: str) -> None:
+    async with cluster(token_file=token_file, **HTTP) as all_of_it, chatting(all_of_it, query) as chatter:
+        code, error = await chatter.end()
+        assert code == 1008
+        assert "token" in error

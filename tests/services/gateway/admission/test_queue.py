@@ -1,0 +1,172 @@
+"""The line in front of a full gateway: who is next, what everyone is told, what does not hold it up."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from moshi_cluster.services.common.errors import Draining, NoFreeSlot
+from moshi_cluster.services.gateway.admission.queue import AdmissionQueue
+from moshi_cluster.services.gateway.metrics import GatewayMetrics
+from tests.services.in_process import eventually, few_turns
+
+
+class Machine:
+    """Slots, and the room in front of them."""
+
+    def __init__(self, limit: int = 10, free: int = 0) -> None:
+        self.free = free
+        self.lies = 0  # so often it looks free and is not
+        self.draining = False
+        self.served: list[str] = []
+        self.told: dict[str, list[tuple[int, int]]] = {}
+        self.registry = CollectorRegistry()
+        self.room = AdmissionQueue(limit, lambda: self.free > 0, GatewayMetrics(self.registry), 250)
+
+    async def wait(self, name: str) -> str:
+        async def attempt() -> str:
+            await asyncio.sleep(0)
+            if self.lies or not self.free:
+                self.lies -= 1
+                raise NoFreeSlot("it looked free")
+            self.free -= 1
+            self.served.append(name)
+            return name
+
+        async def tell(position: int, count: int) -> None:
+            self.told.setdefault(name, []).append((position, count))
+
+        return await self.room.wait(attempt, tell, self.check)
+
+    def check(self) -> None:
+        if self.draining:
+            raise Draining("the gateway is draining")
+
+    def release(self, slots: int = 1) -> None:
+        self.free += slots
+        self.room.look_again()
+
+    @property
+    def gauge(self) -> float | None:
+        return self.registry.get_sample_value("moshi_gateway_waiting")
+
+
+@asynccontextmanager
+async def in_line(machine: Machine, *names: str) -> AsyncIterator[list[asyncio.Task[str]]]:
+    """Everyone in line, in this order; what is left at the end is cancelled."""
+    tasks = []
+    for name in names:
+        tasks.append(asyncio.create_task(machine.wait(name)))
+        await few_turns()
+    try:
+        yield tasks
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def test_nobody_waits_while_there_is_room() -> None:
+    machine = Machine(free=2)
+    assert [await machine.wait("a"), await machine.wait("b")] == ["a", "b"]
+    assert machine.told == {}
+
+
+async def test_first_come_first_served_and_everyone_knows_his_place() -> None:
+    machine = Machine()
+    async with in_line(machine, "a", "b", "c") as tasks:
+        assert machine.gauge == 3
+        machine.release()
+        assert await tasks[0] == "a"
+        await few_turns()
+        assert machine.told == {
+            "a": [(1, 1), (1, 2), (1, 3), (0, 2)],
+            "b": [(2, 2), (2, 3), (1, 2)],
+            "c": [(3, 3), (2, 2)],
+        }
+        machine.release(2)
+        assert await asyncio.gather(*tasks) == ["a", "b", "c"]
+        assert machine.served == ["a", "b", "c"]
+        assert machine.gauge == 0
+
+
+async def test_who_comes_later_does_not_overtake() -> None:
+    machine = Machine()
+    async with in_line(machine, "a") as first:
+        machine.free = 1  # of which the line has not been told
+        async with in_line(machine, "b"):
+            assert await first[0] == "a"
+            assert machine.served == ["a"]
+
+
+async def test_who_leaves_gives_his_place_to_the_next() -> None:
+    machine = Machine()
+    async with in_line(machine, "a", "b", "c") as tasks:
+        tasks[0].cancel()
+        await few_turns()
+        assert machine.told["b"][-1] == (1, 2)
+        assert machine.told["c"][-1] == (2, 2)
+        machine.release()
+        assert await tasks[1] == "b"
+
+
+async def test_one_too_many_is_refused_at_once() -> None:
+    machine = Machine(limit=2)
+    async with in_line(machine, "a", "b"):
+        with pytest.raises(NoFreeSlot, match="every slot is in use, and 2 clients wait already") as error:
+            await machine.wait("c")
+        assert error.value.retry_after_ms == 250
+        assert "c" not in machine.told
+
+
+async def test_without_a_line_a_full_machine_refuses() -> None:
+    with pytest.raises(NoFreeSlot, match="every slot is in use$"):
+        await Machine(limit=0).wait("a")
+
+
+async def test_a_slot_that_only_looked_free_costs_nobody_his_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("moshi_cluster.services.gateway.admission.queue._RETRY_S", 0.001)
+    machine = Machine()
+    async with in_line(machine, "a", "b") as tasks:
+        machine.lies = 3
+        machine.release()
+        for _ in range(3):
+            await eventually(lambda: not machine.lies or machine.served != [])
+            machine.room.look_again()
+        assert await tasks[0] == "a"
+        assert machine.served == ["a"]
+
+
+async def test_a_drain_ends_the_wait_of_everyone() -> None:
+    machine = Machine()
+    async with in_line(machine, "a", "b") as tasks:
+        machine.draining = True
+        machine.room.look_again()
+        for task in tasks:
+            with pytest.raises(Draining):
+                await task
+        with pytest.raises(Draining):
+            await machine.wait("c")
+
+
+async def test_who_waits_is_reminded_of_his_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("moshi_cluster.services.gateway.admission.queue._TELL_INTERVAL_S", 0.001)
+    machine = Machine()
+    async with in_line(machine, "a"):
+        await eventually(lambda: machine.told["a"][:3] == [(1, 1)] * 3)
+
+
+async def test_who_waits_is_reminded_although_workers_report_all_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("moshi_cluster.services.gateway.admission.queue._TELL_INTERVAL_S", 0.02)
+    machine = Machine()
+    async with in_line(machine, "a"):
+
+        def reported() -> bool:
+            machine.room.look_again()
+            return machine.told["a"][:3] == [(1, 1)] * 3
+
+        await eventually(reported)

@@ -1,0 +1,181 @@
+"""A conversation whose connection was lost goes on over another one, once, for a while."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+
+from moshi_cluster.services.gateway.calls import resumption
+from moshi_cluster.services.gateway.calls.history import History
+from moshi_cluster.services.gateway.calls.resumption import Conversation, Resumption
+from moshi_cluster.v1 import common_pb2
+from tests.services.gateway.api.websocket.chatter import HTTP, LOOPBACK, METADATA, Chatter, chatting
+from tests.services.gateway.caller import Caller
+from tests.services.gateway.cluster import Cluster, EchoCodec, EchoLm, cluster
+from tests.services.in_process import eventually
+
+pytestmark = pytest.mark.usefixtures("nothing_swallowed")
+
+QUERY = "?text_temperature=0.5&text_seed=3&audio_seed=4"
+
+
+@asynccontextmanager
+async def talking(all_of_it: Cluster, query: str = QUERY, frames: int = 3) -> AsyncIterator[tuple[Chatter, str]]:
+    """A client that has had this many answers, and its key."""
+    async with chatting(all_of_it, query) as chatter:
+        await chatter.ready()
+        key: str = await chatter.until(METADATA, "resume")
+        await chatter.say(frames)
+        await chatter.answered(frames)
+        yield chatter, key
+
+
+async def back_with(key: str, all_of_it: Cluster, lm: EchoLm) -> tuple[bool, int]:
+    """Whether a client with this key was told that the conversation goes on, and how many frames the lm was given."""
+    async with chatting(all_of_it, f"?resume={key}") as chatter:
+        await chatter.ready()
+        (spec,) = lm.runner.specs.values()
+        return chatter.metadata["resumed"], len(spec.history)
+
+
+async def test_a_lost_conversation_goes_on_with_its_tokens_sampling_and_seeds() -> None:
+    lm = EchoLm()
+    async with cluster(lms=[lm], **HTTP) as all_of_it:
+        async with talking(all_of_it) as (chatter, key):
+            (before,) = lm.runner.specs.values()
+            chatter.vanish()
+        await eventually(lambda: not lm.runner.specs)
+        async with chatting(all_of_it, f"?resume={key}&text_temperature=1.5&text_seed=9") as chatter:
+            await chatter.ready()
+            assert chatter.metadata["resumed"] is True
+            assert (chatter.metadata["text_seed"], chatter.metadata["text_temperature"]) == (3, 0.5)
+            (after,) = lm.runner.specs.values()
+            assert len(before.history) == 0
+            assert [row[0] for row in after.history.tolist()] == [0, 1, 2]  # text tokens of the frames before
+            assert (after.seed, after.text_temperature) == (before.seed, before.text_temperature)
+            next_key = await chatter.until(METADATA, "resume")
+            assert next_key != key
+            await chatter.say(2)
+            await chatter.answered(2)
+            chatter.vanish()
+        await eventually(lambda: not lm.runner.specs)
+        async with chatting(all_of_it, f"?resume={next_key}") as chatter:
+            await chatter.ready()
+            (again,) = lm.runner.specs.values()
+            assert len(again.history) == 5
+
+
+async def test_a_client_that_is_back_before_its_loss_was_noticed_takes_over() -> None:
+    lm = EchoLm()
+    async with (
+        cluster(lms=[lm], **HTTP) as all_of_it,
+        talking(all_of_it) as (chatter, key),
+        chatting(all_of_it, f"?resume={key}") as back,
+    ):
+        await back.ready()
+        assert back.metadata["resumed"] is True
+        assert (await chatter.end())[0] == 1006
+        await eventually(lambda: len(lm.runner.specs) == 1)  # the old one's slot was cleaned
+        (spec,) = lm.runner.specs.values()
+        assert len(spec.history) == 3
+
+
+async def test_after_a_failure_of_a_worker_the_conversation_goes_on_elsewhere() -> None:
+    first, second = EchoCodec(), EchoCodec()
+    async with cluster([first, second], **HTTP) as all_of_it:
+        async with talking(all_of_it) as (chatter, key):
+            first.encoder.failure = first.decoder.failure = RuntimeError("gone")
+            second.encoder.failure = second.decoder.failure = None
+            if not first.live_sessions:  # the other one has it
+                first.encoder.failure = first.decoder.failure = None
+                second.encoder.failure = second.decoder.failure = RuntimeError("gone")
+            await chatter.say(1)
+            assert (await chatter.end())[0] == 1011
+        async with chatting(all_of_it, f"?resume={key}") as chatter:
+            await chatter.ready()
+            assert chatter.metadata["resumed"] is True
+
+
+@pytest.mark.parametrize("why", ["unknown", "hung up", "used", "too old"])
+async def test_what_cannot_be_resumed_begins_anew(why: str) -> None:
+    lm = EchoLm()
+    settings = {"resume_keep_s": 0.01} if why == "too old" else {}
+    async with cluster(lms=[lm], **HTTP, **settings) as all_of_it:
+        async with talking(all_of_it) as (chatter, key):
+            if why == "hung up":
+                await chatter.socket.close()
+            else:
+                chatter.vanish()
+        await all_of_it.until_free()
+        if why == "unknown":
+            key = "no-such-key"
+        elif why == "too old":
+            await eventually(lambda: not all_of_it.service._http._chat._resumption._conversations)  # type: ignore[union-attr]
+        elif why == "used":
+            async with chatting(all_of_it, f"?resume={key}") as chatter:
+                await chatter.ready()
+            await all_of_it.until_free()
+        assert await back_with(key, all_of_it, lm) == (False, 0)
+
+
+async def test_a_conversation_survives_an_attempt_that_never_got_a_call() -> None:
+    lm = EchoLm()
+    async with cluster(lms=[lm], max_sessions=1, **HTTP) as all_of_it:
+        async with talking(all_of_it) as (chatter, key):
+            chatter.vanish()
+        await all_of_it.until_free()
+        phone = Caller(all_of_it.stub)
+        await phone.start()
+        async with chatting(all_of_it, f"?resume={key}") as chatter:
+            await chatter.until(METADATA, "queue")
+            assert chatter.metadata["resumed"] is True
+            chatter.vanish()
+        await eventually(lambda: all_of_it.sample("moshi_gateway_waiting") == 0)
+        await phone.hang_up()
+        await all_of_it.until_free()
+        assert await back_with(key, all_of_it, lm) == (True, 3)
+
+
+async def test_a_limit_is_not_got_round_by_resuming() -> None:
+    async with cluster(session_max_s=1.0, **HTTP) as all_of_it, talking(all_of_it) as (chatter, key):
+        assert (await chatter.end())[0] == 1000
+        async with chatting(all_of_it, f"?resume={key}") as back:
+            await back.ready()
+            assert back.metadata["resumed"] is False
+
+
+@pytest.mark.parametrize(("settings", "query"), [({"resume_keep_s": 0.0}, ""), ({}, LOOPBACK)])
+async def test_where_nothing_can_be_resumed_no_key_is_told(settings: dict[str, float], query: str) -> None:
+    async with cluster(**HTTP, **settings) as all_of_it, chatting(all_of_it, query) as chatter:
+        await chatter.ready()
+        await chatter.say(1)
+        await chatter.answered(1)
+        await chatter.pong()
+        assert "resume" not in chatter.metadata
+
+
+def conversation(give_up: asyncio.Event) -> Conversation:
+    return Conversation(common_pb2.Sampling(seed=1), 1, 2, History(), give_up.set)
+
+
+async def test_two_who_come_back_with_one_key_get_it_once() -> None:
+    room, told = Resumption(keep_s=60.0), asyncio.Event()
+    begun = conversation(told)
+    room.begin(begun)
+    both = [asyncio.create_task(room.take(begun.key)) for _ in range(2)]
+    await told.wait()
+    room.end(begun, lost=True)
+    assert sorted(map(bool, await asyncio.gather(*both))) == [False, True]
+
+
+async def test_a_connection_that_does_not_give_up_keeps_its_conversation(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resumption, "_GIVE_UP_TIMEOUT_S", 0.01)
+    room, told = Resumption(keep_s=60.0), asyncio.Event()
+    begun = conversation(told)
+    room.begin(begun)
+    assert await room.take(begun.key) is None
+    room.end(begun, lost=True)
+    assert await room.take(begun.key) is begun

@@ -1,0 +1,310 @@
+"""The pool against real workers: found, watched, ranked, retried."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+
+import grpc
+import pytest
+
+from moshi_cluster.services.common.errors import NoFreeSlot, SessionError, Unavailable
+from moshi_cluster.services.common.mux.server import Method
+from moshi_cluster.services.common.rpc import server_options
+from moshi_cluster.services.gateway.workers.pool import Worker, WorkerPool
+from moshi_cluster.v1 import codec_pb2_grpc, worker_pb2, worker_pb2_grpc
+from tests.services.gateway.cluster import EchoCodec, EchoLm
+from tests.services.in_process import eventually, few_turns, serving
+
+pytestmark = pytest.mark.usefixtures("nothing_swallowed")
+
+
+@asynccontextmanager
+async def watching(*targets: str, resolve_interval_s: float = 60.0, found: bool = True) -> AsyncIterator[WorkerPool]:
+    """A pool that runs, and has found its first worker."""
+    pool = WorkerPool("codec", targets, resolve_interval_s, retry_after_ms=250)
+    running = asyncio.create_task(pool.run())
+    try:
+        if found:
+            async with asyncio.timeout(20):
+                await pool.until_found()
+        yield pool
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+
+@asynccontextmanager
+async def serving_at(codec: EchoCodec, address: str) -> AsyncIterator[str]:
+    """A worker at a chosen address; port 0 picks one. Yields host:port."""
+    server = grpc.aio.server(options=server_options(1 << 20, 64))
+    codec.register(server)
+    port = server.add_insecure_port(address)
+    await server.start()
+    await codec.start()
+    try:
+        yield f"{address.rpartition(':')[0]}:{port}"
+    finally:
+        await server.stop(None)
+        await codec.stop()
+
+
+async def address_of(worker: Worker) -> str:
+    return worker.address
+
+
+def known(pool: WorkerPool) -> dict[str, Worker]:
+    return pool._workers
+
+
+async def until_all_report(pool: WorkerPool, count: int) -> None:
+    await eventually(lambda: sum(worker.takes_sessions for worker in known(pool).values()) == count)
+
+
+@asynccontextmanager
+async def two_workers(first_slots: int, second_slots: int) -> AsyncIterator[tuple[str, str, WorkerPool]]:
+    """Their addresses and a pool that knows both."""
+    async with (
+        serving(EchoCodec(first_slots)) as first,
+        serving(EchoCodec(second_slots)) as second,
+        watching(first.target, second.target) as pool,
+    ):
+        await until_all_report(pool, 2)
+        yield first.target, second.target, pool
+
+
+async def test_when_the_last_worker_is_lost_the_wait_for_one_begins_again() -> None:
+    async with contextlib.AsyncExitStack() as life, contextlib.AsyncExitStack() as first_life:
+        address = await first_life.enter_async_context(serving_at(EchoCodec(), "127.0.0.1:0"))
+        pool = await life.enter_async_context(watching(address))
+        reports: list[bool] = []
+        pool.on_report = lambda: reports.append(pool.is_reachable)
+        assert pool.without_s == 0
+        await first_life.aclose()
+        await eventually(lambda: not pool.is_reachable)
+        await eventually(lambda: pool.without_s > 0)
+        assert reports[-1] is False
+        assert not pool.has_room
+        waiting = asyncio.create_task(pool.until_found())
+        await few_turns()
+        assert not waiting.done()
+        async with serving_at(EchoCodec(), address):
+            await waiting
+            assert reports[-1] is True
+            assert pool.has_room
+            await life.aclose()
+
+
+async def test_a_worker_that_never_comes_is_told_of_once(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("moshi_cluster.services.gateway.workers.pool._PATIENCE_S", 0.0)
+    monkeypatch.setattr("moshi_cluster.services.gateway.workers.pool._RETRY_S", 0.01)
+    async with watching("127.0.0.1:1", found=False) as pool:
+        await eventually(lambda: "worker out of reach address=127.0.0.1:1 service=codec" in caplog.text)
+        for _ in range(5):
+            await asyncio.sleep(0.02)
+        assert caplog.text.count("out of reach") == 1
+        assert pool.within_reach() == 0
+
+
+async def test_the_worker_with_the_most_free_slots_comes_first() -> None:
+    async with two_workers(2, 5) as (small, large, pool):
+        taken = [await pool.acquire(address_of) for _ in range(6)]
+        assert taken[:3] == [large] * 3
+        assert set(taken) == {large, small}
+
+
+async def test_calls_spread_over_equal_workers_before_they_have_reported() -> None:
+    async with two_workers(8, 8) as (one, other, pool):
+        taken = [await pool.acquire(address_of) for _ in range(10)]
+        assert taken.count(one) == taken.count(other) == 5
+
+
+@pytest.mark.parametrize("refusal", [NoFreeSlot("full"), Unavailable("gone")])
+async def test_a_refused_session_is_tried_elsewhere(refusal: SessionError) -> None:
+    async with two_workers(5, 2) as (first, second, pool):
+
+        async def open_on(worker: Worker) -> str:
+            if worker.address == first:
+                raise refusal
+            return worker.address
+
+        assert await pool.acquire(open_on) == second
+
+
+async def test_any_other_failure_is_not_tried_elsewhere() -> None:
+    async with two_workers(5, 2) as (first, second, pool):
+        tried = []
+
+        async def open_on(worker: Worker) -> None:
+            tried.append(worker.address)
+            raise SessionError("a bug")
+
+        with pytest.raises(SessionError, match="a bug"):
+            await pool.acquire(open_on)
+        assert tried == [first]
+
+
+async def test_full_workers_refuse_with_the_gateways_own_retry_hint() -> None:
+    async def full(worker: Worker) -> None:
+        raise NoFreeSlot("all 2 encode slots are in use", retry_after_ms=1000)
+
+    async with serving(EchoCodec(2)) as worker, watching(worker.target) as pool:
+        with pytest.raises(NoFreeSlot) as refusal:
+            await pool.acquire(full)
+        assert refusal.value.retry_after_ms == 250
+
+
+async def test_workers_whose_last_report_was_full_are_not_asked() -> None:
+    codec = EchoCodec(1)
+    async with serving(codec) as worker, watching(worker.target) as pool:
+        held = codec_pb2_grpc.CodecStub(worker.channel).Encode()
+        await held.initial_metadata()
+        await eventually(lambda: known(pool)[worker.target].is_full)
+        with pytest.raises(NoFreeSlot, match="every codec slot is in use"):
+            await pool.acquire(address_of)
+        held.cancel()
+        await eventually(lambda: not known(pool)[worker.target].is_full)
+        assert await pool.acquire(address_of) == worker.target
+
+
+@pytest.mark.parametrize("full_first", [True, False])
+async def test_one_full_worker_among_lost_ones_is_reason_to_try_again(full_first: bool) -> None:
+    async with two_workers(5, 2) as (first, second, pool):
+        full = first if full_first else second
+
+        async def open_on(worker: Worker) -> None:
+            raise NoFreeSlot("full") if worker.address == full else Unavailable("gone")
+
+        with pytest.raises(NoFreeSlot):
+            await pool.acquire(open_on)
+
+
+async def test_without_a_worker_within_reach_calls_are_refused_as_unavailable() -> None:
+    async with watching("127.0.0.1:1", found=False) as pool:
+        await few_turns()
+        with pytest.raises(Unavailable, match="no codec worker is within reach"):
+            await pool.acquire(address_of)
+
+
+async def test_a_draining_worker_gets_no_new_sessions() -> None:
+    leaving, staying = EchoCodec(9), EchoCodec(2)
+    async with serving(leaving) as first, serving(staying) as second, watching(first.target, second.target) as pool:
+        await until_all_report(pool, 2)
+        held = codec_pb2_grpc.CodecStub(first.channel).Encode()
+        await held.initial_metadata()
+        leaving.drain(60.0)
+        await until_all_report(pool, 1)
+        assert {await pool.acquire(address_of) for _ in range(2)} == {second.target}
+        held.cancel()
+
+
+async def test_a_worker_that_comes_back_is_found_again() -> None:
+    async with contextlib.AsyncExitStack() as stack:
+        async with serving_at(EchoCodec(2), "127.0.0.1:0") as target:
+            pool = await stack.enter_async_context(watching(target))
+            assert await pool.acquire(address_of) == target
+        await until_all_report(pool, 0)
+        with pytest.raises(Unavailable):
+            await pool.acquire(address_of)
+        async with serving_at(EchoCodec(2), target):
+            await until_all_report(pool, 1)
+            assert await pool.acquire(address_of) == target
+
+
+def resolving(monkeypatch: pytest.MonkeyPatch, addresses: Sequence[tuple[int, str]] | OSError) -> None:
+    """From now on every name stands for these (family, address) pairs."""
+
+    async def getaddrinfo(host: str, port: int, **_: object) -> list[tuple[object, ...]]:
+        if isinstance(addresses, OSError):
+            raise addresses
+        return [(family, socket.SOCK_STREAM, 6, "", (address, port)) for family, address in addresses]
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", getaddrinfo)
+
+
+async def test_every_address_of_a_name_is_a_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with serving_at(EchoCodec(2), "127.0.0.1:0") as one:
+        port = one.rpartition(":")[2]
+        async with serving_at(EchoCodec(2), f"127.0.0.2:{port}") as other:
+            resolving(monkeypatch, [(socket.AF_INET, "127.0.0.1"), (socket.AF_INET, "127.0.0.2")])
+            async with watching(f"codec.internal:{port}") as pool:
+                await until_all_report(pool, 2)
+                assert {await pool.acquire(address_of) for _ in range(4)} == {one, other}
+
+
+async def test_a_host_with_both_kinds_of_address_is_one_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    resolving(monkeypatch, [(socket.AF_INET6, "::1"), (socket.AF_INET, "127.0.0.1")])
+    async with watching("both:1", found=False) as pool:
+        await eventually(lambda: bool(known(pool)))
+        assert set(known(pool)) == {"127.0.0.1:1"}
+
+
+async def test_an_ipv6_address_is_spelt_as_grpc_wants_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    resolving(monkeypatch, [(socket.AF_INET6, "::1")])
+    async with watching("[::1]:7", found=False) as pool:
+        await eventually(lambda: bool(known(pool)))
+        assert set(known(pool)) == {"[::1]:7"}
+
+
+@pytest.mark.parametrize("failure", [OSError("no name service"), UnicodeError("label too long")])
+async def test_workers_stay_while_names_cannot_be_looked_up(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, failure: Exception
+) -> None:
+    async with serving(EchoCodec(2)) as worker, watching(worker.target, resolve_interval_s=0.01) as pool:
+
+        async def getaddrinfo(*_: object, **__: object) -> None:
+            raise failure
+
+        monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", getaddrinfo)
+        await eventually(lambda: worker.target.rpartition(":")[2] in caplog.text and str(failure) in caplog.text)
+        assert await pool.acquire(address_of) == worker.target
+
+
+async def test_a_worker_whose_name_is_gone_is_kept_until_it_is_gone_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with contextlib.AsyncExitStack() as stack:
+        async with serving_at(EchoCodec(2), "127.0.0.1:0") as target:
+            pool = await stack.enter_async_context(watching(target, resolve_interval_s=0.01))
+            resolving(monkeypatch, [])
+            await asyncio.sleep(0.05)
+            assert await pool.acquire(address_of) == target
+        await eventually(lambda: not known(pool))
+
+
+class StandingStill(EchoCodec):
+    """Reports once and then stands still, as a stopped process or a cut line does."""
+
+    def register(self, server: grpc.aio.Server) -> Sequence[str]:
+        names = super().register(server)
+        worker_pb2_grpc.add_WorkerServicer_to_server(_ReportsOnce(), server)
+        return names
+
+    def register_worker(self, server: grpc.aio.Server, methods: Mapping[str, Method]) -> list[str]:
+        return ["moshi_cluster.v1.Worker"]
+
+
+class _ReportsOnce(worker_pb2_grpc.WorkerServicer):
+    async def WatchCapacity(self, request: worker_pb2.WatchCapacityRequest, context: grpc.aio.ServicerContext) -> None:
+        await context.write(worker_pb2.Capacity(service="codec", slots_total=9))
+        await asyncio.Event().wait()
+
+
+async def test_a_worker_that_stands_still_is_as_good_as_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("moshi_cluster.services.gateway.workers.pool._SILENCE_MAX_S", 0.1)
+    async with serving(StandingStill()) as worker, watching(worker.target) as pool:
+        await until_all_report(pool, 0)
+        with pytest.raises(Unavailable):
+            await pool.acquire(address_of)
+        await until_all_report(pool, 1)  # it is asked again and again
+
+
+async def test_a_worker_of_another_service_never_takes_sessions(caplog: pytest.LogCaptureFixture) -> None:
+    lm = EchoLm(2)
+    async with serving(lm) as listener, watching(listener.target, found=False) as pool:
+        await eventually(lambda: "runs lm, expected codec" in caplog.text)
+        with pytest.raises(Unavailable):
+            await pool.acquire(address_of)

@@ -1,0 +1,74 @@
+"""A converted checkpoint is a checkpoint, and its bytes are those that upstream's tools write."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load, load_file
+
+from moshi_cluster.models.layers.quantised import QuantisedMatrix
+from moshi_cluster.models.loading import Part, resolve
+from moshi_cluster.models.loading.gguf import GgufFile
+from moshi_cluster.models.loading.lm import load_lm
+from moshi_cluster.tools import convert_checkpoint
+from moshi_cluster.tools.convert_checkpoint import convert
+from tests.models.loading.layout_files import write_layout
+
+
+@pytest.mark.parity
+@pytest.mark.parametrize(
+    ("layout", "file"),
+    [
+        ("mlx-q8", "model.q8.safetensors"),
+        ("mlx-q4", "model.q4.safetensors"),
+        ("pytorch-int8-modules", "model.int8.safetensors"),
+        ("candle-q8", "model.q8.gguf"),
+    ],
+)
+def test_converting_the_golden_model_gives_upstream_s_own_codes_and_scales(
+    layout: str, file: str, golden_dir: Path, tmp_path: Path
+) -> None:
+    tensors = load_file(golden_dir / "lm_tiny" / "model.safetensors")
+    config = json.loads((golden_dir / "lm_tiny" / "config.json").read_text())
+    expected_path = golden_dir / "lm_tiny_quant" / file
+    _, content = convert(tensors, config, layout)
+    if layout == "candle-q8":
+        (tmp_path / file).write_bytes(content)
+        ours, theirs = GgufFile(tmp_path / file), GgufFile(expected_path)
+        for name, matrix in theirs.items():
+            made = ours[name]
+            if isinstance(matrix, QuantisedMatrix) and isinstance(made, QuantisedMatrix):
+                assert torch.equal(made.codes, matrix.codes) and torch.equal(made.scales, matrix.scales), name
+            else:
+                assert torch.equal(made, matrix), name  # type: ignore[arg-type]
+        assert set(ours) == set(theirs)
+        return
+    made_tensors, their_tensors = load(content), load_file(expected_path)
+    assert made_tensors.keys() == their_tensors.keys()
+    for name, tensor in their_tensors.items():
+        assert made_tensors[name].dtype == tensor.dtype
+        assert torch.equal(made_tensors[name].view(torch.uint8), tensor.view(torch.uint8)), name
+
+
+def test_the_command_writes_a_folder_that_loads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source, target = tmp_path / "source", tmp_path / "target"
+    write_layout("pytorch-bf16", source)
+    monkeypatch.setattr(sys, "argv", ["convert", str(source), str(target), "--layout", "mlx-q4"])
+    assert convert_checkpoint.main() == 0
+    assert sorted(path.name for path in target.iterdir()) == ["config.json", "model.q4.safetensors"]
+    checkpoint = resolve(str(target), parts=Part.LM)
+    assert checkpoint.tokenizer == source / "tokenizer.model"
+    assert load_lm(checkpoint).config.dim == 64
+
+
+def test_a_source_that_is_no_checkpoint_is_an_error_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["convert", str(tmp_path), str(tmp_path / "out"), "--layout", "mlx-q4"])
+    assert convert_checkpoint.main() == 1
+    assert capsys.readouterr().err.splitlines()[-1].startswith("error: ")
+    assert not (tmp_path / "out").exists()

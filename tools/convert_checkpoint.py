@@ -1,0 +1,58 @@
+"""Writes a checkpoint's LM in another layout: `python -m tools.convert_checkpoint SOURCE OUTPUT --layout mlx-q4`.
+
+The source is a folder or a repository with dense weights in PyTorch's names. The output folder gets the weights and a
+config.json that names them; everything else is named as it lies in the source.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import save
+from torch import Tensor
+
+from moshi_cluster.models.loading import CheckpointError, Part, SafetensorsFile, resolve
+from moshi_cluster.tools.checkpoint_layouts import LAYOUTS
+from moshi_cluster.tools.gguf import gguf
+
+
+def convert(tensors: Mapping[str, Tensor], config: Mapping[str, Any], layout: str) -> tuple[str, bytes]:
+    """A file's published name and its content, from published tensors and the LM part of a config.json."""
+    make, name = LAYOUTS[layout]
+    made = make(tensors, config)
+    if name.endswith(".gguf"):
+        return name, gguf(made)
+    return name, save({key: tensor.contiguous() for key, tensor in made.items()})
+
+
+def main() -> int:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n\n")[0])
+    parser.add_argument("source", help="a folder, or a repository owner/name[@revision]")
+    parser.add_argument("output", type=Path, help="folder to write")
+    parser.add_argument("--layout", choices=sorted(LAYOUTS), required=True)
+    arguments = parser.parse_args()
+    try:
+        checkpoint = resolve(arguments.source, parts=Part.LM)
+        assert checkpoint.lm_weights is not None and checkpoint.tokenizer is not None  # Part.LM asked for them
+        tensors = SafetensorsFile(checkpoint.lm_weights)
+        name, content = convert(tensors, checkpoint.lm_config, arguments.layout)
+    except CheckpointError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    arguments.output.mkdir(parents=True, exist_ok=True)
+    (arguments.output / name).write_bytes(content)
+    names = {"moshi_name": name, "tokenizer_name": f"file://{checkpoint.tokenizer.resolve()}"}
+    config = dict(checkpoint.lm_config) | names | {"quantize": "int8" in arguments.layout}
+    (arguments.output / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+    print(f"{arguments.output / name}: {len(content) / 1e6:.1f} MB", file=sys.stderr)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
