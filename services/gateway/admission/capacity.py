@@ -66,7 +66,7 @@ class Admission:
 
     def _count(self, change: int) -> None:
         self.sessions += change
-        self._metrics.sessions.set(self.sessions)
+        self._metrics.calls_active.set(self.sessions)
         if self.sessions:
             self._idle.clear()
         else:

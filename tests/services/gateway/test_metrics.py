@@ -21,7 +21,7 @@ NAMES = {
     "moshi_gateway_hop_seconds_bucket",
     "moshi_gateway_hop_seconds_count",
     "moshi_gateway_hop_seconds_sum",
-    "moshi_gateway_sessions",
+    "moshi_gateway_calls_active",
     "moshi_gateway_sessions_total",
     "moshi_gateway_frames_total",
     "moshi_gateway_backlog_frames_bucket",
@@ -35,7 +35,7 @@ NAMES = {
 def registry() -> CollectorRegistry:
     registry = CollectorRegistry()
     metrics = GatewayMetrics(registry)
-    metrics.sessions.set(3)
+    metrics.calls_active.set(3)
     metrics.ended("ok")
     metrics.ended("ok")
     metrics.ended("UNAVAILABLE")
@@ -52,7 +52,7 @@ def test_the_exposition_is_read_in_both_formats(name: str, registry: CollectorRe
     samples = [sample for family in read(write(registry).decode()) for sample in family.samples]
     assert {sample.name for sample in samples} >= NAMES
     values = {(sample.name, *sample.labels.values()): sample.value for sample in samples}
-    assert values["moshi_gateway_sessions",] == 3
+    assert values["moshi_gateway_calls_active",] == 3
     assert values["moshi_gateway_sessions_total", "ok"] == 2
     assert values["moshi_gateway_sessions_total", "UNAVAILABLE"] == 1
     assert values["moshi_gateway_worker_rejections_total", "RESOURCE_EXHAUSTED"] == 1
@@ -77,3 +77,10 @@ def test_a_bucket_ends_at_one_frame(registry: CollectorRegistry) -> None:
 def test_every_metric_says_what_it_means(registry: CollectorRegistry) -> None:
     for family in registry.collect():
         assert len(family.documentation.split()) >= 3, family.name
+
+
+def test_calls_that_are_up_are_a_gauge_and_those_that_ended_a_counter(registry: CollectorRegistry) -> None:
+    types = {family.name: family.type for family in registry.collect()}
+    assert types["moshi_gateway_calls_active"] == "gauge"
+    assert types["moshi_gateway_sessions"] == "counter"  # its sample ends in _total
+    assert "unknown" not in types.values()

@@ -85,13 +85,13 @@ async def test_the_metrics_agree_with_the_counters() -> None:
     async with cluster() as all_of_it:
         caller = Caller(all_of_it.stub)
         await caller.start()
-        assert all_of_it.sample("moshi_gateway_sessions") == 1
+        assert all_of_it.sample("moshi_gateway_calls_active") == 1
         assert all_of_it.sample("moshi_gateway_workers", service="codec") == 1
         assert all_of_it.sample("moshi_gateway_workers", service="lm") == 1
         await caller.say_levels(LEVELS)
         late = (await caller.hang_up()).counters.frames_late
         await all_of_it.until_free()
-        assert all_of_it.sample("moshi_gateway_sessions") == 0
+        assert all_of_it.sample("moshi_gateway_calls_active") == 0
         assert all_of_it.sample("moshi_gateway_sessions_total", outcome="ok") == 1
         for kind, frames in {"in": len(LEVELS), "out": len(LEVELS), "late": late, "dropped": 0, "filled": 0}.items():
             assert all_of_it.sample("moshi_gateway_frames_total", kind=kind) == frames, kind

@@ -149,7 +149,7 @@ async def test_clients_and_callers_share_slots_and_quotas() -> None:
         await caller.start()
         async with chatting(all_of_it) as chatter, chatting(all_of_it) as one_too_many:
             await chatter.ready()
-            assert all_of_it.sample("moshi_gateway_sessions") == 2
+            assert all_of_it.sample("moshi_gateway_calls_active") == 2
             assert await one_too_many.end() == (1013, "this client already holds its 2 calls")
             await asyncio.gather(caller.say_levels([1, 2]), chatter.say(2))
             await chatter.answered(2)
