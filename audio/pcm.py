@@ -1,19 +1,19 @@
-"""Samples as the model wants them, and linear PCM bytes to and from them."""
+"""Linear PCM: float samples as the model wants them, 16-bit integers, and the bytes of both."""
 
 import numpy as np
 import numpy.typing as npt
 
-from moshi_cluster.services.common.checks import MAX_MAGNITUDE
-from moshi_cluster.services.common.errors import InvalidInput
-
 Samples = npt.NDArray[np.float32]
 """Mono samples [samples], nominal range -1 to 1."""
 
-MODEL_RATE_HZ = 24_000
-FRAME_SAMPLES = 1_920
-FRAME_S = FRAME_SAMPLES / MODEL_RATE_HZ
+MAX_MAGNITUDE = 8.0
+"""A sample beyond this is a broken sender, not a loud one."""
 
 S16_FULL_SCALE = 32_768.0
+
+
+class MalformedAudio(ValueError):
+    """Bytes that are no audio of the format they should have."""
 
 
 def from_s16(linear: npt.NDArray[np.int16]) -> Samples:
@@ -31,26 +31,32 @@ def to_s16(samples: Samples) -> npt.NDArray[np.int16]:
 
 
 def decode_s16le(data: bytes) -> Samples:
+    """16-bit little-endian bytes to samples."""
     return from_s16(np.frombuffer(data, dtype="<i2"))
 
 
 def encode_s16le(samples: Samples) -> bytes:
+    """Samples to 16-bit little-endian bytes, clipped to full scale."""
     return to_s16(samples).astype("<i2", copy=False).tobytes()
 
 
 def decode_f32le(data: bytes) -> Samples:
-    """Raises InvalidInput for NaN, infinities and absurd magnitudes: one of them would poison a codec row for good."""
+    """32-bit little-endian floats to samples.
+
+    Raises MalformedAudio for NaN, infinities and absurd magnitudes: one would poison a codec row for good.
+    """
     samples = np.frombuffer(data, dtype="<f4").astype(np.float32, copy=False)
     # Written so that NaN, which compares false with everything, is refused too.
     if samples.size and not (samples.max() <= MAX_MAGNITUDE and samples.min() >= -MAX_MAGNITUDE):
-        raise InvalidInput("audio.data", f"samples must be finite and at most {MAX_MAGNITUDE:g} in magnitude")
+        raise MalformedAudio(f"samples must be finite and at most {MAX_MAGNITUDE:g} in magnitude")
     return samples
 
 
 def bounded(samples: Samples) -> Samples:
-    """A filter overshoots: of a square wave at the limit more would come out than any service accepts."""
+    """Samples clipped to MAX_MAGNITUDE: of a square wave at the limit a filter makes more than any service accepts."""
     return np.clip(samples, -MAX_MAGNITUDE, MAX_MAGNITUDE)
 
 
 def encode_f32le(samples: Samples) -> bytes:
+    """Samples to 32-bit little-endian floats, as they are."""
     return samples.astype("<f4", copy=False).tobytes()

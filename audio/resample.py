@@ -1,4 +1,4 @@
-"""Streaming band-limited resampling between the telephone rates and the model's 24 kHz.
+"""Band-limited resampling of a stream, between the telephone rates and the model's 24 kHz.
 
 A linear-phase Kaiser-windowed sinc, split into phases. Output sample m of a stream needs only the input that came
 before its own time, so n input samples have given exactly ceil(n * up / down) output samples: a packet of whole frames
@@ -23,7 +23,7 @@ _KAISER_BETA = 7.2
 
 
 class Resampler:
-    """One direction of one call. Splitting the stream into other blocks gives the same bits."""
+    """A stream of samples to another rate. Splitting the stream into other blocks gives the same bits."""
 
     def __init__(self, from_hz: int, to_hz: int) -> None:
         divisor = gcd(from_hz, to_hz)

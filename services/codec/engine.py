@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from moshi_cluster.audio.frame import FRAME_SAMPLES
 from moshi_cluster.models.mimi import Mimi, StreamingDecoder, StreamingEncoder
 from moshi_cluster.services.common.worker.program import Program
 
@@ -30,7 +31,7 @@ class EncodeRunner:
         self._encoder = encoder
 
     def warm(self, max_batch: int) -> None:
-        _warm(self, max_batch, bytes(4 * 1920))
+        _warm(self, max_batch, bytes(4 * FRAME_SAMPLES))
 
     def history_frames(self, spec: Any) -> int:
         return 0

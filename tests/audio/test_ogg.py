@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from moshi_cluster.audio.ogg import MAX_PACKET_BYTES, OpusStreamReader, OpusStreamWriter
 from moshi_cluster.audio.opus import OpusEncoder
+from tests.audio import vectors
 
 PACKETS = st.lists(
     st.binary(min_size=1, max_size=700).filter(lambda packet: not packet.startswith(b"Opus")), max_size=8
@@ -49,6 +50,16 @@ def paged(packet: bytes, cut: int) -> tuple[bytes, bytes]:
     whole, rest = divmod(len(packet), 255)
     lacing = bytes([255] * whole + [rest])
     return raw_page(0, lacing[:cut], packet[: 255 * cut]), raw_page(1, lacing[cut:], packet[255 * cut :])
+
+
+def test_packets_that_another_implementation_wrote_are_read() -> None:
+    reader = OpusStreamReader()
+    assert reader.push(vectors.OGG_STREAM) == vectors.OPUS_PACKETS
+    assert reader.skipped_bytes == 0
+
+
+def test_a_stream_begins_with_the_page_of_the_standard() -> None:
+    assert OpusStreamWriter().write(b"packet", 480, 24_000).startswith(vectors.OPUS_HEAD_PAGE)
 
 
 @hypothesis.given(packets=PACKETS, cuts=st.lists(st.integers(1, 400), max_size=20))

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 from moshi_cluster.audio import pcm
-from moshi_cluster.services.common.errors import InvalidInput
 
 ALL_LINEAR = np.arange(-32_768, 32_768).astype("<i2").tobytes()
 
@@ -35,7 +34,7 @@ def test_16_bit_bytes_are_little_endian():
 def test_a_float_that_is_no_sound_is_refused_wherever_it_stands(bad, place):
     samples = np.zeros(160, dtype="<f4")
     samples[place] = bad
-    with pytest.raises(InvalidInput, match=r"^audio\.data: samples must be finite"):
+    with pytest.raises(pcm.MalformedAudio, match=r"^samples must be finite and at most 8 in magnitude$"):
         pcm.decode_f32le(samples.tobytes())
 
 

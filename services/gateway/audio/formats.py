@@ -3,12 +3,12 @@
 from dataclasses import dataclass
 from enum import IntEnum
 
+from moshi_cluster.audio.frame import FRAME_MS
+from moshi_cluster.audio.g711 import G711_RATE_HZ
 from moshi_cluster.services.common.errors import InvalidInput
 
-_G711_RATE_HZ = 8_000
 _RATES_HZ = (8_000, 16_000, 24_000, 48_000)
 _OPUS_PACKETS_MS = (10, 20, 40, 60, 80, 100)
-_FRAME_MS = 80
 
 
 class Encoding(IntEnum):
@@ -40,8 +40,8 @@ class AudioFormat:
             raise InvalidInput(f"{field}.encoding", f"must be one of {_names()}, got {encoding}") from None
         is_g711 = known in (Encoding.MULAW, Encoding.ALAW)
         if is_g711 and rate_hz == 0:
-            rate_hz = _G711_RATE_HZ
-        allowed = (_G711_RATE_HZ,) if is_g711 else _RATES_HZ
+            rate_hz = G711_RATE_HZ
+        allowed = (G711_RATE_HZ,) if is_g711 else _RATES_HZ
         if rate_hz not in allowed:
             raise InvalidInput(f"{field}.sample_rate_hz", f"must be {_either(allowed)} for {known.name}, got {rate_hz}")
         return cls(known, rate_hz)
@@ -58,7 +58,7 @@ def parse_reply_packet_ms(packet_ms: int, output: AudioFormat) -> int:
     Opus packets exist only in some lengths.
     """
     if packet_ms == 0:
-        return _FRAME_MS
+        return FRAME_MS
     allowed = _OPUS_PACKETS_MS if output.encoding is Encoding.OPUS else tuple(range(10, 101, 10))
     if packet_ms not in allowed:
         raise InvalidInput(

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from moshi_cluster.audio.pcm import FRAME_SAMPLES, MODEL_RATE_HZ, Samples
+from moshi_cluster.audio.frame import FRAME_SAMPLES, MODEL_RATE_HZ
+from moshi_cluster.audio.pcm import Samples
 from moshi_cluster.services.gateway.audio.formats import AudioFormat
 from moshi_cluster.services.gateway.audio.transcode import NO_SAMPLES, AudioEncoder
 
@@ -46,7 +47,7 @@ class FrameAssembler:
 
         `tail` is what the decoder's filter still holds: it goes in front of the silence as far as there is room. It
         never begins a frame, so whole frames of audio stay that many frames and the last 2.5 ms at most go unheard.
-        Also for a caller who falls silent in the middle of a frame: the frame filled in then starts with what he said.
+        Also for a caller who falls silent in the middle of a frame: what they said begins the frame filled in then.
         """
         if self.pending_samples == 0:
             return None

@@ -1,11 +1,12 @@
-"""A call's bytes to the model's samples, and back."""
+"""A call's bytes to the model's samples, and back. What signal code refuses gets the name of its field here."""
 
 from collections.abc import Callable
 
 import numpy as np
 
 from moshi_cluster.audio import g711, pcm
-from moshi_cluster.audio.pcm import MODEL_RATE_HZ, Samples
+from moshi_cluster.audio.frame import MODEL_RATE_HZ
+from moshi_cluster.audio.pcm import MalformedAudio, Samples
 from moshi_cluster.audio.resample import Resampler
 from moshi_cluster.services.common.errors import InvalidInput
 from moshi_cluster.services.gateway.audio.formats import AudioFormat, Encoding
@@ -47,7 +48,10 @@ class AudioDecoder:
         Raises InvalidInput for parts of samples, more than a second, floats that are no sound, bytes that are no Opus.
         """
         self._check_length(len(data))
-        samples = self._decode(data)
+        try:
+            samples = self._decode(data)
+        except MalformedAudio as error:
+            raise InvalidInput("audio.data", str(error)) from error
         self.samples_in += samples.size * self._source.rate_hz // self._decoded_rate_hz
         return pcm.bounded(self._resampler.push(samples)) if self._resampler else samples
 

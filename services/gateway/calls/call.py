@@ -14,7 +14,8 @@ import time
 from collections import deque
 from collections.abc import AsyncGenerator
 
-from moshi_cluster.audio.pcm import FRAME_S, Samples
+from moshi_cluster.audio.frame import FRAME_S
+from moshi_cluster.audio.pcm import Samples
 from moshi_cluster.services.common.errors import LimitReached
 from moshi_cluster.services.gateway.admission.rate_limits import audio_quota
 from moshi_cluster.services.gateway.audio.framing import ReplyCutter, ReplyPacket

@@ -8,7 +8,7 @@ import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from moshi_cluster.audio.pcm import MODEL_RATE_HZ
+from moshi_cluster.audio.frame import MODEL_RATE_HZ
 from moshi_cluster.services.common.errors import InvalidInput
 from moshi_cluster.services.gateway.calls.resumption import Conversation
 from moshi_cluster.services.gateway.calls.spec import CallSpec, parse_start

@@ -79,7 +79,7 @@ def test_a_refused_packet_leaves_the_decoder_as_it_was():
     packet = tone(8_000, 0.02).tobytes()
     for decoder in (disturbed, calm):
         decoder.decode(packet)
-    with pytest.raises(InvalidInput):
+    with pytest.raises(InvalidInput, match=r"^audio\.data: samples must be finite and at most 8 in magnitude$"):
         disturbed.decode(np.full(160, np.nan, dtype="<f4").tobytes())
     assert disturbed.decode(packet).tobytes() == calm.decode(packet).tobytes()
     assert disturbed.samples_in == calm.samples_in

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from moshi_cluster.audio.pcm import FRAME_SAMPLES
+from moshi_cluster.audio.frame import FRAME_SAMPLES
 from moshi_cluster.services.common.errors import InvalidInput
 from moshi_cluster.services.gateway.calls.counters import CallCounters
 from moshi_cluster.services.gateway.calls.events import EventKind, PendingEvents
