@@ -1,10 +1,11 @@
-"""What every test shares: reproducible properties, one torch thread, no leaked tasks, the golden set."""
+"""What every test shares: reproducible properties, one torch thread, no leaked tasks, any uptime, the golden set."""
 
 from __future__ import annotations
 
 import asyncio
 import importlib.util
 import os
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import pytest
 import pytest_asyncio
 
 from tests import golden_set
+from tests.uptime.sitecustomize import begin_at
 
 _LEAK_GRACE_S = 1.0
 
@@ -27,6 +29,28 @@ if importlib.util.find_spec("torch"):
     import torch
 
     torch.set_num_threads(1)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--uptime",
+        type=float,
+        metavar="SECONDS",
+        help="let the machine seem to have booted so long ago (default: as it is)",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if (uptime_s := config.getoption("--uptime")) is not None:
+        begin_at(uptime_s)
+
+
+@pytest.fixture(params=[0.0, 1e9], ids=["just booted", "up for thirty years"])
+def any_uptime(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the monotonic clock stands means nothing: a test of something that reads it passes at both ends."""
+    unshifted = time.monotonic
+    shift_s = request.param - unshifted()
+    monkeypatch.setattr(time, "monotonic", lambda: unshifted() + shift_s)
 
 
 @pytest.fixture(scope="session")

@@ -103,7 +103,7 @@ class FakeRunner:
 
 
 def fake_program(
-    runner: FakeRunner, slots: int = 4, max_batch: int = 4, name: str = "fake", gather_s: float = 0.0
+    runner: FakeRunner, slots: int = 4, max_batch: int = 4, name: str = "fake", **timing_s: float
 ) -> Program:
-    """A program around the fake."""
-    return Program(name, runner, slots, max_batch, gather_s)
+    """A program around the fake; timing_s: gather_s and late_s."""
+    return Program(name, runner, slots, max_batch, **timing_s)

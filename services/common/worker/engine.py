@@ -15,21 +15,20 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from moshi_cluster.audio.frame import FRAME_S
 from moshi_cluster.services.common.errors import EngineFailed
-from moshi_cluster.services.common.worker.program import FRAME_S, PrepareStats, Program, StepStats
+from moshi_cluster.services.common.worker.program import PrepareStats, Program, StepStats
 from moshi_cluster.services.common.worker.session import Reply, Session, Waiting
 from moshi_cluster.services.common.worker.slots import SlotTable
+from moshi_cluster.services.common.worker.turn_watch import TurnWatch
 
 _log = logging.getLogger(__name__)
-_LOOK_S = 1.0
-_STUCK_LOOKS = 60  # a turn takes milliseconds; only a driver or a device that hangs needs so long
-_JOIN_S = 5.0
-
 
 Batch = list[tuple[Session, Waiting]]
 
@@ -43,13 +42,22 @@ class Engine:
         *,
         inflight_frames: int,
         on_stats: Callable[[StepStats | PrepareStats], None] = lambda stats: None,
+        look_s: float = 1.0,
+        stuck_looks: int = 60,
+        join_s: float = 5.0,
     ) -> None:
+        """on_stats: told of every step and piece of opening work.
+
+        A turn that is still the same after `stuck_looks` looks, `look_s` apart, has hung: turns take milliseconds, only
+        a driver or a device that hangs needs so long. `stop` leaves a thread behind that does not end within `join_s`.
+        """
         self.loop = asyncio.get_running_loop()
         self.failed: asyncio.Future[BaseException] = self.loop.create_future()
         self.on_slots_changed: Callable[[], None] = lambda: None
         self._programs = {program.name: program for program in programs}
         self._inflight_frames = inflight_frames
         self._on_stats = on_stats
+        self._look_s, self._stuck_looks, self._join_s = look_s, stuck_looks, join_s
         self._work = threading.Condition()
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
@@ -109,7 +117,7 @@ class Engine:
             self._stopping = True
             self._work.notify()
         if self._thread.is_alive():
-            await asyncio.to_thread(self._thread.join, _JOIN_S)
+            await asyncio.to_thread(self._thread.join, self._join_s)
         if self._thread.is_alive():
             _log.error("the engine's thread does not end, going on without it")
 
@@ -221,16 +229,12 @@ class Engine:
         self._on_stats(stats)
 
     async def _watch_turns(self) -> None:
-        """Fails the engine when a turn does not end: no exception tells of a device that hangs.
-
-        Counts looks, not time, for a process that was stopped for a while has missed nothing.
-        """
-        seen = looks = 0
-        while looks < _STUCK_LOOKS:
-            await asyncio.sleep(_LOOK_S)
-            looks = looks + 1 if self._turns == seen and seen % 2 else 0
-            seen = self._turns
-        _log.error("a step has not ended after %g s", _STUCK_LOOKS * _LOOK_S)
+        """Fails the engine when a turn does not end."""
+        watch, hung = TurnWatch(self._stuck_looks), False
+        while not hung:
+            await asyncio.sleep(self._look_s)
+            hung = watch.look(self._turns)
+        _log.error("a step has not ended after %g s", self._stuck_looks * self._look_s)
         self._broadcast_failure(TimeoutError("a step did not end"))
 
     def _free_slot(self, program: Program, session: Session) -> None:
@@ -249,9 +253,9 @@ class Engine:
 
 
 def _work_due_s(program: Program) -> float:
-    """When the program next has something to do. Call under the engine's lock."""
+    """When the program next has something to do; minus infinity for at once. Call under the engine's lock."""
     if any(session.ended or not session.prepared for session in program.sessions):
-        return 0.0
+        return -math.inf
     return program.step_due_s()
 
 

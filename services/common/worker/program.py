@@ -9,10 +9,6 @@ from typing import Any, Protocol
 from moshi_cluster.services.common.worker.session import Session
 from moshi_cluster.services.common.worker.slots import SlotTable
 
-FRAME_S = 0.080
-
-_LATE_S = 0.003  # that an expected frame may come late and is still waited for
-
 CPU_GATHER_MS = 1.0
 """Enough for a group of frames that left one hop together to arrive at the next."""
 
@@ -79,6 +75,8 @@ class Program:
     wait costs a caller less than the contention of many small steps. Sessions send a frame every 80 ms, so it is known
     who may still come in time: nobody waits for longer than that.
     """
+    late_s: float = 0.003
+    """An expected frame may come so late and is still waited for."""
     table: SlotTable = field(init=False)
     sessions: list[Session] = field(init=False, default_factory=list)
 
@@ -92,7 +90,7 @@ class Program:
             return oldest_s
         latest_s = oldest_s + self.gather_s
         others = [s for s in self.sessions if s.prepared and not s.ended and not s.waiting]
-        coming_s = [min(s.next_arrival_s + _LATE_S, latest_s) for s in others if s.next_arrival_s <= latest_s]
+        coming_s = [min(s.next_arrival_s + self.late_s, latest_s) for s in others if s.next_arrival_s <= latest_s]
         return max([oldest_s, *coming_s])
 
     def oldest_arrival_s(self) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable
@@ -48,7 +49,7 @@ class Session:
         self._finishing = False
         # Shared with the engine thread, under the engine's lock.
         self.waiting: deque[Waiting] = deque()  # bounded by the credits
-        self.next_arrival_s = 0.0  # when its next frame is expected
+        self.next_arrival_s = math.inf  # when its next frame is expected: never, until one has come
         self.opened = False
         self.prepared = False
         self.ended = False

@@ -11,21 +11,22 @@ from typing import Any
 import pytest
 
 from moshi_cluster.services.common.errors import EngineFailed, NoFreeSlot
-from moshi_cluster.services.common.worker import engine as engine_module
-from moshi_cluster.services.common.worker import program
 from moshi_cluster.services.common.worker.engine import Engine
 from moshi_cluster.services.common.worker.program import PrepareStats, Program, StepStats
 from moshi_cluster.services.common.worker.session import Session
 from tests.services.fake_runner import FakeRunner, fake_program
 from tests.services.in_process import eventually, few_turns
 
+pytestmark = pytest.mark.usefixtures("any_uptime")
+
 
 @asynccontextmanager
 async def running(
-    *programs: Program, inflight_frames: int = 8, stats: list[StepStats | PrepareStats] | None = None
+    *programs: Program, stats: list[StepStats | PrepareStats] | None = None, **options: Any
 ) -> AsyncIterator[Engine]:
+    """An engine of these programs that is warm. options: its own."""
     seen: list[StepStats | PrepareStats] = [] if stats is None else stats
-    engine = Engine(programs, inflight_frames=inflight_frames, on_stats=seen.append)
+    engine = Engine(programs, on_stats=seen.append, **{"inflight_frames": 8} | options)
     await engine.start()
     try:
         yield engine
@@ -74,12 +75,11 @@ async def test_every_frame_is_answered_once_and_in_order() -> None:
         assert await values(session) == [("a", frame, frame) for frame in range(50)]
 
 
-async def test_with_a_gather_time_a_frame_waits_for_those_who_are_expected(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(program, "_LATE_S", 3600.0)
+async def test_with_a_gather_time_a_frame_waits_for_those_who_are_expected() -> None:
     runner = FakeRunner()
-    async with running(fake_program(runner, gather_s=3600.0)) as engine:
+    async with running(fake_program(runner, gather_s=3600.0, late_s=3600.0)) as engine:
         one, other = await opened(engine, "one", "other")
-        await one.submit(0)  # the other has said nothing yet: nobody knows when he will
+        await one.submit(0)  # the other has said nothing yet: nobody knows when they will
         assert await next_value(one) == ("one", 0, 0)
         await other.submit(0)
         await few_turns()
@@ -183,12 +183,9 @@ async def test_a_new_session_does_not_wait_for_long_histories() -> None:
         assert [slot for name, slot in runner.log if name == "open"] == [new.slot, resumed.slot, again.slot]
 
 
-async def test_an_engine_whose_step_never_ends_fails_and_is_left_behind(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine_module, "_LOOK_S", 0.01)
-    monkeypatch.setattr(engine_module, "_STUCK_LOOKS", 5)
-    monkeypatch.setattr(engine_module, "_JOIN_S", 0.1)
+async def test_an_engine_whose_step_never_ends_fails_and_is_left_behind() -> None:
     runner = FakeRunner()
-    async with running(fake_program(runner)) as engine:
+    async with running(fake_program(runner), look_s=0.05, stuck_looks=10, join_s=0.1) as engine:
         (session,) = await opened(engine, "a")
         runner.hold()
         await session.submit(0)
@@ -197,18 +194,6 @@ async def test_an_engine_whose_step_never_ends_fails_and_is_left_behind(monkeypa
         assert isinstance(await engine.failed, TimeoutError)
         await engine.stop()
         assert engine_is_running(), "the step ended by itself"
-
-
-async def test_an_idle_engine_is_not_taken_for_one_that_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine_module, "_LOOK_S", 0.0)
-    monkeypatch.setattr(engine_module, "_STUCK_LOOKS", 3)
-    async with running(fake_program(FakeRunner())) as engine:
-        (session,) = await opened(engine, "a")
-        for frame in range(3):
-            await session.submit(frame)
-            await next_value(session)
-            await few_turns()
-        assert not engine.failed.done()
 
 
 async def test_frames_sent_before_the_session_is_ready_wait_for_it() -> None:

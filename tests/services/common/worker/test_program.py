@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from types import SimpleNamespace
 
@@ -9,15 +10,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from moshi_cluster.services.common.worker.program import _LATE_S, Program
+from moshi_cluster.services.common.worker.program import Program
 from moshi_cluster.services.common.worker.session import Waiting
 from tests.services.fake_runner import FakeRunner
 
 GATHER_S = 0.020
+LATE_S = 0.003
 
 
-def session(arrival_s: float | None = None, next_arrival_s: float = 0.0, prepared: bool = True) -> SimpleNamespace:
-    """A session whose frame came at arrival_s, or whose next one is expected."""
+def session(arrival_s: float | None = None, next_arrival_s: float = math.inf, prepared: bool = True) -> SimpleNamespace:
+    """A session whose frame came at arrival_s, or whose next one is expected; the default has sent nothing yet."""
     waiting = deque([] if arrival_s is None else [Waiting("frame", arrival_s)])
     steppable = prepared and bool(waiting)
     return SimpleNamespace(
@@ -26,22 +28,22 @@ def session(arrival_s: float | None = None, next_arrival_s: float = 0.0, prepare
 
 
 def due_s(*sessions: SimpleNamespace, gather_s: float = GATHER_S, max_batch: int = 8) -> float:
-    program = Program("fake", FakeRunner(), 8, max_batch, gather_s)
+    program = Program("fake", FakeRunner(), 8, max_batch, gather_s, LATE_S)
     program.sessions = list(sessions)  # type: ignore[arg-type]
     return program.step_due_s()
 
 
 def test_without_a_frame_there_is_no_step() -> None:
-    assert due_s(session(), session(next_arrival_s=5.0)) == float("inf")
+    assert due_s(session(), session(next_arrival_s=5.0)) == math.inf
 
 
 def test_who_is_expected_in_time_is_waited_for() -> None:
-    assert due_s(session(1.0), session(next_arrival_s=1.010)) == pytest.approx(1.010 + _LATE_S)
+    assert due_s(session(1.0), session(next_arrival_s=1.010)) == pytest.approx(1.010 + LATE_S)
 
 
 def test_the_last_one_expected_in_time_counts() -> None:
     others = [session(next_arrival_s=at_s) for at_s in (1.002, 1.012, 1.030)]
-    assert due_s(session(1.0), *others) == pytest.approx(1.012 + _LATE_S)
+    assert due_s(session(1.0), *others) == pytest.approx(1.012 + LATE_S)
 
 
 def test_no_frame_waits_longer_than_the_gather_time() -> None:
