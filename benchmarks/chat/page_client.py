@@ -1,4 +1,4 @@
-"""A client of /api/chat that sends what the web page sends, without a browser: twenty fit on a laptop."""
+"""Page client: sends what the web page sends to /api/chat, without a browser; twenty fit on a laptop."""
 
 from __future__ import annotations
 
@@ -126,7 +126,8 @@ class PageClient:
         match facts:
             case {"queue": {"position": int(position), "waiting": int(waiting)}}:
                 self.story.places.append((position, waiting))
-                self.story.queued_s = self.story.queued_s or now_s
+                if self.story.queued_s is None:
+                    self.story.queued_s = now_s
             case {"latency_ms": dict(latency_ms), "counters": dict(counters)}:
                 self.story.counters = counters
                 if (turnaround := latency_ms.get("turnaround")) is not None:

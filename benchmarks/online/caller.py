@@ -1,4 +1,4 @@
-"""One caller on the wire: packets out on an absolute schedule, replies noted as they come.
+"""Simulated caller: packets out on an absolute schedule, replies noted as they come.
 
 Thirty-two callers with 20 ms packets are 3,200 messages a second on a core that the cluster needs too, so requests are
 serialised before the run, and what is done per message is little.
@@ -62,7 +62,7 @@ class Caller:
     @property
     def is_up(self) -> bool:
         """Whether the call has started and not ended."""
-        return self.record.started_s is not None and not self.record.ended_s
+        return self.record.started_s is not None and not self.record.is_over
 
     async def call(self, channel: grpc.aio.Channel) -> None:
         """Makes the call; however it ends, the record says so."""

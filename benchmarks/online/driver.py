@@ -1,4 +1,4 @@
-"""Runs the planned calls and watches them."""
+"""Driver of a run: makes the planned calls and watches them."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ async def drive(
         processes.sample()
         cpu_s, all_cpu_s = time.process_time() - begin_cpu_s, machine_cpu_s() - begin_machine_cpu_s
         end_s = time.monotonic()
-    made = [caller.record for caller in callers if caller.record.opened_s]
+    made = [caller.record for caller in callers if caller.record.is_over]
     return Run(begin_s, end_s, made, cpu_s, all_cpu_s, stopped_because)
 
 

@@ -1,4 +1,4 @@
-"""A run while it runs: the figures of the last seconds."""
+"""Live figures of a run: those of the last seconds."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class LiveView:
         )
         packets = round(1000 * seconds / records[0].line.packet_ms) if records else 0
         lateness_s = _join(caller.record.lateness_s[-packets:] for caller in self.callers if caller.is_up)
-        over = [record for record in records if record.ended_s]
+        over = [record for record in records if record.is_over]
         rejected = sum(record.rejected for record in over)
         return Moment(
             elapsed_s=now_s - self.begin_s,

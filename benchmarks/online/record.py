@@ -1,7 +1,8 @@
-"""What is known of one call after it has ended."""
+"""Call record: what is known of one call after it has ended."""
 
 from __future__ import annotations
 
+import math
 from array import array
 from dataclasses import dataclass, field
 
@@ -27,10 +28,10 @@ class CallRecord:
     playback: PlaybackBuffer
     outcome: str = ""  # OK, the status that the call ended with, or one of the above
     detail: str = ""
-    opened_s: float = 0.0  # `start` was sent
+    opened_s: float = math.inf  # `start` was sent; infinite before
     started_s: float | None = None  # `started` came
     first_reply_s: float | None = None  # the first reply audio came
-    ended_s: float = 0.0
+    ended_s: float = math.inf  # infinite before
     lateness_s: array[float] = field(default_factory=lambda: array("d"))  # of each packet's sending
     cut_short: bool = False  # the driver ended the run early
     reply_samples: int = 0  # that came
@@ -40,6 +41,11 @@ class CallRecord:
     gaps: int = 0  # places where a packet does not begin where the one before it ended
     counters: gateway_pb2.Counters | None = None  # the gateway's own, at the end
     reply_line: LineFormat | None = None  # of the reply; None: the same
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the call was made and has ended, well or not."""
+        return self.ended_s < math.inf
 
     @property
     def rejected(self) -> bool:
