@@ -1,4 +1,4 @@
-"""Several conversations on one terminal: a column for each, a row for whatever is said next."""
+"""Columns of text on a terminal, one per conversation; a new row for whatever is said next."""
 
 from __future__ import annotations
 

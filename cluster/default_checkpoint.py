@@ -1,4 +1,4 @@
-"""The checkpoint that is used where none is named: the demo model of this repository."""
+"""The default checkpoint, used where none is named: the demo model of this repository."""
 
 from __future__ import annotations
 

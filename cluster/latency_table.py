@@ -1,4 +1,4 @@
-"""Quantiles of the services' own histograms, as a table."""
+"""A table of latency quantiles, from the Prometheus histograms of the services."""
 
 from __future__ import annotations
 

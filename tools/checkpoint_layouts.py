@@ -1,4 +1,4 @@
-"""Checkpoints of the LM in the layouts that Moshi is published in, made from one in PyTorch's (facts section 4)."""
+"""Conversion of LM checkpoints from PyTorch's layout to every published one (docs/model.md 4)."""
 
 from __future__ import annotations
 

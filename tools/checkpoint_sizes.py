@@ -1,4 +1,4 @@
-"""Configurations in the published spelling: what all of ours share, and those that `tools.make_checkpoint` knows."""
+"""Configurations of random checkpoints, in the published spelling, by the sizes that `tools.make_checkpoint` knows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Writes a checkpoint's LM in another layout: `python -m tools.convert_checkpoint SOURCE OUTPUT --layout mlx-q4`.
+"""Converts a checkpoint's LM to another layout: `python -m tools.convert_checkpoint SOURCE OUTPUT --layout mlx-q4`.
 
 The source is a folder or a repository with dense weights in PyTorch's names. The output folder gets the weights and a
 config.json that names them; everything else is named as it lies in the source.

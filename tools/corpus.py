@@ -1,4 +1,4 @@
-"""A few hundred simple English sentences of our own, for training a small text tokenizer."""
+"""Training text of a small tokenizer: a few hundred simple English sentences of our own."""
 
 from __future__ import annotations
 

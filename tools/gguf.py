@@ -1,4 +1,4 @@
-"""Writes GGUF files as Moshi's are: version 2, no metadata, matrices as Q8_0 (facts section 4.5)."""
+"""GGUF writer for Moshi's files: version 2, no metadata, matrices as Q8_0 (docs/model.md 4.5)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Moshi's inner monologue: the tokenizer of the world's replies, and the stream of tokens that runs beside the sound.
+"""Inner monologue: the tokenizer of the world's replies, and the stream of tokens that runs beside the sound.
 
 A word's tokens begin in the frame in which the word begins to sound. The frame before a word says "end of padding" if
 it would say nothing else; all other frames are padding (Moshi's paper, section 3.4.4).

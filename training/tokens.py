@@ -1,4 +1,4 @@
-"""`python -m training.tokens`: sessions of sound to sessions of tokens. A second run goes on where one stopped."""
+"""Tokenising, `python -m training.tokens`: sessions of sound to sessions of tokens. A second run goes on."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def encode(channels: Sequence[NDArray[np.int16] | NDArray[np.float32]], mimi: Mi
     """Whole frames of sound [N] each, full scale 32768 -> codes [K, T] each.
 
     Frame by frame, as in a call: a clip in one piece gets other codes, for in a call the attention forgets a position
-    earlier (facts section 1.6). Channels of digital silence are encoded once for all.
+    earlier (docs/model.md 1.7). Channels of digital silence are encoded once for all.
     """
     sounding = [channel for channel in channels if channel.any()]
     longest_silence = max((channel for channel in channels if not channel.any()), key=len, default=None)

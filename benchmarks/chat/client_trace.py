@@ -1,4 +1,4 @@
-"""What one client of a crowd lived through, and whether that is what it should have been."""
+"""Client trace: what one client of a mix lived through, and whether that is what it should have been."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the services complained of."""
+"""Log check: warnings and errors in the logs of the services."""
 
 from __future__ import annotations
 

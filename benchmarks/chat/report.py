@@ -1,4 +1,4 @@
-"""What a crowd lived through, as a table and as JSON."""
+"""Report of a client mix, as a table and as JSON."""
 
 from __future__ import annotations
 

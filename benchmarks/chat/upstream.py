@@ -1,4 +1,4 @@
-"""Moshi's own Python client, unmodified, without a sound card, against a gateway."""
+"""Conversation of Moshi's own Python client, unmodified, without a sound card, against a gateway."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`python -m benchmarks.fuzz`: random and mutated messages against a running gateway; every stream must get a status.
+"""Fuzzer, `python -m benchmarks.fuzz`: random and mutated messages to a running gateway; every stream needs a status.
 
 Exit status 1 when a stream got none in time, when the gateway's own code failed (UNKNOWN, INTERNAL), or when it does
 not answer a health check afterwards.

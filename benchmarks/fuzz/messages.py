@@ -1,4 +1,4 @@
-"""Streams of random and mutated messages for the public rpc, the same for the same seed."""
+"""Fuzz messages: streams of random and mutated messages for the public rpc, the same for the same seed."""
 
 from __future__ import annotations
 

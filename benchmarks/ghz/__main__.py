@@ -1,4 +1,4 @@
-"""Runs the scenarios with the ghz on PATH: `python -m benchmarks.ghz [SCENARIO ...]`."""
+"""ghz runner: the scenarios with the ghz on PATH, `python -m benchmarks.ghz [SCENARIO ...]`."""
 
 from __future__ import annotations
 

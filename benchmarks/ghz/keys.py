@@ -1,4 +1,4 @@
-"""The keys that ghz reads from a configuration file; it ignores every other key without a word.
+"""ghz configuration keys: those that it reads; it ignores every other one without a word.
 
 Source: the JSON tags and field types of `runner.Config`, runner/config.go of github.com/bojand/ghz at v0.121.0.
 """

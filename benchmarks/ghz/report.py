@@ -1,4 +1,4 @@
-"""What a report of ghz says about real time."""
+"""ghz report reader: what a report says about real time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One configuration file, as far as we need to know it to run it and to read its report."""
+"""ghz scenario: one configuration file, as far as it is needed to run it and to read its report."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every layout of one LM side by side: `python -m benchmarks.layouts`.
+"""Comparison of layouts: every layout of one LM side by side. `python -m benchmarks.layouts`.
 
 File size, memory of weights and of a slot as counted and as measured, time of a step, and how near its logits are to
 those of the dense model in float32, teacher-forced along that model's own greedy conversation. Prints a Markdown table.

@@ -1,4 +1,4 @@
-"""The side of a worker process that asks."""
+"""Client of a worker process that holds one variant."""
 
 from __future__ import annotations
 

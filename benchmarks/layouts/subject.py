@@ -1,4 +1,4 @@
-"""The LM that is compared with itself, and what it hears."""
+"""Subject of the comparison: a dense LM, and what it hears."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The same for a file in MLX's layouts, run by PyPI's `moshi_mlx` (mlx has a CPU backend): see upstream_torch.py.
+"""Upstream's MLX package (PyPI `moshi_mlx`) runs a file in MLX's layouts along given tokens; see upstream_torch.py.
 
 A fifth argument gives the bits of quantised weights, 0 for dense ones.
 """

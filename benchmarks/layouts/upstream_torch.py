@@ -1,4 +1,4 @@
-"""A file in PyTorch's layouts, run by upstream's own package (PyPI `moshi`) along given tokens, in float32 on a CPU.
+"""Upstream's PyTorch package (PyPI `moshi`) runs a file in its layouts along given tokens, in float32 on a CPU.
 
 Stands alone, for an interpreter that has that package: WEIGHTS CONFIG TOKENS OUTPUT. TOKENS is a safetensors file with
 `inputs` [T, 1 + n_q] and `raw_text` [T]; OUTPUT gets `text_logits` [T, text_card] and `audio` [T, dep_q], greedy.

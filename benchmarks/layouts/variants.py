@@ -1,4 +1,4 @@
-"""What is compared: every layout of the same LM, and ways to hold it."""
+"""Variants that are compared: every layout of one LM, and ways to hold it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Ours beside upstream, batch by batch."""
+"""Comparison of our models with upstream's, batch by batch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Timing contenders side by side on a machine that others use too."""
+"""Interleaved timing of contenders, on a machine that others use too."""
 
 from __future__ import annotations
 

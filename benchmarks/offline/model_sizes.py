@@ -1,4 +1,4 @@
-"""What is measured: models by name, with the sizes and weights of each."""
+"""Models that are measured, by name, with the sizes and weights of each."""
 
 from __future__ import annotations
 

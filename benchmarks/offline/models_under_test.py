@@ -1,4 +1,4 @@
-"""A part's model, loaded once, with sessions and floors for any batch."""
+"""Model under test, loaded once, with sessions and floors for any batch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where the time of a step goes by kind of torch operator, whatever part of the model calls it."""
+"""Profile by operator: where the time of a step goes by kind of torch operator, whatever part of the model calls it."""
 
 from __future__ import annotations
 

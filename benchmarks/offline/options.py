@@ -1,4 +1,4 @@
-"""The command line of the benchmark."""
+"""Command line of the offline benchmark."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where our time goes, batch by batch."""
+"""Profiles of our models, batch by batch: where the time goes."""
 
 from __future__ import annotations
 

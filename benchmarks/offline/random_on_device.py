@@ -1,4 +1,4 @@
-"""The tensors of `tools.random_lm` with plainer values, for models too large to be made on the host."""
+"""Random LM weights made on the device, for models too large to be made on the host (see `tools.random_lm`)."""
 
 from __future__ import annotations
 

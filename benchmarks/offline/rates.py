@@ -1,4 +1,4 @@
-"""What the machine can do at best: bytes read and multiply-adds done per second."""
+"""Machine rates: bytes read and multiply-adds done per second, at best."""
 
 from __future__ import annotations
 

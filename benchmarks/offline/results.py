@@ -1,4 +1,4 @@
-"""What a run found, and where."""
+"""Results of a run: what was found, and where."""
 
 from __future__ import annotations
 

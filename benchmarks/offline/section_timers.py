@@ -1,4 +1,4 @@
-"""Where the time of a step goes: functions of the models wrapped by stopwatches, for as long as a profile is taken."""
+"""Section timers: functions of the models wrapped by stopwatches, for as long as a profile is taken."""
 
 from __future__ import annotations
 

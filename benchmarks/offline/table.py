@@ -1,4 +1,4 @@
-"""Results as Markdown tables."""
+"""Markdown tables of results."""
 
 from __future__ import annotations
 

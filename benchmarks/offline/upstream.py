@@ -1,4 +1,4 @@
-"""The original implementation as a contender: a process of its own, because its package pins other versions."""
+"""Upstream contender: the original implementation in a process of its own, because its package pins other versions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run is made against: a cluster that is there, or one started for it."""
+"""Cluster under load: one that is there, or one started for the run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A report as JSON, to be kept and compared."""
+"""JSON export of a report, to be kept and compared."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What bad lines do to a caller's packets, as declarative objects that combine in any order.
+"""Line impairments: what bad lines do to packets, as declarative objects that combine in any order.
 
 Each changes a `Line`: which packets are lost on the way and how late the others leave. All of it is drawn before the
 call from the caller's own random numbers, so the same seed gives the same line.

@@ -1,4 +1,4 @@
-"""What a run has to keep to; broken limits give an exit status that a pipeline can act on."""
+"""Limits that a run has to keep to; broken ones give an exit status that a pipeline can act on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run ran on, without names of hosts or paths."""
+"""Description of the machine that a run ran on, without names of hosts or paths."""
 
 from __future__ import annotations
 

@@ -1,11 +1,11 @@
-"""Which of the caller's frames a reply frame answers, and how long that took, as seen by the caller.
+"""Matching of reply frames with the caller's frames that they answer, and the turnaround as callers see it.
 
 The n-th frame stepped gives the n-th reply frame, and a packet says where in the reply it belongs. As long as nothing
 was filled in or dropped, reply frame n therefore answers the caller's n-th frame. A fill or a drop shifts the pairs,
 and a fill in the middle of a frame also shifts where frames begin, by what the caller had begun to say. The gateway
 tells how many were filled and dropped, at most once a second, but not where. So from the first frame that a telling may
 concern on, frames count as *unplaced* and have no turnaround, until the place is certain again: the caller asks for the
-call's counters after each of his next packets, and the packet with which `frames_in` grows by one ends the caller's
+call's counters after each of their next packets, and the packet with which `frames_in` grows by one ends the caller's
 frame `frames_in - 1`, which is stepped as number `frames_in + frames_filled - frames_dropped - 1`.
 """
 

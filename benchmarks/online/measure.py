@@ -1,4 +1,4 @@
-"""A run from the first reading of the services' metrics to the report."""
+"""Measurement of a run, from the first reading of the services' metrics to the report."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A report as a picture: latency over time, calls over time, latency against calls, memory of long runs."""
+"""Picture of a report: latency over time, calls over time, latency against calls, memory of long runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A caller's playback buffer, in simulated time."""
+"""Playback buffer of a caller, in simulated time."""
 
 from __future__ import annotations
 

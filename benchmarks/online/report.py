@@ -1,4 +1,4 @@
-"""The figures of a run, defined once; README.md beside this file says them in words."""
+"""Report: the figures of a run, defined once; README.md beside this file says them in words."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class Frames:
 
 @dataclass(frozen=True)
 class CallerFigures:
-    """One caller, all his calls together."""
+    """One caller, all their calls together."""
 
     caller: int
     calls: int

@@ -1,4 +1,4 @@
-"""Who calls when: each scenario turns a size into a list of calls, with nothing of the wire in it."""
+"""Scenarios of who calls when: each turns a size into a list of calls, with nothing of the wire in it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A report for the terminal."""
+"""Terminal table of a report."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reply frames over the time of a run and against the number of calls."""
+"""Timeline of a run: reply frames over time and against the number of calls."""
 
 from __future__ import annotations
 

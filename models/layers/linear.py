@@ -1,4 +1,4 @@
-"""Matrix products whose rows do not depend on each other."""
+"""Dense linear layer whose output rows do not depend on each other (batch invariance)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Normalisation layers."""
+"""RMS normalisation (Zhang and Sennrich 2019, arXiv 1910.07467; docs/model.md 2.3)."""
 
 from __future__ import annotations
 

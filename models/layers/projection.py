@@ -1,4 +1,4 @@
-"""What a linear layer can do, whatever its weight is made of."""
+"""The interface of linear layers, dense, quantised or adapted."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rotary position embedding, interleaved pairs (facts: Su et al. 2021, arXiv 2104.09864, section 3.4.2)."""
+"""Rotary position embedding, neighbouring pairs (Su et al. 2021, arXiv 2104.09864; docs/model.md 2.4)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rows of a matrix by their numbers."""
+"""Embedding table: rows of a matrix, dense or quantised, by id."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Finding, opening and naming checkpoints: a repository, a folder or single files.
+"""Checkpoint loading: the files of a repository, of a folder, or single ones, found, opened and named.
 
 What a worker needs of one part only is imported from its own module, so that a codec worker installs nothing of the
 LM's: `models.loading.lm.load_lm`, `models.loading.mimi.load_mimi`, `models.loading.tokenizer.Tokenizer`.

@@ -1,4 +1,4 @@
-"""Low-rank adapters from a file of their own, or from the LM's (facts section 4.6)."""
+"""LoRA adapters read from a file of their own, or from the LM's (docs/model.md 4.6)."""
 
 from __future__ import annotations
 

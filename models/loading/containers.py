@@ -1,4 +1,4 @@
-"""Which kind of file holds tensors, told by its first bytes and never by its name."""
+"""Detection of tensor files, safetensors or GGUF, by their first bytes and never by their name."""
 
 from __future__ import annotations
 

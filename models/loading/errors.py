@@ -1,4 +1,4 @@
-"""What can be wrong with a checkpoint."""
+"""Errors of checkpoint loading."""
 
 from __future__ import annotations
 

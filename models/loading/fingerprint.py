@@ -1,4 +1,4 @@
-"""A short name for what was loaded, so that sessions only move between workers that hold the same."""
+"""Fingerprint of a checkpoint: sessions only move between workers that have loaded the same one."""
 
 from __future__ import annotations
 

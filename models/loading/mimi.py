@@ -1,4 +1,4 @@
-"""Mimi from a checkpoint."""
+"""Loading of Mimi from a checkpoint."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the published Moshi repositories contain when their config.json does not say otherwise."""
+"""Defaults of the published repositories, for what their config.json does not say (docs/model.md 4.1)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where the files of a checkpoint are: a folder, or a repository on the Hugging Face hub."""
+"""Checkpoint sources: a folder, or a repository on the Hugging Face hub."""
 
 from __future__ import annotations
 

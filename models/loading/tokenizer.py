@@ -1,4 +1,4 @@
-"""From text tokens to what a person reads."""
+"""Text tokenizer: from text tokens to what a person reads (docs/model.md 4.7)."""
 
 from __future__ import annotations
 

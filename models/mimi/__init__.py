@@ -1,4 +1,4 @@
-"""The Mimi codec, whole clips and frame by frame."""
+"""The Mimi codec, for whole clips and frame by frame (docs/model.md 1)."""
 
 from moshi_cluster.models.mimi.config import MimiConfig
 from moshi_cluster.models.mimi.mimi import DEFAULT_CODEBOOKS, Mimi

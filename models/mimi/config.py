@@ -1,4 +1,4 @@
-"""The sizes of a Mimi codec."""
+"""Configuration of a Mimi codec: its sizes (docs/model.md 1.1)."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class MimiConfig:
     latent_width: int = 512
     base_filters: int = 64
     ratios: tuple[int, ...] = (8, 6, 5, 4)  # up-sampling factors in decoder order; the encoder goes backwards
-    kernel: int = 7  # of the first convolution of either half
+    kernel: int = 7  # of the first convolution of encoder and decoder
     residual_kernel: int = 3
     last_kernel: int = 3
     compress: int = 2  # a residual block is this much narrower inside

@@ -1,4 +1,4 @@
-"""What convolutions remember between frames, many layers in one tensor."""
+"""Convolution history: what convolutions remember between frames, many layers in one tensor."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Between the 25 Hz of the transformers and the 12.5 Hz of the codes."""
+"""Resampling of latents between the Transformers' 25 Hz and the codes' 12.5 Hz (docs/model.md 1.6)."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""SEANet, the convolutional halves of Mimi (Tagliasacchi et al. 2020, arXiv 2009.02095; facts table 1.3).
+"""SEANet, the convolutional halves of Mimi (Tagliasacchi et al. 2020, arXiv 2009.02095; docs/model.md 1.3).
 
-Both halves work on [N, T, D]. `history_shapes` lists the (steps, width) that their layers remember, in order.
+Encoder and decoder work on [N, T, D]. `history_shapes` lists the (steps, width) that their layers remember, in order.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The transformer between SEANet and the quantizer, one in either half (facts section 1.4)."""
+"""Mimi's Transformer between SEANet and the quantiser, one in either half (docs/model.md 1.4)."""
 
 from __future__ import annotations
 

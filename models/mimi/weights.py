@@ -1,4 +1,4 @@
-"""Tensors of a Mimi checkpoint under their published names, whatever spelling the file has."""
+"""Mimi's tensors by their published names, whatever spelling the file has (docs/model.md 1.8)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Low-rank adapters of linear layers (Hu et al. 2021, LoRA; facts section 4.6): W + scaling * B A."""
+"""LoRA adapters of linear layers (Hu et al. 2021, arXiv 2106.09685; docs/model.md 4.6): W + scaling * B A."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Conditions that a checkpoint was trained with, as one vector added to every frame's embedding (facts section 3.4)."""
+"""Conditions that a checkpoint was trained with: a vector added to every frame's embedding (docs/model.md 3.5)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Token ids to vectors."""
+"""Token embeddings: ids of all streams to the sum of their vectors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The second half of a Transformer layer."""
+"""Feed-forward blocks of Transformer layers, gated and plain (docs/model.md 2.3)."""
 
 from __future__ import annotations
 

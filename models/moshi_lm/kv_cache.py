@@ -1,4 +1,4 @@
-"""The Temporal Transformer's memory: keys and values of the last `capacity` frames of every session."""
+"""KV cache of the Temporal Transformer: keys and values of the last `capacity` frames of every session."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from moshi_cluster.models.moshi_lm.kv_buffer import kv_buffer
 
 
 class KvCache:
-    """Per layer two memories [slots, heads, capacity, head_dim]; frame p of a session lies at place p mod capacity.
+    """Per layer two KV buffers [slots, heads, capacity, head_dim]; frame p of a session lies at place p mod capacity.
 
-    Writing frame p drops frame p - capacity, which no later frame may see, so a full ring needs no mask.
+    Writing frame p drops frame p - capacity, which no later frame may see, so a full slot needs no mask.
     """
 
     def __init__(
@@ -61,5 +61,5 @@ class KvCache:
         return self.chunk_in_one_call(slot, start, rows)
 
     def chunk_in_one_call(self, slot: int, start: int, rows: int) -> Attention:
-        """The same with sums in another order, fast where a call costs more than its arithmetic."""
+        """`chunk` with sums in another order, fast where a call costs more than its arithmetic."""
         return ChunkInOneCall(self._keys, self._values, slot, start, rows, self._device)

@@ -1,4 +1,4 @@
-"""Randomness without state: noise as a pure function of where it is used.
+"""Random numbers without state: noise as a pure function of where it is used (docs/model.md 3.3).
 
 A session sounds the same alone, in a batch, after a fail-over and on another worker, because nothing is drawn from a
 shared generator.

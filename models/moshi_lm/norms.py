@@ -1,4 +1,4 @@
-"""Which normalisation a config.json means."""
+"""Choice of the normalisation that a config.json means."""
 
 from __future__ import annotations
 

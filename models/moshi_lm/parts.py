@@ -1,4 +1,4 @@
-"""The tensors of a checkpoint under one spelling, stacked ones taken apart, with errors that name the key."""
+"""Checkpoint tensors under one spelling, stacked ones taken apart, with errors that name the key (docs/model.md 2.6)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How much memory a session of the LM takes, and how many fit."""
+"""Memory of a session of the LM, and how many sessions fit."""
 
 from __future__ import annotations
 

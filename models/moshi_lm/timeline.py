@@ -1,9 +1,9 @@
-"""Which token is read and returned when: the delays between streams, for any published `delays`.
+"""Timeline of a session: which token is read and returned when, for any published `delays` (docs/model.md 3.1).
 
 Calls are numbered from 0 in each session. At call c the model reads the tokens that it sampled at call c - 1 and, of a
 user stream with delay d, the code given at call c - d; until call d it reads the stream's initial token. What it
 samples for a stream with delay d belongs to frame c - d. With D the largest delay, call c completes reply frame c - D,
-and the user's frame f is given at call f + D (facts section 3.2).
+and the user's frame f is given at call f + D.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The tensors of a checkpoint as layers take them: by one name, checked, in the type and on the device they run in."""
+"""LM weights as layers take them: by one name, checked, in the type and on the device they run in."""
 
 from __future__ import annotations
 

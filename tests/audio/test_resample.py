@@ -1,4 +1,4 @@
-"""Figures hold from `settled` on: before it the filter fills."""
+"""Streaming resampling; figures hold from `settled` on: before it the filter fills."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Whatever a caller sends, he gets a clear status and nobody else notices."""
+"""Whatever callers send, they get a clear status and nobody else notices."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`python -m training.evaluate`: a checkpoint holds the held-out calls; prints and writes how well.
+"""Offline evaluation, `python -m training.evaluate`: a checkpoint holds the held-out calls; prints and writes how well.
 
 Generator, sampling and the codec's decoder are the product's own; only the transport between them is missing.
 """

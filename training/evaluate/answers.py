@@ -1,4 +1,4 @@
-"""Which answer belongs to which question, and whether it is right."""
+"""Judgement of answers: which answer belongs to which question, and whether it is right."""
 
 from __future__ import annotations
 

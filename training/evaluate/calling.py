@@ -1,4 +1,4 @@
-"""Recorded callers call a running cluster in real time, as telephones do, and what they get is kept."""
+"""Evaluation callers: recordings call a running cluster in real time, as telephones do, and what they get is kept."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the codec does to speech it never heard: `python -m training.evaluate.codec --mimi FOLDER --data FOLDER`.
+"""Codec evaluation on speech never heard: `python -m training.evaluate.codec --mimi FOLDER --data FOLDER`.
 
 Every utterance of the sessions goes through the codec and, for comparison, through Opus at 6 kbit/s. Printed and
 written as JSON: intelligibility, spectral distance, how many of Moshi's answers a recogniser understands before and

@@ -1,4 +1,4 @@
-"""Whole calls through the product's generator: the caller's codes in, Moshi's text and codes out."""
+"""Offline conversations through the product's generator: the caller's codes in, Moshi's text and codes out."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What Moshi may say, as a JSGF grammar for a recogniser: the form of every reply, right or wrong in its content."""
+"""Recogniser grammar (JSGF) of what Moshi may say: the form of every reply, right or wrong in its content."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From what was said in the calls to the report."""
+"""Judge of an evaluation: from what was said in the calls to the report."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`python -m training.evaluate.live`, `make eval`: the running cluster holds calls that training never saw.
+"""Live evaluation, `make eval`, `python -m training.evaluate.live`: a running cluster holds calls never trained on.
 
 Callers speak through a telephone (mu-law, 8 kHz, packets of 20 ms, in real time). Counted are answers whose text is
 exactly right, right answers that an independent recogniser understands, greetings, silence towards silent callers, and

@@ -1,4 +1,4 @@
-"""Opus, the codec that Mimi is compared with, through FFmpeg's libopus."""
+"""Opus baseline that Mimi is compared with, through FFmpeg's libopus."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An independent ear: pocketsphinx with the world's grammar writes down what Moshi's voice says."""
+"""Speech recogniser as an independent ear: pocketsphinx with the world's grammar writes down what Moshi says."""
 
 from __future__ import annotations
 

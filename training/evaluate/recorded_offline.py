@@ -1,4 +1,4 @@
-"""Recorded callers and the product's models, without cluster and clock."""
+"""Offline evaluation of recorded callers: the product's models, without cluster and clock."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Any number of recorded callers, made up by the synthesisers."""
+"""Recordings of synthesised callers, any number of them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The figures of an evaluation: what was counted, what is asked for, and a table of it."""
+"""Evaluation report: what was counted, what is asked for, and a table of it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where there is speech in Moshi's sound."""
+"""Voice activity: where there is speech in Moshi's sound."""
 
 from __future__ import annotations
 

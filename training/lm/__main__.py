@@ -1,4 +1,4 @@
-"""`python -m training.lm`: tokenised sessions to a checkpoint. A second run goes on where the first one stopped."""
+"""Language model training, `python -m training.lm`: tokenised sessions to a checkpoint; a second run goes on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the lower layers are told about the caller's speech while training; nothing of it is in the checkpoint.
+"""Auxiliary losses: what the lower layers are told about the caller's speech; nothing of it is in the checkpoint.
 
 Without it the model would have to find out from Moshi's few words alone what the caller's codes mean. The phones that
 the newest frame holds are classified, and the words of every question are read off its frames by connectionist

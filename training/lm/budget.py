@@ -1,4 +1,4 @@
-"""How much of the training time is used."""
+"""Training budget: how much of the time is used."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Losses and evaluations over time: a table, and a picture of it."""
+"""Training curves: losses and evaluations over time, as a table and a picture."""
 
 from __future__ import annotations
 

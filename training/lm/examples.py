@@ -1,4 +1,4 @@
-"""Tokenised sessions as the model trains on them, and what can be cut from and added to them."""
+"""Training examples: tokenised sessions, and what can be cut from and added to them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Trained weights under the published names, and whole checkpoints."""
+"""Checkpoint export: trained weights under the published names, and whole checkpoints (docs/model.md 2.6)."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def build(config: dict[str, Any]) -> TrainableLm:
 
 
 def published(lm: TrainableLm) -> dict[str, Tensor]:
-    """Float32 tensors under the names of the released file (facts section 2.5)."""
+    """Float32 tensors under the names of the released file (docs/model.md 2.6)."""
     *audio, text = lm.tokens.split()
     tensors = {f"emb.{k}.weight": table for k, table in enumerate(audio)}
     tensors |= {"text_emb.weight": text, "text_linear.weight": lm.text_head, "out_norm.alpha": lm.out_norm.alpha}

@@ -1,4 +1,4 @@
-"""Parts that both Transformers are made of. A leading axis of weights is for the steps of the Depth Transformer."""
+"""Layers of both Transformers. A leading axis of weights is for the steps of the Depth Transformer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the model is trained to make small."""
+"""Training losses of the language model."""
 
 from __future__ import annotations
 

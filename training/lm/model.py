@@ -18,7 +18,7 @@ INNER_LAYER = 2  # layers below the auxiliary heads
 
 
 class TrainableLm(nn.Module):
-    """The Temporal Transformer and its heads. The same function as `models.moshi_lm.MoshiLm` (facts section 2.3)."""
+    """The Temporal Transformer and its heads. The same function as `models.moshi_lm.MoshiLm` (docs/model.md 2.3)."""
 
     def __init__(self, config: LmConfig, hidden_size: int, depth_hidden_size: int) -> None:
         """hidden_size, depth_hidden_size: of the gated feed-forward layers."""

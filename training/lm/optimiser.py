@@ -1,4 +1,4 @@
-"""Muon for matrices inside the Transformers, AdamW for tables, heads and norms."""
+"""Optimisers: Muon for matrices inside the Transformers, AdamW for tables, heads and norms."""
 
 from __future__ import annotations
 

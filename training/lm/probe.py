@@ -1,4 +1,4 @@
-"""How good the model is, asked now and then while it trains: little enough to cost seconds."""
+"""Quick evaluation while the model trains: little enough to cost seconds."""
 
 from __future__ import annotations
 

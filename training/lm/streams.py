@@ -1,7 +1,7 @@
-"""Sessions as the model reads them: delayed, shifted by one call, started with the initial tokens.
+"""Token streams of sessions as the model reads them: delayed, shifted by one call, begun with the initial tokens.
 
 At call c the model reads the text and code 0 of frame c - 1 and the other codes of frame c - 2, and predicts text and
-code 0 of frame c and the other codes of frame c - 1 (facts section 3.2; `models.moshi_lm.timeline` at run time).
+code 0 of frame c and the other codes of frame c - 1 (docs/model.md 3.1; `models.moshi_lm.timeline` at run time).
 """
 
 from __future__ import annotations

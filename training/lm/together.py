@@ -1,4 +1,4 @@
-"""Several processes of one thread each train one model.
+"""Data-parallel training: several processes of one thread each train one model.
 
 On CPU that is faster than threads, which wait for each other after every operation.
 """

@@ -1,4 +1,4 @@
-"""The training loop."""
+"""Training loop of the language model."""
 
 from __future__ import annotations
 

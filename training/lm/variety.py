@@ -1,4 +1,4 @@
-"""Calls that the world does not make: longer ones, and what a call looks like when its beginning is forgotten."""
+"""Data augmentation: calls that the world does not make, longer ones and some whose beginning is forgotten."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The words that callers say, numbered: what the auxiliary head listens for."""
+"""Vocabulary of the callers, numbered: what the auxiliary head listens for."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Trains the demo codec: `python -m training.mimi --data FOLDER --output FOLDER --minutes 38`; resumes."""
+"""Codec training: `python -m training.mimi --data FOLDER --output FOLDER --minutes 38`; resumes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Short pieces of calls, cut where frames begin, as a running codec would meet them."""
+"""Training crops: short pieces of calls, cut where frames begin, as a running codec would meet them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Loss curves: a table and a picture."""
+"""Loss curves of the codec's training: a table and a picture."""
 
 from __future__ import annotations
 

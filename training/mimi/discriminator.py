@@ -1,4 +1,4 @@
-"""Judges of short-time spectra, real or decoded (Defossez et al. 2022, arXiv 2210.13438, section 3.4, much smaller)."""
+"""Spectral discriminators of real and decoded sound (Defossez et al. 2022, arXiv 2210.13438, 3.4, much smaller)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A distance of sounds as a speech recogniser hears them."""
+"""Perceptual loss: the distance of two sounds as a speech recogniser hears them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Muon for the kernels of convolutions."""
+"""Muon optimiser for the kernels of convolutions."""
 
 from __future__ import annotations
 

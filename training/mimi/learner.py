@@ -1,4 +1,4 @@
-"""One training step: network, heads and discriminator with their optimisers."""
+"""Training step of the codec: network, heads and discriminator with their optimisers."""
 
 from __future__ import annotations
 

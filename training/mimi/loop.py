@@ -1,4 +1,4 @@
-"""The training loop: steps until the compute is spent, with checkpoints, reports and exports on the way."""
+"""Training loop of the codec: steps until the compute is spent; checkpoints, reports and exports on the way."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Containers without a purpose but one: parameters get the names that the published files have."""
+"""Name-giving containers: parameters get the names that the published files have."""
 
 from __future__ import annotations
 

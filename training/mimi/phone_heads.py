@@ -1,4 +1,4 @@
-"""Phones read from codes: what makes the first codebook semantic, in place of a self-supervised speech model."""
+"""Phone classifiers on codes: they make the first codebook semantic, in place of a self-supervised speech model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Training in several processes of one thread each, every process on its own crops.
+"""Data-parallel training in several processes of one thread each, every process on its own crops.
 
 On CPU this is faster than one process of several threads: a codec step is some 500 short operations, threads wait for
 each other after every one of them, and processes once per step.

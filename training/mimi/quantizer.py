@@ -1,4 +1,4 @@
-"""Split residual vector quantizer that learns: codebooks follow what they are used for (facts section 1.5).
+"""Split residual vector quantiser that learns: codebooks follow what they are used for (docs/model.md 1.5).
 
 Centroids are running means of the vectors assigned to them (van den Oord et al. 2017, arXiv 1711.00937, appendix A.1).
 The published file stores exactly the two running sums, so the buffers here carry the published names.

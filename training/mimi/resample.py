@@ -1,4 +1,4 @@
-"""Between the 25 Hz of the transformers and the 12.5 Hz of the codes, with the published parameter names."""
+"""Resampling of latents between 25 and 12.5 Hz, with the published parameter names (docs/model.md 1.6)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is trained when."""
+"""Training schedule of the codec: what is trained when."""
 
 from __future__ import annotations
 

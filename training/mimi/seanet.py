@@ -1,4 +1,4 @@
-"""SEANet, the convolutional halves of Mimi, with the published parameter names (facts table 1.3)."""
+"""SEANet, the convolutional halves of Mimi, with the published parameter names (docs/model.md 1.3)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Spectra at several resolutions and how far apart two sounds are in them."""
+"""Spectral losses: mel spectra at several resolutions and how far apart two sounds are in them."""
 
 from __future__ import annotations
 

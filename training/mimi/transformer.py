@@ -1,4 +1,4 @@
-"""The transformers between SEANet and the quantizer, with the published parameter names (facts section 1.4)."""
+"""Mimi's Transformers, differentiable, with the published parameter names (docs/model.md 1.4)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Second stage of the codec: the decoder learns Moshi's voice; codes stay what they are.
+"""Second training stage of the codec: the decoder learns Moshi's voice; codes stay what they are.
 
 `python -m training.mimi.tune --world FOLDER --tokens FOLDER --mimi FOLDER --output FOLDER --minutes 30`; resumes.
 """

@@ -1,4 +1,4 @@
-"""One step of the second stage: what turns codes into sound learns, what turns sound into codes does not."""
+"""Training step of the second stage: what turns codes into sound learns, what turns sound into codes does not."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pieces of calls as a decoder meets them: codes, everything that came before them, and the sound they stand for."""
+"""Training pieces for the decoder: codes, everything that came before them, and the sound they stand for."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`python -m training.world`: a folder of sessions. A second run goes on where the first one stopped."""
+"""World generator, `python -m training.world`: a folder of sessions. A second run goes on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What callers ask and what Moshi answers. Text only: no sound, no time.
+"""Exchanges of the world: what callers ask and what Moshi answers. Text only: no sound, no time.
 
 A question is a tuple of parts; a caller may hesitate between two parts, never within one. Which exchanges exist is
 decided by `split`: combinations in `unseen` are asked in the evaluation only.

@@ -1,4 +1,4 @@
-"""`python -m training.world.export_questions`: callers as telephones send them, and the answers they should get.
+"""Export of recorded callers with their right answers: `python -m training.world.export_questions`.
 
 For tests and evaluations of a running cluster, which then need no synthesiser. Writes `call-000.wav` and so on, the
 caller's whole side of a call with its pauses for the replies (mu-law, 8 kHz), and `calls.json`: of each call its file,

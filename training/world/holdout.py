@@ -1,4 +1,4 @@
-"""Which combinations training never sees. A hash decides: the same on every machine and in every version of Python."""
+"""Held-out combinations, which training never sees. A hash decides: the same everywhere, in every version of Python."""
 
 from __future__ import annotations
 

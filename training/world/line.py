@@ -1,4 +1,4 @@
-"""What lies between a caller's mouth and Moshi's ear: level, noise, and a telephone."""
+"""Telephone line: what lies between a caller's mouth and Moshi's ear; level, noise, and a telephone."""
 
 from __future__ import annotations
 

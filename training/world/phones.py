@@ -1,4 +1,4 @@
-"""One set of phones for both synthesisers: the ARPAbet of flite's US voices, and espeak-ng's mnemonics mapped to it."""
+"""Phone set of both synthesisers: the ARPAbet of flite's US voices, and espeak-ng's mnemonics mapped to it."""
 
 from __future__ import annotations
 

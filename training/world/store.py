@@ -1,4 +1,4 @@
-"""Sessions as files: one compressed npz each, the parts that are not arrays as JSON beside them."""
+"""Session files: one compressed npz each, the parts that are not arrays as JSON beside them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The words of the world, by meaning. Short lists of words that sound apart also after a telephone line."""
+"""Vocabulary of the world, by meaning. Short lists of words that sound apart also after a telephone line."""
 
 from __future__ import annotations
 

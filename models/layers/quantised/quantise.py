@@ -1,4 +1,4 @@
-"""Making quantised weights from dense ones, with the published formulas (facts sections 4.3 and 4.4)."""
+"""Quantisation of dense weights, by the published formulas (docs/model.md 4.3, 4.4)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pages and phones against a gateway in this process, in real time, more of them than slots."""
+"""A client mix against a gateway in this process, in real time, with more clients than slots."""
 
 from __future__ import annotations
 

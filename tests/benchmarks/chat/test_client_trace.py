@@ -1,4 +1,4 @@
-"""What counts as a fault of a crowd, and what does not."""
+"""What counts as a fault of a client's trace, and what does not."""
 
 from __future__ import annotations
 

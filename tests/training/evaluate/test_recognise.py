@@ -1,4 +1,4 @@
-"""The independent ear."""
+"""The recogniser that listens to replies."""
 
 from __future__ import annotations
 

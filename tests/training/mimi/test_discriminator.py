@@ -1,4 +1,4 @@
-"""Judges learn to tell, and decoders are told how to pass."""
+"""Discriminators learn to tell, and decoders are told how to pass."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Mouth to ear."""
+"""Latency from mouth to ear."""
 
 from __future__ import annotations
 

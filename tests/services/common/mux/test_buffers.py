@@ -1,4 +1,4 @@
-"""What waits at either end of a buffers."""
+"""Buffers of the stream multiplexer: what waits at either end of it."""
 
 from __future__ import annotations
 

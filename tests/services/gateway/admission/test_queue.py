@@ -1,4 +1,4 @@
-"""The line in front of a full gateway: who is next, what everyone is told, what does not hold it up."""
+"""The admission queue: who is next, what everyone is told, what does not hold it up."""
 
 from __future__ import annotations
 
