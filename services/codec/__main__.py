@@ -10,8 +10,8 @@ from moshi_cluster.services.codec.loading import load
 from moshi_cluster.services.codec.server import CodecService
 from moshi_cluster.services.codec.settings import PREFIX, CodecSettings
 from moshi_cluster.services.common import main
-from moshi_cluster.services.common.metrics import EngineMetrics
 from moshi_cluster.services.common.mux.buffers import max_bundle_bytes
+from moshi_cluster.services.common.worker.metrics import EngineMetrics
 
 _MAX_MESSAGE_BYTES = 64 * 1024
 _SPARE_STREAMS = 64  # beyond the slots: refused streams get their status, and health and watches fit

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 import grpc
 
 from moshi_cluster.services.codec.settings import CodecSettings
-from moshi_cluster.services.common import checks, rpc
-from moshi_cluster.services.common.metrics import EngineMetrics
-from moshi_cluster.services.common.mux.server import Method
+from moshi_cluster.services.common import checks
+from moshi_cluster.services.common.rpc_stream import serve_rpc
+from moshi_cluster.services.common.session_stream import Method, Methods, Request, Response, SessionStream
+from moshi_cluster.services.common.worker.metrics import EngineMetrics
 from moshi_cluster.services.common.worker.service import Model, WorkerService
 from moshi_cluster.services.common.worker.session import Reply
-from moshi_cluster.services.common.worker.streams import Parse, Render, pump, statuses, timing
+from moshi_cluster.services.common.worker.streams import Parse, Render, pump, timing
 from moshi_cluster.v1 import codec_pb2, codec_pb2_grpc
 
 
@@ -35,33 +36,36 @@ class CodecService(WorkerService[CodecModel], codec_pb2_grpc.CodecServicer):
 
     def register(self, server: grpc.aio.Server) -> Sequence[str]:
         codec_pb2_grpc.add_CodecServicer_to_server(self, server)
-        methods = {
-            "/moshi_cluster.v1.Codec/Encode": Method(self.Encode, codec_pb2.PcmFrame),
-            "/moshi_cluster.v1.Codec/Decode": Method(self.Decode, codec_pb2.CodeFrame),
+        methods: Methods = {
+            "/moshi_cluster.v1.Codec/Encode": Method(self.encode, codec_pb2.PcmFrame),
+            "/moshi_cluster.v1.Codec/Decode": Method(self.decode, codec_pb2.CodeFrame),
         }
         return ["moshi_cluster.v1.Codec", *self.register_worker(server, methods)]
 
     async def Encode(
         self, request_iterator: AsyncIterator[codec_pb2.PcmFrame], context: grpc.aio.ServicerContext
     ) -> None:
-        await self._stream("encode", request_iterator, context, self._parse_pcm, _render_codes)
+        await serve_rpc(self.encode, request_iterator, context)
 
     async def Decode(
         self, request_iterator: AsyncIterator[codec_pb2.CodeFrame], context: grpc.aio.ServicerContext
     ) -> None:
-        await self._stream("decode", request_iterator, context, self._parse_codes, _render_pcm)
+        await serve_rpc(self.decode, request_iterator, context)
 
-    async def _stream(
-        self,
-        program: str,
-        requests: AsyncIterator[codec_pb2.PcmFrame] | AsyncIterator[codec_pb2.CodeFrame],
-        context: grpc.aio.ServicerContext,
-        parse: Parse,
-        render: Render,
+    async def encode(self, stream: SessionStream[codec_pb2.PcmFrame, codec_pb2.CodeFrame]) -> None:
+        """Handles a stream of PCM frames, whatever carries it."""
+        await self._handle("encode", stream, self._parse_pcm, _render_codes)
+
+    async def decode(self, stream: SessionStream[codec_pb2.CodeFrame, codec_pb2.PcmFrame]) -> None:
+        """Handles a stream of frames of codes, whatever carries it."""
+        await self._handle("decode", stream, self._parse_codes, _render_pcm)
+
+    async def _handle(
+        self, program: str, stream: SessionStream[Request, Response], parse: Parse[Request], render: Render[Response]
     ) -> None:
-        async with statuses(context), self.session(program) as session:
-            await context.send_initial_metadata(rpc.SLOT_HELD)
-            await pump(session, requests, context.write, parse, render, self._idle_timeout_s)
+        async with self.session(program) as session:
+            await stream.held()
+            await pump(session, stream.requests, stream.write, parse, render, self._idle_timeout_s)
 
     def _parse_pcm(self, request: codec_pb2.PcmFrame, index: int) -> bytes:
         checks.frame_index(request.frame_index, index, "frame_index")

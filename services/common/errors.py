@@ -1,10 +1,23 @@
 """Everything that can go wrong with a session, as one tree.
 
-The leaf's `status` is the gRPC status a caller sees; `services.common.rpc` does the translation, so that engines and
-sessions raise these without knowing gRPC.
+    SessionError            INTERNAL
+    +-- InvalidInput        INVALID_ARGUMENT
+    +-- NoFreeSlot          RESOURCE_EXHAUSTED, with a hint when to try again
+    +-- OverQuota           RESOURCE_EXHAUSTED
+    +-- Unauthenticated     UNAUTHENTICATED
+    +-- Unavailable         UNAVAILABLE
+    |   +-- Draining        UNAVAILABLE
+    +-- CallerLost          CANCELLED
+    +-- LimitReached        DEADLINE_EXCEEDED
+    +-- EngineFailed        INTERNAL
+
+Beside each stands the gRPC status that its peer sees. Engines and sessions raise these without knowing gRPC; at the
+edges `rpc.statuses` and the stream multiplexer translate them.
 """
 
 from __future__ import annotations
+
+from google.protobuf.message import DecodeError
 
 
 class SessionError(Exception):
@@ -56,7 +69,7 @@ class Draining(Unavailable):
 
 
 class CallerLost(SessionError):
-    """The caller's connection is gone, or he left before the session was up."""
+    """The caller's connection is gone, or they left before the session was up."""
 
     status = "CANCELLED"
 
@@ -71,3 +84,13 @@ class EngineFailed(SessionError):
     """The engine broke; the process is about to exit."""
 
     status = "INTERNAL"
+
+
+def session_error(error: Exception) -> SessionError | None:
+    """What an exception, alone or a group of groups, says to the session's peer; None for what is our own fault."""
+    if isinstance(error, ExceptionGroup):
+        parts = [session_error(part) for part in error.exceptions]
+        return None if None in parts else parts[0]
+    if isinstance(error, DecodeError):  # a message's bytes are read when a handler asks for it
+        return InvalidInput("message", "is not of the rpc's type")
+    return error if isinstance(error, SessionError) else None

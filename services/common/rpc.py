@@ -1,21 +1,19 @@
-"""Where our errors meet gRPC: channel and server options, status translation, peers."""
+"""gRPC as every service uses it: the options of servers and channels, and the status that an error becomes."""
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import NoReturn
 
 import grpc
 from google.protobuf import any_pb2, duration_pb2
 from google.rpc import error_details_pb2, status_pb2
 
-from moshi_cluster.services.common.errors import NoFreeSlot, SessionError
+from moshi_cluster.services.common.errors import NoFreeSlot, SessionError, session_error
 
 _KEEPALIVE_MS = 20_000
 _KEEPALIVE_TIMEOUT_MS = 8_000
-
-# A worker's initial metadata once it holds a slot for the stream. A refused stream has none of it, so a client knows
-# which it is before it sends a frame.
-SLOT_HELD = (("moshi-slot", "held"),)
 
 Options = list[tuple[str, int]]
 
@@ -46,16 +44,36 @@ def channel_options(max_message_bytes: int) -> Options:
     ]
 
 
-async def abort(context: grpc.aio.ServicerContext, error: SessionError) -> NoReturn:
-    """Ends the rpc with the error's status; a NoFreeSlot carries google.rpc.RetryInfo in the trailing metadata."""
-    code = grpc.StatusCode[error.status]
-    metadata: tuple[tuple[str, bytes], ...] = ()
-    if isinstance(error, NoFreeSlot):
-        retry = error_details_pb2.RetryInfo(retry_delay=duration_pb2.Duration())
-        retry.retry_delay.FromMilliseconds(error.retry_after_ms)
-        detail = any_pb2.Any()
-        detail.Pack(retry)
-        status = status_pb2.Status(code=code.value[0], message=str(error), details=[detail])
-        metadata = (("grpc-status-details-bin", status.SerializeToString()),)
-    await context.abort(code, str(error), metadata)
+@asynccontextmanager
+async def statuses(context: grpc.aio.ServicerContext) -> AsyncIterator[None]:
+    """Turns a SessionError raised inside, alone or in a group, into the rpc's status.
+
+    A NoFreeSlot carries google.rpc.RetryInfo in the trailing metadata.
+    """
+    failure: SessionError | None = None
+    try:
+        yield
+    except Exception as error:
+        failure = session_error(error)
+        if failure is None:
+            raise
+    if failure is not None:
+        await _abort(context, failure)
+
+
+async def _abort(context: grpc.aio.ServicerContext, error: SessionError) -> NoReturn:
+    await context.abort(grpc.StatusCode[error.status], str(error), _details(error))
     raise AssertionError("abort returned")
+
+
+def _details(error: SessionError) -> tuple[tuple[str, bytes], ...]:
+    """The trailing metadata of an error's status."""
+    if not isinstance(error, NoFreeSlot):
+        return ()
+    retry = error_details_pb2.RetryInfo(retry_delay=duration_pb2.Duration())
+    retry.retry_delay.FromMilliseconds(error.retry_after_ms)
+    detail = any_pb2.Any()
+    detail.Pack(retry)
+    code: int = grpc.StatusCode[error.status].value[0]
+    status = status_pb2.Status(code=code, message=str(error), details=[detail])
+    return (("grpc-status-details-bin", status.SerializeToString()),)

@@ -27,13 +27,14 @@ class Listening:
 
 
 @asynccontextmanager
-async def listening(service: Service, credentials: grpc.ServerCredentials | None = None) -> AsyncIterator[Listening]:
+async def listening(
+    service: Service, credentials: grpc.ServerCredentials | None = None, address: str = "127.0.0.1:0"
+) -> AsyncIterator[Listening]:
     """Serves without starting the service: it is still loading. With credentials, the channel is of no use."""
     server = grpc.aio.server(options=server_options(_MAX_MESSAGE_BYTES, max_streams=256))
     service.register(server)
-    address = "127.0.0.1:0"
     port = server.add_secure_port(address, credentials) if credentials else server.add_insecure_port(address)
-    target = f"127.0.0.1:{port}"
+    target = f"{address.rpartition(':')[0]}:{port}"
     await server.start()
     try:
         async with grpc.aio.insecure_channel(target, channel_options(_MAX_MESSAGE_BYTES)) as channel:
@@ -44,9 +45,11 @@ async def listening(service: Service, credentials: grpc.ServerCredentials | None
 
 
 @asynccontextmanager
-async def serving(service: Service, credentials: grpc.ServerCredentials | None = None) -> AsyncIterator[Listening]:
+async def serving(
+    service: Service, credentials: grpc.ServerCredentials | None = None, address: str = "127.0.0.1:0"
+) -> AsyncIterator[Listening]:
     """Serves a service that has loaded."""
-    async with listening(service, credentials) as listener:
+    async with listening(service, credentials, address) as listener:
         await service.start()
         yield listener
 

@@ -1,4 +1,4 @@
-"""Both ends of a trunk: many streams' items in few messages (protos/moshi_cluster/v1/trunk.proto).
+"""What waits at either end of the stream multiplexer: many streams' items in few messages (trunk.proto).
 
 Why not one gRPC stream per session and hop: a message costs each side 0.1 to 0.2 ms whatever its size, and a step
 answers many sessions at one moment. With 16 callers on two cores that was a quarter of all work.
@@ -18,7 +18,6 @@ from moshi_cluster.v1 import trunk_pb2
 INBOX_MESSAGES = 64
 """Unread messages of one stream; the sessions' own limits (frames in flight) are far below."""
 
-_OUTBOX_ITEMS = 4096  # unsent items of all streams; past it writers wait
 _BUNDLE_BYTES = 128 * 1024  # a bundle is closed once it is this large
 
 CODES = {code.value[0]: code for code in grpc.StatusCode}
@@ -78,11 +77,13 @@ class Inbox:
 class Outbox:
     """What waits to leave. One task sends it, bundle by bundle: whatever was put meanwhile shares the next one."""
 
-    def __init__(self) -> None:
+    def __init__(self, items_max: int = 4096) -> None:
+        """items_max: unsent items of all streams, past which writers wait."""
+        self._items_max = items_max
         self._items: deque[trunk_pb2.TrunkItem] = deque()
         self._waiting = asyncio.Event()
-        self._room = asyncio.Event()
-        self._room.set()
+        self._writable = asyncio.Event()
+        self._writable.set()
         self._all_sent = asyncio.Event()
         self._all_sent.set()
 
@@ -91,12 +92,12 @@ class Outbox:
         self._items.append(item)
         self._waiting.set()
         self._all_sent.clear()
-        if len(self._items) >= _OUTBOX_ITEMS:
-            self._room.clear()
+        if len(self._items) >= self._items_max:
+            self._writable.clear()
 
-    async def room(self) -> None:
+    async def until_writable(self) -> None:
         """Returns once the peer has taken enough that another message may be put."""
-        await self._room.wait()
+        await self._writable.wait()
 
     async def all_sent(self) -> None:
         """Returns once nothing is left to send."""
@@ -118,6 +119,6 @@ class Outbox:
             bundle.items.append(item)
         if not self._items:
             self._waiting.clear()
-        if len(self._items) < _OUTBOX_ITEMS:
-            self._room.set()
+        if len(self._items) < self._items_max:
+            self._writable.set()
         return bundle

@@ -1,15 +1,17 @@
-"""The gateway's end of a trunk to one worker."""
+"""The gateway's end of the stream multiplexer: many sessions' streams on one connection to a worker."""
 
 from __future__ import annotations
 
 import asyncio
 import itertools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Generic
 
 import grpc
+from google.protobuf.message import Message
 
 from moshi_cluster.services.common.mux.buffers import CODES, End, Inbox, Outbox
+from moshi_cluster.services.common.session_stream import Response
 from moshi_cluster.v1 import trunk_pb2, trunk_pb2_grpc
 
 _LOST = grpc.StatusCode.UNAVAILABLE
@@ -30,22 +32,24 @@ class MuxClient:
         self._channel = channel
         self._connection: MuxConnection | None = None
 
-    def open(self, method: str, response_type: Any) -> MuxStream:
-        """A stream of the rpc `method`, its full name. response_type: protobuf message class."""
+    def open(self, method: str, response_type: type[Response]) -> MuxStream[Response]:
+        """A stream of the rpc `method`, its full name."""
         if self._connection is None or self._connection.is_lost:
             self._connection = MuxConnection(self._channel)
         return self._connection.open(method, response_type)
 
     async def close(self) -> None:
-        """Ends the trunk and every stream on it."""
+        """Ends the connection and every stream on it."""
         if self._connection is not None:
             await self._connection.close()
 
 
-class MuxStream:
+class MuxStream(Generic[Response]):
     """One session's stream."""
 
-    def __init__(self, number: int, response_type: Any, outbox: Outbox, forget: Callable[[], object]) -> None:
+    def __init__(
+        self, number: int, response_type: type[Response], outbox: Outbox, forget: Callable[[], object]
+    ) -> None:
         """forget: called once, when the stream has ended."""
         self._number = number
         self._response_type = response_type
@@ -60,14 +64,14 @@ class MuxStream:
         """Whether nothing more will come."""
         return self._inbox.end is not None
 
-    async def write(self, message: Any) -> None:
+    async def write(self, message: Message) -> None:
         """Sends one message. Raises StreamEnded."""
-        await self._outbox.room()
+        await self._outbox.until_writable()
         if self._inbox.end is not None:
             raise StreamEnded(self._inbox.end)
         self._outbox.put(trunk_pb2.TrunkItem(stream=self._number, message=message.SerializeToString()))
 
-    async def read(self) -> Any:
+    async def read(self) -> Response | None:
         """The next message, None once the stream has ended well. Raises StreamEnded when it ended otherwise."""
         item = await self._inbox.get()
         if not isinstance(item, End):
@@ -114,16 +118,16 @@ class MuxStream:
 
 
 class MuxConnection:
-    """One connection and its streams."""
+    """One connection and the streams on it."""
 
     def __init__(self, channel: grpc.aio.Channel) -> None:
         self.is_lost = False
         self._outbox = Outbox()
-        self._streams: dict[int, MuxStream] = {}
+        self._streams: dict[int, MuxStream[Any]] = {}
         self._numbers = itertools.count(1)
         self._running = asyncio.create_task(self._run(channel))
 
-    def open(self, method: str, response_type: Any) -> MuxStream:
+    def open(self, method: str, response_type: type[Response]) -> MuxStream[Response]:
         number = next(self._numbers)
         stream = MuxStream(number, response_type, self._outbox, lambda: self._streams.pop(number, None))
         self._streams[number] = stream

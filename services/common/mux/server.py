@@ -1,56 +1,51 @@
-"""A worker's end of a trunk: every stream on it runs the same handler as a stream of its own would."""
+"""A worker's end of the stream multiplexer: every stream on a connection runs the handler that one of its own would."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, NoReturn
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any, Generic
 
 import grpc
 
+from moshi_cluster.services.common.errors import session_error
 from moshi_cluster.services.common.mux.buffers import End, Inbox, Outbox
-from moshi_cluster.services.common.rpc import SLOT_HELD
+from moshi_cluster.services.common.session_stream import Method, Methods, Request, Response
 from moshi_cluster.v1 import trunk_pb2, trunk_pb2_grpc
 
 _log = logging.getLogger(__name__)
 
-_STREAMS_MAX = 4096  # of one trunk; sessions are limited by slots, this limits what is refused at one moment
-
-
-@dataclass(frozen=True)
-class Method:
-    """A stream-stream rpc."""
-
-    handler: Callable[[Any, Any], Awaitable[None]]  # (requests, context), as grpc.aio calls it
-    request_type: Any  # protobuf message class
+STREAMS_MAX = 4096
+"""Streams of one connection; sessions are limited by slots, this limits what is refused at one moment."""
 
 
 class MuxServicer(trunk_pb2_grpc.TrunkServicer):
     """Carries the streams of a worker's own methods."""
 
-    def __init__(self, methods: Mapping[str, Method], draining: asyncio.Event) -> None:
-        """methods: by full name. draining: once it is set, a trunk ends with its last stream."""
+    def __init__(self, methods: Methods, draining: asyncio.Event, streams_max: int = STREAMS_MAX) -> None:
+        """draining: once it is set, a connection ends with its last stream."""
         self._methods = methods
         self._draining = draining
+        self._streams_max = streams_max
 
     async def Carry(
         self, request_iterator: AsyncIterator[trunk_pb2.TrunkBundle], context: grpc.aio.ServicerContext
     ) -> None:
-        await MuxConnection(self._methods, self._draining).run(request_iterator, context.write)
+        await _Connection(self._methods, self._draining, self._streams_max).run(request_iterator, context.write)
         if self._draining.is_set():
             await context.abort(grpc.StatusCode.UNAVAILABLE, "the worker is stopping")
 
 
-class MuxConnection:
-    """One trunk."""
+class _Connection:
+    """One gateway's connection and the streams on it."""
 
-    def __init__(self, methods: Mapping[str, Method], draining: asyncio.Event) -> None:
+    def __init__(self, methods: Methods, draining: asyncio.Event, streams_max: int) -> None:
         self._methods = methods
         self._draining = draining
+        self._streams_max = streams_max
         self._outbox = Outbox()
-        self._streams: dict[int, tuple[_Stream, asyncio.Task[None]]] = {}
+        self._streams: dict[int, tuple[MuxSessionStream[Any, Any], asyncio.Task[None]]] = {}
         self._empty = asyncio.Event()
         self._empty.set()
 
@@ -59,7 +54,7 @@ class MuxConnection:
         bundles: AsyncIterator[trunk_pb2.TrunkBundle],
         write: Callable[[trunk_pb2.TrunkBundle], Awaitable[None]],
     ) -> None:
-        """Returns when the gateway lets go of the trunk, or the worker drains and the last stream is over."""
+        """Returns when the gateway lets go of the connection, or the worker drains and the last stream is over."""
         parts = [asyncio.ensure_future(part) for part in (self._read(bundles), self._outbox.send(write), self._over())]
         try:
             done, _ = await asyncio.wait(parts, return_when=asyncio.FIRST_COMPLETED)
@@ -99,21 +94,21 @@ class MuxConnection:
     def _open(self, number: int, name: str) -> None:
         problem = self._problem(number, name)
         if problem is not None:
-            self._outbox.put(_status(number, *problem))
+            self._outbox.put(_status(number, problem))
             return
-        stream = _Stream(number, self._methods[name], self._outbox)
+        stream = MuxSessionStream(number, self._methods[name], self._outbox)
         task = asyncio.create_task(stream.run())
         self._streams[number] = stream, task
         self._empty.clear()
         task.add_done_callback(lambda _: self._forget(number))
 
-    def _problem(self, number: int, name: str) -> tuple[grpc.StatusCode, str] | None:
+    def _problem(self, number: int, name: str) -> End | None:
         if name not in self._methods:
-            return grpc.StatusCode.UNIMPLEMENTED, f"no method {name!r}"
+            return End(grpc.StatusCode.UNIMPLEMENTED, f"no method {name!r}")
         if number in self._streams:
-            return grpc.StatusCode.INVALID_ARGUMENT, f"stream: {number} is in use"
-        if len(self._streams) >= _STREAMS_MAX:
-            return grpc.StatusCode.RESOURCE_EXHAUSTED, f"at most {_STREAMS_MAX} streams on a trunk"
+            return End(grpc.StatusCode.INVALID_ARGUMENT, f"stream: {number} is in use")
+        if len(self._streams) >= self._streams_max:
+            return End(grpc.StatusCode.RESOURCE_EXHAUSTED, f"at most {self._streams_max} streams on a trunk")
         return None
 
     def _forget(self, number: int) -> None:
@@ -122,15 +117,25 @@ class MuxConnection:
             self._empty.set()
 
 
-class _Stream:
-    """One stream on a trunk; to its handler it is the rpc's context."""
+class MuxSessionStream(Generic[Request, Response]):
+    """A session's stream as one of many on a connection. Implements SessionStream."""
 
-    def __init__(self, number: int, method: Method, outbox: Outbox) -> None:
+    def __init__(self, number: int, method: Method[Request, Response], outbox: Outbox) -> None:
         self.inbox = Inbox()
+        self.requests = _Requests(self.inbox, method.request_type)
         self._number = number
         self._method = method
         self._outbox = outbox
         self._overrun = False
+
+    async def held(self) -> None:
+        """Says that a slot is held."""
+        self._outbox.put(trunk_pb2.TrunkItem(stream=self._number, held=True))
+
+    async def write(self, response: Response) -> None:
+        """Sends a response."""
+        await self._outbox.until_writable()
+        self._outbox.put(trunk_pb2.TrunkItem(stream=self._number, message=response.SerializeToString()))
 
     def overrun(self) -> None:
         """More came than may wait: the stream is about to be cancelled for it."""
@@ -138,59 +143,40 @@ class _Stream:
 
     async def run(self) -> None:
         """Runs the handler and tells its end, except when the gateway cancelled it."""
-        code, text = grpc.StatusCode.OK, ""
+        self._outbox.put(_status(self._number, await self._end()))
+
+    async def _end(self) -> End:
         try:
-            await self._method.handler(_Requests(self.inbox, self._method.request_type), self)
+            await self._method.handler(self)
         except asyncio.CancelledError:
             if not self._overrun:
                 raise
-            code, text = grpc.StatusCode.RESOURCE_EXHAUSTED, "too many unread messages"
-        except _Aborted as aborted:
-            code, text = aborted.code, aborted.text
-        except Exception:
+            return End(grpc.StatusCode.RESOURCE_EXHAUSTED, "too many unread messages")
+        except Exception as error:
+            known = session_error(error)
+            if known is not None:
+                return End(grpc.StatusCode[known.status], str(known))
             _log.exception("a stream's handler failed")
-            code, text = grpc.StatusCode.INTERNAL, "the handler failed"
-        self._outbox.put(_status(self._number, code, text))
-
-    # --- what the handlers use of grpc.aio.ServicerContext
-
-    async def send_initial_metadata(self, metadata: Sequence[tuple[str, str]]) -> None:
-        """Of metadata only the news that a slot is held passes."""
-        if tuple(metadata) == SLOT_HELD:
-            self._outbox.put(trunk_pb2.TrunkItem(stream=self._number, held=True))
-
-    async def write(self, message: Any) -> None:
-        """Sends a response."""
-        await self._outbox.room()
-        self._outbox.put(trunk_pb2.TrunkItem(stream=self._number, message=message.SerializeToString()))
-
-    async def abort(self, code: grpc.StatusCode, details: str = "", trailing_metadata: Any = ()) -> NoReturn:
-        """Ends the stream; trailing metadata is for callers, a gateway makes its own."""
-        raise _Aborted(code, details)
+            return End(grpc.StatusCode.INTERNAL, "the handler failed")
+        return End(grpc.StatusCode.OK)
 
 
-class _Requests:
-    """A stream's requests as grpc.aio gives them to a handler. Raises DecodeError for bytes of another type."""
+class _Requests(Generic[Request]):
+    """A stream's requests as they arrive."""
 
-    def __init__(self, inbox: Inbox, request_type: Any) -> None:
+    def __init__(self, inbox: Inbox, request_type: type[Request]) -> None:
         self._inbox = inbox
         self._request_type = request_type
 
-    def __aiter__(self) -> _Requests:
+    def __aiter__(self) -> _Requests[Request]:
         return self
 
-    async def __anext__(self) -> Any:
+    async def __anext__(self) -> Request:
         item = await self._inbox.get()
         if isinstance(item, End):
             raise StopAsyncIteration
         return self._request_type.FromString(item)
 
 
-class _Aborted(Exception):
-    def __init__(self, code: grpc.StatusCode, text: str) -> None:
-        super().__init__(text)
-        self.code, self.text = code, text
-
-
-def _status(number: int, code: grpc.StatusCode, text: str) -> trunk_pb2.TrunkItem:
-    return trunk_pb2.TrunkItem(stream=number, status=trunk_pb2.TrunkStatus(code=code.value[0], text=text))
+def _status(number: int, end: End) -> trunk_pb2.TrunkItem:
+    return trunk_pb2.TrunkItem(stream=number, status=trunk_pb2.TrunkStatus(code=end.code.value[0], text=end.text))

@@ -1,4 +1,4 @@
-"""The Worker service: tells gateways how many slots are free."""
+"""The Worker service: tells gateways how many slots are free and what is loaded."""
 
 from __future__ import annotations
 
@@ -7,22 +7,30 @@ from collections.abc import Callable
 
 import grpc
 
+from moshi_cluster.services.common.deadlines import set_within
 from moshi_cluster.services.common.worker.slots import SlotTable
 from moshi_cluster.v1 import worker_pb2, worker_pb2_grpc
 
-_HEARTBEAT_S = 1.0
 _MIN_INTERVAL_S = 0.02
 
 
 class CapacityServicer(worker_pb2_grpc.WorkerServicer):
     """Streams the state of the slot tables, latest state wins."""
 
-    def __init__(self, service: str, tables: Callable[[], list[SlotTable]], checkpoint: Callable[[], str]) -> None:
+    def __init__(self, service: str, tables: Callable[[], list[SlotTable]], heartbeat_s: float = 1.0) -> None:
+        """service: what the worker runs, "codec" or "lm". heartbeat_s: a state that lasts is told again so often."""
         self._service = service
         self._tables = tables
-        self._checkpoint = checkpoint
+        self._heartbeat_s = heartbeat_s
+        self._checkpoint = ""
+        self._context_frames = 0
         self._draining = False
         self._watchers: set[asyncio.Event] = set()
+
+    def loaded(self, checkpoint: str, context_frames: int) -> None:
+        """Notes what was loaded: its fingerprint, and how many frames of a history it looks back on."""
+        self._checkpoint = checkpoint
+        self._context_frames = context_frames
 
     def changed(self) -> None:
         """Tells every watcher; call from the event loop after the state moved."""
@@ -49,7 +57,7 @@ class CapacityServicer(worker_pb2_grpc.WorkerServicer):
                 if self._draining and not self.sessions:  # nothing will change: a watcher must not hold up the stop
                     await context.abort(grpc.StatusCode.UNAVAILABLE, "the worker is stopping")
                 await asyncio.sleep(_MIN_INTERVAL_S)
-                await _wait_at_most(changed, _HEARTBEAT_S)
+                await set_within(changed, self._heartbeat_s)
         finally:
             self._watchers.discard(changed)
 
@@ -60,13 +68,6 @@ class CapacityServicer(worker_pb2_grpc.WorkerServicer):
             slots_total=fullest.total,
             slots_used=fullest.used,
             draining=self._draining,
-            checkpoint=self._checkpoint(),
+            checkpoint=self._checkpoint,
+            context_frames=self._context_frames,
         )
-
-
-async def _wait_at_most(event: asyncio.Event, seconds: float) -> None:
-    try:
-        async with asyncio.timeout(seconds):
-            await event.wait()
-    except TimeoutError:
-        pass

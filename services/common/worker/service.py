@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 import grpc
 
 from moshi_cluster.services.common.errors import NoFreeSlot, Unavailable
-from moshi_cluster.services.common.metrics import EngineMetrics
-from moshi_cluster.services.common.mux.server import Method, MuxServicer
+from moshi_cluster.services.common.mux.server import MuxServicer
+from moshi_cluster.services.common.session_stream import Methods
 from moshi_cluster.services.common.worker.capacity import CapacityServicer
 from moshi_cluster.services.common.worker.engine import Engine
+from moshi_cluster.services.common.worker.metrics import EngineMetrics
 from moshi_cluster.services.common.worker.program import Program
 from moshi_cluster.services.common.worker.session import Session
 from moshi_cluster.services.common.worker.slots import SlotTable
@@ -26,10 +27,12 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Model:
-    """What a worker gets from loading: programs to run and the checkpoint's fingerprint."""
+    """What a worker gets from loading."""
 
     programs: list[Program]
-    fingerprint: str
+    fingerprint: str  # of the checkpoint
+    context_frames: int = field(default=0, kw_only=True)
+    """Frames of a session's history that the model looks back on; 0 for one that reads no history."""
 
 
 M = TypeVar("M", bound=Model)
@@ -50,10 +53,10 @@ class WorkerService(Generic[M]):
         self._engine: Engine | None = None
         self._idle = asyncio.Event()
         self._idle.set()
-        self._capacity = CapacityServicer(name, self._tables, lambda: self.model.fingerprint if self._engine else "")
+        self._capacity = CapacityServicer(name, self._tables)
 
-    def register_worker(self, server: grpc.aio.Server, methods: Mapping[str, Method]) -> list[str]:
-        """Adds the Worker servicer, and the Trunk servicer which carries `methods`; returns their names."""
+    def register_worker(self, server: grpc.aio.Server, methods: Methods) -> list[str]:
+        """Adds the Worker service and the stream multiplexer, which carries `methods`; returns their names."""
         worker_pb2_grpc.add_WorkerServicer_to_server(self._capacity, server)
         trunk_pb2_grpc.add_TrunkServicer_to_server(MuxServicer(methods, self.draining), server)
         return ["moshi_cluster.v1.Worker", "moshi_cluster.v1.Trunk"]
@@ -66,6 +69,7 @@ class WorkerService(Generic[M]):
         engine.failed.add_done_callback(self._engine_failed)
         engine.on_slots_changed = self._slots_changed
         self._engine = engine
+        self._capacity.loaded(self.model.fingerprint, self.model.context_frames)
         self._slots_changed()
 
     @property

@@ -1,53 +1,28 @@
-"""One session's traffic between its gRPC stream and the engine, the same for every worker."""
+"""One session's traffic between its stream and the engine, alike for every worker."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NoReturn
 
-import grpc
-from google.protobuf.message import DecodeError
-
-from moshi_cluster.services.common import rpc
-from moshi_cluster.services.common.errors import InvalidInput, LimitReached, SessionError
+from moshi_cluster.services.common.errors import LimitReached
+from moshi_cluster.services.common.session_stream import Request, Response
 from moshi_cluster.services.common.worker.session import Reply, Session
 from moshi_cluster.v1 import common_pb2
 
-T = TypeVar("T")
-
-Parse = Callable[[Any, int], Any]  # (request, expected frame index) -> frame for the engine
-Render = Callable[[Reply, int], Any]  # (reply, frame index) -> response message
-Write = Callable[[Any], Awaitable[None]]
-
-
-@asynccontextmanager
-async def statuses(context: grpc.aio.ServicerContext) -> AsyncIterator[None]:
-    """Turns a SessionError raised inside, alone or in a group, into the rpc's status."""
-    failure: SessionError | None = None
-    try:
-        yield
-    except Exception as error:
-        failure = session_error(error)
-        if failure is None:
-            raise
-    if failure is not None:
-        await rpc.abort(context, failure)
-
-
-def session_error(error: Exception) -> SessionError | None:
-    """What an exception, alone or a group of groups, says to the session's peer; None for what is our own fault."""
-    if isinstance(error, ExceptionGroup):
-        parts = [session_error(part) for part in error.exceptions]
-        return None if None in parts else parts[0]
-    if isinstance(error, DecodeError):  # gRPC reads the bytes when the message is asked for
-        return InvalidInput("message", "is not of the rpc's type")
-    return error if isinstance(error, SessionError) else None
+Parse = Callable[[Request, int], Any]  # (request, expected frame index) -> frame for the engine
+Render = Callable[[Reply, int], Response]  # (reply, frame index) -> response message
+Write = Callable[[Response], Awaitable[None]]
 
 
 async def pump(
-    session: Session, requests: AsyncIterator[Any], write: Write, parse: Parse, render: Render, idle_timeout_s: float
+    session: Session,
+    requests: AsyncIterator[Request],
+    write: Write[Response],
+    parse: Parse[Request],
+    render: Render[Response],
+    idle_timeout_s: float,
 ) -> None:
     """Feeds a session's frames to the engine and writes its replies until both are through.
 
@@ -65,23 +40,16 @@ async def pump(
         watch.cancel()
 
 
-async def within(work: Awaitable[T], seconds: float, problem: str) -> T:
-    """Awaits work with a deadline. Raises LimitReached with the problem."""
-    try:
-        async with asyncio.timeout(seconds):
-            return await work
-    except TimeoutError:
-        raise LimitReached(f"{problem} (limit {seconds:g} s)") from None
-
-
 def timing(reply: Reply) -> common_pb2.HopTiming:
-    """The reply's times as the wire has them."""
+    """A reply's times as the wire has them."""
     return common_pb2.HopTiming(
         queue_us=round(reply.queue_s * 1e6), step_us=round(reply.step_s * 1e6), batch_size=reply.batch_size
     )
 
 
-async def _submit_all(session: Session, requests: AsyncIterator[Any], parse: Parse, activity: _Activity) -> None:
+async def _submit_all(
+    session: Session, requests: AsyncIterator[Request], parse: Parse[Request], activity: _Activity
+) -> None:
     index = 0
     async for request in requests:
         activity.noted()

@@ -11,6 +11,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import numpy as np
 
@@ -21,12 +22,11 @@ from moshi_cluster.services.gateway.calls.hop_times import HopTimes
 from moshi_cluster.services.gateway.calls.ingress import UserFrame
 from moshi_cluster.services.gateway.workers.streams import (
     CallStreams,
+    DecodeStream,
+    EncodeStream,
+    LmStream,
     WorkerStream,
-    codes_message,
-    pcm_message,
-    user_message,
 )
-from moshi_cluster.v1 import lm_pb2
 
 Source = Callable[[], Awaitable[UserFrame | None]]  # the next frame, None after the last
 Sink = Callable[[UserFrame, Samples], None]  # a frame and its reply [1920]
@@ -56,51 +56,51 @@ class Pipeline:
             tasks.create_task(self._lm_to_decode(lm, decode))
             tasks.create_task(self._decode_to_sink(decode))
 
-    async def _source_to_encode(self, encode: WorkerStream) -> None:
+    async def _source_to_encode(self, encode: EncodeStream) -> None:
         while (frame := await self._source()) is not None:
             frame.sent_s = time.monotonic()
             self._encoding.append(frame)
-            await encode.write(pcm_message(encode, frame.pcm.tobytes()))
+            await encode.send_pcm(frame.pcm)
         self._source_ended = True
         encode.done_writing()
 
-    async def _encode_to_lm(self, encode: WorkerStream, lm: WorkerStream) -> None:
+    async def _encode_to_lm(self, encode: EncodeStream, lm: LmStream) -> None:
         while (reply := await encode.read()) is not None:
             frame = self._answered(self._encoding, encode)
             frame.user_codes = tuple(reply.codes)
             self._generating.append(frame)
-            await lm.write(user_message(lm, frame.user_codes))
+            await lm.send_codes(frame.user_codes)
         self._check_end(self._encoding, encode)
         lm.done_writing()
 
-    async def _lm_to_decode(self, lm: WorkerStream, decode: WorkerStream) -> None:
+    async def _lm_to_decode(self, lm: LmStream, decode: DecodeStream) -> None:
         while (message := await lm.read()) is not None:
             if message.WhichOneof("message") != "frame":
                 continue  # go_away: the worker lets its sessions finish
-            reply: lm_pb2.GenerateResponse.ReplyFrame = message.frame
+            reply = message.frame
             frame = self._answered(self._generating, lm)
             frame.text_piece = reply.text_piece
             self._history.append(reply.text_token, reply.moshi_codes, frame.user_codes)
             self._decoding.append(frame)
-            await decode.write(codes_message(decode, reply.moshi_codes))
+            await decode.send_codes(reply.moshi_codes)
         self._check_end(self._generating, lm)
         decode.done_writing()
 
-    async def _decode_to_sink(self, decode: WorkerStream) -> None:
+    async def _decode_to_sink(self, decode: DecodeStream) -> None:
         while (reply := await decode.read()) is not None:
             self._sink(self._answered(self._decoding, decode), np.frombuffer(reply.pcm_f32le, "<f4"))
         self._check_end(self._decoding, decode)
 
-    def _answered(self, waiting: deque[UserFrame], hop: WorkerStream) -> UserFrame:
-        """The frame that a hop has just answered, its time on that hop noted."""
+    def _answered(self, waiting: deque[UserFrame], stream: WorkerStream[Any]) -> UserFrame:
+        """The frame that a worker has just answered, its time on that hop noted."""
         if not waiting:
-            raise Unavailable(f"{hop.name}: the worker answered a frame that was not sent")
+            raise Unavailable(f"{stream.name}: the worker answered a frame that was not sent")
         frame = waiting.popleft()
         now_s = time.monotonic()
-        self._times.observe(hop.name, now_s - frame.sent_s)
+        self._times.observe(stream.name, now_s - frame.sent_s)
         frame.sent_s = now_s
         return frame
 
-    def _check_end(self, waiting: deque[UserFrame], hop: WorkerStream) -> None:
+    def _check_end(self, waiting: deque[UserFrame], stream: WorkerStream[Any]) -> None:
         if waiting or not self._source_ended:
-            raise Unavailable(f"{hop.name}: the worker ended the stream")
+            raise Unavailable(f"{stream.name}: the worker ended the stream")

@@ -7,6 +7,7 @@ import contextlib
 import logging
 import socket
 from collections.abc import Awaitable, Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import TypeVar
 
 import grpc
@@ -18,23 +19,37 @@ from moshi_cluster.services.common.rpc import channel_options
 from moshi_cluster.v1 import worker_pb2, worker_pb2_grpc
 
 _log = logging.getLogger(__name__)
-_RETRY_S = 0.25
-_SILENCE_MAX_S = 3.0  # a worker reports at least once a second; beyond this it is stopped or cut off
-_WRONG_SERVICE_RETRY_S = 5.0
-_PATIENCE_S = 5.0  # with a worker that was never there, before an operator hears of it
 _DISTRUST_S = 10.0  # a worker that failed to open a session is asked last for so long
 _MAX_MESSAGE_BYTES = max_bundle_bytes(64 * 1024)
 
 T = TypeVar("T")
 
 
+@dataclass(frozen=True)
+class WatchTimes:
+    """How patiently workers are watched."""
+
+    retry_s: float = 0.25
+    """After a worker was lost or out of reach."""
+    wrong_service_retry_s: float = 5.0
+    """After a process turned out to run something else."""
+    silence_max_s: float = 3.0
+    """A worker reports at least once a second; beyond this it is stopped or cut off."""
+    tell_after_s: float = 5.0
+    """Before an operator hears of a worker that was never there."""
+
+
+_TIMES = WatchTimes()
+
+
 class Worker:
     """One process, as its own capacity reports describe it."""
 
-    def __init__(self, address: str, service: str) -> None:
+    def __init__(self, address: str, service: str, times: WatchTimes = _TIMES) -> None:
         """address: host:port. service: what it is expected to run; a process of another kind never takes sessions."""
         self.address = address
         self._service = service
+        self._times = times
         self._channel = grpc.aio.insecure_channel(address, options=channel_options(_MAX_MESSAGE_BYTES))
         self.mux = MuxClient(self._channel)
         self.capacity: worker_pb2.Capacity | None = None
@@ -62,6 +77,11 @@ class Worker:
     def checkpoint(self) -> str:
         """Fingerprint of what it has loaded, empty while it is out of reach."""
         return self.capacity.checkpoint if self.capacity else ""
+
+    @property
+    def context_frames(self) -> int | None:
+        """Frames of a session's history that it looks back on; None for one that does not say."""
+        return self.capacity.context_frames or None if self.capacity else None
 
     async def close(self) -> None:
         """Lets go of the worker; every stream to it is over."""
@@ -92,22 +112,22 @@ class Worker:
                 _log.warning("worker down address=%s", self.address)
                 self.capacity = started_s = None
                 on_change()
-            elif started_s is not None and asyncio.get_running_loop().time() - started_s > _PATIENCE_S:
+            elif started_s is not None and asyncio.get_running_loop().time() - started_s > self._times.tell_after_s:
                 _log.warning("worker out of reach address=%s service=%s, trying on", self.address, self._service)
                 started_s = None
-            await asyncio.sleep(_RETRY_S)
+            await asyncio.sleep(self._times.retry_s)
 
     async def _follow(self, on_change: Callable[[], None]) -> None:
         """Returns or raises AioRpcError when the worker is lost; raises TimeoutError when it stands still."""
         reports = worker_pb2_grpc.WorkerStub(self._channel).WatchCapacity(worker_pb2.WatchCapacityRequest())
         while True:
-            async with asyncio.timeout(_SILENCE_MAX_S):
+            async with asyncio.timeout(self._times.silence_max_s):
                 report = await reports.read()
             if report is grpc.aio.EOF:
                 return
             if report.service != self._service:
                 _log.error("address=%s runs %s, expected %s", self.address, report.service, self._service)
-                await asyncio.sleep(_WRONG_SERVICE_RETRY_S)
+                await asyncio.sleep(self._times.wrong_service_retry_s)
                 return
             if self.capacity is None:
                 _log.info("worker up address=%s service=%s", self.address, report.service)
@@ -119,12 +139,20 @@ class Worker:
 class WorkerPool:
     """All workers of one service: found by name, watched, ranked by free slots."""
 
-    def __init__(self, service: str, targets: Sequence[str], resolve_interval_s: float, retry_after_ms: int) -> None:
+    def __init__(
+        self,
+        service: str,
+        targets: Sequence[str],
+        resolve_interval_s: float,
+        retry_after_ms: int,
+        times: WatchTimes = _TIMES,
+    ) -> None:
         """targets: host:port; every address that a host resolves to is a worker."""
         self.service = service
         self._targets = targets
         self._resolve_interval_s = resolve_interval_s
         self._retry_after_ms = retry_after_ms
+        self._times = times
         self._workers: dict[str, Worker] = {}
         self._watches: dict[str, asyncio.Task[None]] = {}
         self._found = asyncio.Event()
@@ -152,7 +180,7 @@ class WorkerPool:
 
     @property
     def is_reachable(self) -> bool:
-        """Whether there is such a worker."""
+        """Whether a worker takes sessions, a full one included."""
         return self.within_reach() > 0
 
     @property
@@ -163,7 +191,7 @@ class WorkerPool:
         return asyncio.get_running_loop().time() - self._without_since_s
 
     @property
-    def has_room(self) -> bool:
+    def has_capacity(self) -> bool:
         """Whether a worker had a free slot at its last report."""
         return any(worker.takes_sessions and not worker.is_full for worker in self._workers.values())
 
@@ -207,7 +235,7 @@ class WorkerPool:
                 _log.warning("cannot look up target=%s error=%s", target, error)
                 addresses |= {address for address, worker in self._workers.items() if worker.capacity is not None}
         for address in addresses - self._workers.keys():
-            self._workers[address] = Worker(address, self.service)
+            self._workers[address] = Worker(address, self.service, self._times)
             self._watches[address] = asyncio.create_task(self._workers[address].watch(self._changed))
         for address in self._workers.keys() - addresses:
             if self._workers[address].capacity is None:  # a worker that drains leaves the name first and its calls last

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar, Generic
 
 import grpc
+from google.protobuf.message import Message
 
+from moshi_cluster.audio.pcm import Samples
 from moshi_cluster.services.common.errors import NoFreeSlot, SessionError, Unavailable
 from moshi_cluster.services.common.mux.client import MuxStream, StreamEnded
+from moshi_cluster.services.common.session_stream import Response
 from moshi_cluster.services.gateway.workers.pool import Worker, WorkerPool
 from moshi_cluster.v1 import codec_pb2, common_pb2, lm_pb2
 
-_HELD_WITHIN_S = 2.0  # a worker says at once whether it has a slot
-# And has a session without a history ready in a fraction of a second; of dozens at once each takes a step's time.
-# Half of the default `open_timeout_s`, so that another worker can still be asked.
-_NEW_WITHIN_S = 5.0
+LastFrames = Callable[[int | None], Iterable[lm_pb2.HistoryFrame]]
+"""So many last frames of what was said before, oldest first; all of them for None."""
 
 _REFUSALS: dict[grpc.StatusCode, Callable[[str], SessionError]] = {
     grpc.StatusCode.OK: Unavailable,  # it ended the stream although frames were still to come
@@ -29,25 +29,40 @@ _REFUSALS: dict[grpc.StatusCode, Callable[[str], SessionError]] = {
 }
 
 
-class WorkerStream:
-    """One open stream with a slot behind it."""
+@dataclass(frozen=True)
+class OpeningLimits:
+    """How long a worker may take to open a stream before another one is asked."""
 
-    def __init__(self, name: str, stream: MuxStream, checkpoint: str = "") -> None:
-        """name: encode, lm or decode. checkpoint: fingerprint of what the worker has loaded."""
-        self.name = name
+    held_s: float = 2.0
+    """Until it says whether it has a slot: at once."""
+    ready_s: float = 5.0
+    """Until a session without a history is ready: a fraction of a second; of dozens at once each takes a step's time.
+
+    Half of the default `open_timeout_s`, so that another worker can still be asked.
+    """
+
+
+_LIMITS = OpeningLimits()
+
+
+class WorkerStream(Generic[Response]):
+    """An open stream with a slot behind it. Sending and reading raise SessionError when the worker is lost."""
+
+    name: ClassVar[str]
+    """The hop: encode, lm or decode."""
+
+    def __init__(self, stream: MuxStream[Response], checkpoint: str = "") -> None:
+        """checkpoint: fingerprint of what the worker has loaded."""
         self.checkpoint = checkpoint
         self._stream = stream
         self._sent_frames = 0
 
-    async def write(self, message: Any) -> None:
-        """Sends one message. Raises SessionError when the worker is lost."""
-        with self._session_errors():
-            await self._stream.write(message)
-
-    async def read(self) -> Any:
-        """The next message, None once the stream has ended well. Raises SessionError when the worker is lost."""
-        with self._session_errors():
+    async def read(self) -> Response | None:
+        """The next message, None once the stream has ended well."""
+        try:
             return await self._stream.read()
+        except StreamEnded as ended:
+            raise self._error(ended) from None
 
     def done_writing(self) -> None:
         """Half-closes: the worker answers what is in flight and ends. On a lost stream the next read says why."""
@@ -57,43 +72,74 @@ class WorkerStream:
         """Gives the slot back at once."""
         self._stream.cancel()
 
-    def next_frame_index(self) -> int:
-        """Numbers the frames of the stream."""
-        self._sent_frames += 1
-        return self._sent_frames - 1
-
-    async def until_held(self) -> None:
+    async def until_held(self, timeout_s: float) -> None:
         """Returns once the worker holds a slot. Raises NoFreeSlot or Unavailable when it refuses or does not answer."""
         try:
-            async with asyncio.timeout(_HELD_WITHIN_S):
-                with self._session_errors():
-                    await self._stream.until_held()
+            async with asyncio.timeout(timeout_s):
+                await self._stream.until_held()
+        except StreamEnded as ended:
+            raise self._error(ended) from None
         except TimeoutError:
             raise Unavailable(f"{self.name}: the worker does not answer") from None
 
-    @contextlib.contextmanager
-    def _session_errors(self) -> Iterator[None]:
-        """What the end of a stream means to the call."""
+    async def _write(self, message: Message) -> None:
         try:
-            yield
+            await self._stream.write(message)
         except StreamEnded as ended:
-            text = f"{self.name}: {ended}"
-            raise _REFUSALS[ended.code](text) if ended.code in _REFUSALS else SessionError(text) from None
+            raise self._error(ended) from None
+
+    def _next_frame_index(self) -> int:
+        self._sent_frames += 1
+        return self._sent_frames - 1
+
+    def _error(self, ended: StreamEnded) -> SessionError:
+        """What the end of a stream means to the call."""
+        return _REFUSALS.get(ended.code, SessionError)(f"{self.name}: {ended}")
 
 
-class LmStream(WorkerStream):
-    """The one that samples."""
+class EncodeStream(WorkerStream[codec_pb2.CodeFrame]):
+    """The caller's voice becomes codes."""
 
+    name = "encode"
+
+    def send_pcm(self, pcm: Samples) -> Awaitable[None]:
+        """Sends the caller's next frame, float32 [1920]."""
+        return self._write(codec_pb2.PcmFrame(pcm_f32le=pcm.tobytes(), frame_index=self._next_frame_index()))
+
+
+class LmStream(WorkerStream[lm_pb2.GenerateResponse]):
+    """The caller's codes become Moshi's codes and text."""
+
+    name = "lm"
     sampling = common_pb2.Sampling()
     """What is in use, once the session is open."""
+
+    def send_open(self, request: lm_pb2.GenerateRequest.Open) -> Awaitable[None]:
+        """Says what the session is, before anything else."""
+        return self._write(lm_pb2.GenerateRequest(open=request))
+
+    def send_codes(self, codes: Iterable[int]) -> Awaitable[None]:
+        """Sends the caller's next frame of codes."""
+        frame = lm_pb2.GenerateRequest.UserFrame(codes=codes, frame_index=self._next_frame_index())
+        return self._write(lm_pb2.GenerateRequest(frame=frame))
+
+
+class DecodeStream(WorkerStream[codec_pb2.PcmFrame]):
+    """Moshi's codes become a voice."""
+
+    name = "decode"
+
+    def send_codes(self, codes: Iterable[int]) -> Awaitable[None]:
+        """Sends Moshi's next frame of codes."""
+        return self._write(codec_pb2.CodeFrame(codes=codes, frame_index=self._next_frame_index()))
 
 
 @dataclass(frozen=True)
 class _CodecStreams:
-    """Where the caller's voice becomes codes, and Moshi's codes a voice."""
+    """A call's two streams to its codec."""
 
-    encode: WorkerStream
-    decode: WorkerStream
+    encode: EncodeStream
+    decode: DecodeStream
 
     def cancel(self) -> None:
         """Gives both slots back at once."""
@@ -104,22 +150,25 @@ class _CodecStreams:
 class CallStreams:
     """The three streams of a call, opened together."""
 
-    def __init__(self, encode: WorkerStream, lm: LmStream, decode: WorkerStream) -> None:
+    def __init__(self, encode: EncodeStream, lm: LmStream, decode: DecodeStream) -> None:
         self.encode = encode
         self.lm = lm
         self.decode = decode
 
     @staticmethod
     async def open(
-        codec: WorkerPool, lm: WorkerPool, sampling: common_pb2.Sampling, history: Sequence[lm_pb2.HistoryFrame] = ()
+        codec: WorkerPool,
+        lm: WorkerPool,
+        sampling: common_pb2.Sampling,
+        history: LastFrames = lambda most: (),
+        limits: OpeningLimits = _LIMITS,
     ) -> CallStreams:
-        """Takes a slot on each hop, or none: on failure whatever was taken is given back.
+        """Takes three slots or none: on failure whatever was taken is given back.
 
-        history: what was said before, oldest frame first. Raises NoFreeSlot or Unavailable.
+        history: of the conversation to go on with. Raises NoFreeSlot or Unavailable.
         """
-        request = lm_pb2.GenerateRequest(open=lm_pb2.GenerateRequest.Open(sampling=sampling, history=history))
-        both_ways = asyncio.ensure_future(codec.acquire(_open_codec))
-        generate = asyncio.ensure_future(lm.acquire(lambda worker: _open_lm(worker, request)))
+        both_ways = asyncio.ensure_future(codec.acquire(lambda worker: _open_codec(worker, limits)))
+        generate = asyncio.ensure_future(lm.acquire(lambda worker: _open_lm(worker, sampling, history, limits)))
         try:
             ends, generator = await asyncio.gather(both_ways, generate)
         except BaseException:
@@ -129,59 +178,46 @@ class CallStreams:
 
     def cancel(self) -> None:
         """Gives all slots back at once."""
-        for hop in (self.encode, self.lm, self.decode):
-            hop.cancel()
+        for stream in (self.encode, self.lm, self.decode):
+            stream.cancel()
 
 
-def pcm_message(hop: WorkerStream, pcm_f32le: bytes) -> codec_pb2.PcmFrame:
-    """The next frame for the encoder."""
-    return codec_pb2.PcmFrame(pcm_f32le=pcm_f32le, frame_index=hop.next_frame_index())
-
-
-def user_message(hop: WorkerStream, codes: Iterable[int]) -> lm_pb2.GenerateRequest:
-    """The next frame for the lm."""
-    frame = lm_pb2.GenerateRequest.UserFrame(codes=codes, frame_index=hop.next_frame_index())
-    return lm_pb2.GenerateRequest(frame=frame)
-
-
-def codes_message(hop: WorkerStream, codes: Iterable[int]) -> codec_pb2.CodeFrame:
-    """The next frame for the decoder."""
-    return codec_pb2.CodeFrame(codes=codes, frame_index=hop.next_frame_index())
-
-
-async def _open_codec(worker: Worker) -> _CodecStreams:
+async def _open_codec(worker: Worker, limits: OpeningLimits) -> _CodecStreams:
     """Both ends on one worker: its two tables of slots fill alike, and a lost worker ends only its own calls."""
-    to_codes = worker.mux.open("/moshi_cluster.v1.Codec/Encode", codec_pb2.CodeFrame)
-    to_pcm = worker.mux.open("/moshi_cluster.v1.Codec/Decode", codec_pb2.PcmFrame)
     ends = _CodecStreams(
-        WorkerStream("encode", to_codes, worker.checkpoint), WorkerStream("decode", to_pcm, worker.checkpoint)
+        EncodeStream(worker.mux.open("/moshi_cluster.v1.Codec/Encode", codec_pb2.CodeFrame), worker.checkpoint),
+        DecodeStream(worker.mux.open("/moshi_cluster.v1.Codec/Decode", codec_pb2.PcmFrame), worker.checkpoint),
     )
     try:
-        await ends.encode.until_held()
-        await ends.decode.until_held()
+        await ends.encode.until_held(limits.held_s)
+        await ends.decode.until_held(limits.held_s)
     except BaseException:
         ends.cancel()
         raise
     return ends
 
 
-async def _open_lm(worker: Worker, request: lm_pb2.GenerateRequest) -> LmStream:
-    hop = LmStream("lm", worker.mux.open("/moshi_cluster.v1.Lm/Generate", lm_pb2.GenerateResponse), worker.checkpoint)
+async def _open_lm(
+    worker: Worker, sampling: common_pb2.Sampling, history: LastFrames, limits: OpeningLimits
+) -> LmStream:
+    """A session with as much of the history as the worker looks back on: more would cost its other sessions time."""
+    request = lm_pb2.GenerateRequest.Open(sampling=sampling, history=history(worker.context_frames))
+    stream = LmStream(worker.mux.open("/moshi_cluster.v1.Lm/Generate", lm_pb2.GenerateResponse), worker.checkpoint)
     try:
-        await hop.write(request)
-        await hop.until_held()
-        hop.sampling = await _opened(hop, None if request.open.history else _NEW_WITHIN_S)
+        await stream.send_open(request)
+        await stream.until_held(limits.held_s)
+        stream.sampling = await _opened(stream, None if request.history else limits.ready_s)
     except BaseException:
-        hop.cancel()
+        stream.cancel()
         raise
-    return hop
+    return stream
 
 
-async def _opened(hop: LmStream, within_s: float | None) -> common_pb2.Sampling:
+async def _opened(stream: LmStream, timeout_s: float | None) -> common_pb2.Sampling:
     """What the session samples by. A history may take as long as the whole call may take to open."""
     try:
-        async with asyncio.timeout(within_s):
-            opened = await hop.read()
+        async with asyncio.timeout(timeout_s):
+            opened = await stream.read()
     except TimeoutError:
         raise Unavailable("lm: the worker's engine does not answer") from None
     if opened is None or opened.WhichOneof("message") != "opened":

@@ -13,7 +13,7 @@ from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 from prometheus_client import generate_latest
 
-from moshi_cluster.services.common import rpc
+from moshi_cluster.services.common.rpc_stream import SLOT_HELD
 from moshi_cluster.v1 import codec_pb2, codec_pb2_grpc
 from tests.services.fake_workers import BINS, FRAME_SAMPLES, FakeCodec, code_frame, pcm_frame, pcm_of
 from tests.services.in_process import eventually, few_turns, listening, read, read_all, serving, status_of
@@ -71,7 +71,7 @@ async def test_half_close_flushes_what_is_in_flight(codec: FakeCodec, stub: code
 async def test_the_slot_is_announced_before_the_first_frame(stub: codec_pb2_grpc.CodecStub, method: str) -> None:
     call = getattr(stub, method)()
     metadata = await call.initial_metadata()
-    assert set(rpc.SLOT_HELD) <= set(metadata)
+    assert set(SLOT_HELD) <= set(metadata)
     await call.done_writing()
     assert await read_all(call) == []
 
@@ -154,7 +154,7 @@ async def test_a_full_worker_refuses_with_a_hint_when_to_try_again(
     with pytest.raises(grpc.aio.AioRpcError, match="all 2 encode slots are in use") as caught:
         await refused.read()
     assert caught.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
-    assert not set(rpc.SLOT_HELD) & set(await refused.initial_metadata())
+    assert not set(SLOT_HELD) & set(await refused.initial_metadata())
     status = rpc_status.from_call(caught.value)
     assert status is not None
     assert status.details[0].Is(error_details_pb2.RetryInfo.DESCRIPTOR)

@@ -12,7 +12,6 @@ from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
 from moshi_cluster.services.common import errors, rpc
-from moshi_cluster.services.common.worker.streams import statuses
 
 Call = Callable[[bytes], Awaitable[Any]]
 Handler = Callable[[bytes, grpc.aio.ServicerContext], Awaitable[Any]]
@@ -41,7 +40,7 @@ async def answering(handler: Handler, max_message_bytes: int = 1024) -> AsyncIte
 
 async def error_of(raised: BaseException) -> grpc.aio.AioRpcError:
     async def handler(request: bytes, context: grpc.aio.ServicerContext) -> None:
-        async with statuses(context):
+        async with rpc.statuses(context):
             raise raised
 
     async with answering(handler) as call:

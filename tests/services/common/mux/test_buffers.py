@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 
 import grpc
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -16,7 +15,7 @@ from moshi_cluster.v1 import trunk_pb2
 LOST = End(grpc.StatusCode.UNAVAILABLE, "gone")
 
 
-class Line:
+class Peer:
     """Takes bundles, one whenever the test lets it."""
 
     def __init__(self) -> None:
@@ -69,29 +68,28 @@ def test_an_inbox_is_bounded() -> None:
 
 
 async def test_what_is_put_while_a_bundle_leaves_shares_the_next_one() -> None:
-    outbox, line = Outbox(), Line()
-    sending = asyncio.create_task(outbox.send(line.write))
+    outbox, peer = Outbox(), Peer()
+    sending = asyncio.create_task(outbox.send(peer.write))
     outbox.put(item(1))
     await asyncio.sleep(0.01)
     for stream in (2, 3, 4):
         outbox.put(item(stream))
-    line.permits.release()
-    line.permits.release()
+    peer.permits.release()
+    peer.permits.release()
     await outbox.all_sent()
-    assert [[one.stream for one in bundle.items] for bundle in line.bundles] == [[1], [2, 3, 4]]
+    assert [[one.stream for one in bundle.items] for bundle in peer.bundles] == [[1], [2, 3, 4]]
     sending.cancel()
 
 
-async def test_a_full_outbox_makes_writers_wait(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("moshi_cluster.services.common.mux.buffers._OUTBOX_ITEMS", 3)
-    outbox, line = Outbox(), Line()
+async def test_a_full_outbox_makes_writers_wait() -> None:
+    outbox, peer = Outbox(items_max=3), Peer()
     for stream in range(3):
-        await outbox.room()
+        await outbox.until_writable()
         outbox.put(item(stream))
-    waiting = asyncio.create_task(outbox.room())
-    sending = asyncio.create_task(outbox.send(line.write))
+    waiting = asyncio.create_task(outbox.until_writable())
+    sending = asyncio.create_task(outbox.send(peer.write))
     await asyncio.sleep(0)
-    line.permits.release()
+    peer.permits.release()
     await waiting
     sending.cancel()
 
@@ -99,17 +97,17 @@ async def test_a_full_outbox_makes_writers_wait(monkeypatch: pytest.MonkeyPatch)
 @given(sizes=st.lists(st.integers(0, 3 * buffers._BUNDLE_BYTES), max_size=8))
 def test_bundles_keep_the_order_and_stay_below_what_the_peer_accepts(sizes: list[int]) -> None:
     async def scenario() -> None:
-        outbox, line = Outbox(), Line()
+        outbox, peer = Outbox(), Peer()
         for stream, size in enumerate(sizes):
             outbox.put(item(stream, bytes(size)))
-        sending = asyncio.create_task(outbox.send(line.write))
+        sending = asyncio.create_task(outbox.send(peer.write))
         for _ in sizes:
-            line.permits.release()
+            peer.permits.release()
         await outbox.all_sent()
         sending.cancel()
-        assert line.streams == list(range(len(sizes)))
+        assert peer.streams == list(range(len(sizes)))
         limit = max_bundle_bytes(max([64, *sizes]))
-        assert all(bundle.ByteSize() <= limit for bundle in line.bundles)
+        assert all(bundle.ByteSize() <= limit for bundle in peer.bundles)
 
     asyncio.run(scenario())
 

@@ -1,9 +1,9 @@
-"""Streams on a trunk behave as streams of their own: the gateway's end against real workers over real gRPC."""
+"""Multiplexed streams behave as streams of their own: the gateway's end against real workers over real gRPC."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -12,6 +12,8 @@ import pytest
 
 from moshi_cluster.services.common.mux.buffers import INBOX_MESSAGES
 from moshi_cluster.services.common.mux.client import MuxClient, MuxStream, StreamEnded
+from moshi_cluster.services.common.mux.server import MuxServicer
+from moshi_cluster.services.common.session_stream import Method, SessionStream
 from moshi_cluster.v1 import codec_pb2, codec_pb2_grpc, lm_pb2, trunk_pb2, trunk_pb2_grpc
 from tests.services.fake_workers import FakeCodec, FakeLm, code_frame, open_request, pcm_frame, user_frame
 from tests.services.in_process import Listening, eventually, read_all, serving
@@ -22,16 +24,16 @@ ENCODE, DECODE, GENERATE = (f"/moshi_cluster.v1.{name}" for name in ("Codec/Enco
 
 
 @asynccontextmanager
-async def trunk_to(worker: Any) -> AsyncIterator[tuple[MuxClient, Listening]]:
+async def connected(worker: Any) -> AsyncIterator[tuple[MuxClient, Listening]]:
     async with serving(worker) as listener:
-        trunk = MuxClient(listener.channel)
+        mux = MuxClient(listener.channel)
         try:
-            yield trunk, listener
+            yield mux, listener
         finally:
-            await trunk.close()
+            await mux.close()
 
 
-async def all_of(stream: MuxStream) -> list[Any]:
+async def all_of(stream: MuxStream[Any]) -> list[Any]:
     """Every message until the stream ends well."""
     async with asyncio.timeout(20):
         messages = []
@@ -40,14 +42,14 @@ async def all_of(stream: MuxStream) -> list[Any]:
         return messages
 
 
-async def end_of(stream: MuxStream) -> tuple[grpc.StatusCode, str]:
+async def end_of(stream: MuxStream[Any]) -> tuple[grpc.StatusCode, str]:
     with pytest.raises(StreamEnded) as ended:
         await all_of(stream)
     return ended.value.code, str(ended.value)
 
 
-def encode(trunk: MuxClient) -> MuxStream:
-    return trunk.open(ENCODE, codec_pb2.CodeFrame)
+def encode(mux: MuxClient) -> MuxStream[codec_pb2.CodeFrame]:
+    return mux.open(ENCODE, codec_pb2.CodeFrame)
 
 
 def without_times(messages: list[Any]) -> list[Any]:
@@ -56,11 +58,11 @@ def without_times(messages: list[Any]) -> list[Any]:
     return messages
 
 
-async def test_many_streams_on_a_trunk_answer_as_streams_of_their_own_do() -> None:
-    async with trunk_to(FakeCodec(8)) as (trunk, listener):
+async def test_many_streams_on_a_connection_answer_as_streams_of_their_own_do() -> None:
+    async with connected(FakeCodec(8)) as (mux, listener):
 
-        async def on_trunk(level: int) -> list[Any]:
-            stream = encode(trunk)
+        async def multiplexed(level: int) -> list[Any]:
+            stream = encode(mux)
             await stream.until_held()
             for index in range(20):
                 await stream.write(pcm_frame(index, (level + index) % 8))
@@ -72,7 +74,7 @@ async def test_many_streams_on_a_trunk_answer_as_streams_of_their_own_do() -> No
             return without_times(await read_all(codec_pb2_grpc.CodecStub(listener.channel).Encode(frames)))
 
         expected = [await alone(level) for level in range(4)]
-        assert await asyncio.gather(*map(on_trunk, range(4))) == expected
+        assert await asyncio.gather(*map(multiplexed, range(4))) == expected
         assert len(expected[0]) == 20
 
 
@@ -86,7 +88,7 @@ async def next_of_kind(call: Any, kind: str) -> list[int]:
 
 async def test_replies_of_one_step_share_a_bundle() -> None:
     codec = FakeCodec(4)
-    async with trunk_to(codec) as (_, listener):
+    async with connected(codec) as (_, listener):
         call = trunk_pb2_grpc.TrunkStub(listener.channel).Carry()
         codec.encoder.hold()
         opens = [trunk_pb2.TrunkItem(stream=number, open=ENCODE) for number in range(1, 5)]
@@ -108,8 +110,8 @@ async def test_replies_of_one_step_share_a_bundle() -> None:
 
 
 async def test_a_refused_stream_ends_without_a_slot_and_the_others_go_on() -> None:
-    async with trunk_to(FakeCodec(1)) as (trunk, _):
-        held, refused = encode(trunk), encode(trunk)
+    async with connected(FakeCodec(1)) as (mux, _):
+        held, refused = encode(mux), encode(mux)
         await held.until_held()
         with pytest.raises(StreamEnded) as ended:
             await refused.until_held()
@@ -122,8 +124,8 @@ async def test_a_refused_stream_ends_without_a_slot_and_the_others_go_on() -> No
 
 
 async def test_a_malformed_frame_ends_its_own_stream_only_and_names_the_field() -> None:
-    async with trunk_to(FakeCodec(2)) as (trunk, _):
-        good, bad, wrong_type = encode(trunk), encode(trunk), trunk.open(DECODE, codec_pb2.PcmFrame)
+    async with connected(FakeCodec(2)) as (mux, _):
+        good, bad, wrong_type = encode(mux), encode(mux), mux.open(DECODE, codec_pb2.PcmFrame)
         await bad.write(pcm_frame(7))
         assert await end_of(bad) == (grpc.StatusCode.INVALID_ARGUMENT, "frame_index: expected frame 0, got 7")
         await wrong_type.write(trunk_pb2.TrunkItem(stream=1, open="not a frame of codes"))
@@ -136,8 +138,8 @@ async def test_a_malformed_frame_ends_its_own_stream_only_and_names_the_field() 
 
 async def test_cancel_frees_the_slot_and_forgets_the_stream() -> None:
     codec = FakeCodec(2)
-    async with trunk_to(codec) as (trunk, _):
-        streams = [encode(trunk), trunk.open(DECODE, codec_pb2.PcmFrame)]
+    async with connected(codec) as (mux, _):
+        streams: list[MuxStream[Any]] = [encode(mux), mux.open(DECODE, codec_pb2.PcmFrame)]
         for stream in streams:
             await stream.until_held()
         assert codec.live_sessions == 2
@@ -145,45 +147,45 @@ async def test_cancel_frees_the_slot_and_forgets_the_stream() -> None:
             stream.cancel()
             assert (await end_of(stream))[0] is grpc.StatusCode.CANCELLED
         await eventually(lambda: not codec.live_sessions)
-        assert trunk._connection is not None and not trunk._connection._streams
+        assert mux._connection is not None and not mux._connection._streams
 
 
-async def test_when_the_gateway_goes_every_slot_of_its_trunk_is_free() -> None:
+async def test_when_the_gateway_goes_every_slot_of_its_connection_is_free() -> None:
     codec = FakeCodec(4)
-    async with trunk_to(codec) as (trunk, _):
+    async with connected(codec) as (mux, _):
         for _ in range(4):
-            await encode(trunk).until_held()
-        await trunk.close()
+            await encode(mux).until_held()
+        await mux.close()
         await eventually(lambda: not codec.live_sessions)
 
 
 async def test_when_the_worker_goes_every_stream_says_so_and_the_next_one_finds_its_successor() -> None:
     codec = FakeCodec(2)
-    async with trunk_to(codec) as (trunk, listener):
-        lost = encode(trunk)
+    async with connected(codec) as (mux, listener):
+        lost = encode(mux)
         await lost.until_held()
         await listener.server.stop(None)
         assert (await end_of(lost))[0] is grpc.StatusCode.UNAVAILABLE
-        async with trunk_to(FakeCodec(2)) as (_, other):
-            trunk._channel = other.channel
-            found = encode(trunk)
+        async with serving(FakeCodec(2), address=listener.target):
+            await listener.channel.channel_ready()
+            found = encode(mux)
             await found.until_held()
             found.cancel()
 
 
 async def test_a_worker_out_of_reach_is_unavailable() -> None:
     async with grpc.aio.insecure_channel("127.0.0.1:1") as channel:
-        trunk = MuxClient(channel)
+        mux = MuxClient(channel)
         with pytest.raises(StreamEnded) as ended:
-            await encode(trunk).until_held()
+            await encode(mux).until_held()
         assert ended.value.code is grpc.StatusCode.UNAVAILABLE
-        await trunk.close()
+        await mux.close()
 
 
-async def test_a_draining_worker_finishes_the_streams_and_then_ends_the_trunk() -> None:
+async def test_a_draining_worker_finishes_the_streams_and_then_ends_the_connection() -> None:
     lm = FakeLm(2)
-    async with trunk_to(lm) as (trunk, _):
-        stream = trunk.open(GENERATE, lm_pb2.GenerateResponse)
+    async with connected(lm) as (mux, _):
+        stream = mux.open(GENERATE, lm_pb2.GenerateResponse)
         await stream.write(open_request())
         await stream.until_held()
         lm.drain(5.0)
@@ -191,14 +193,14 @@ async def test_a_draining_worker_finishes_the_streams_and_then_ends_the_trunk() 
         stream.done_writing()
         kinds = [message.WhichOneof("message") for message in await all_of(stream)]
         assert sorted(kinds) == ["frame", "go_away", "opened"]
-        await eventually(lambda: trunk._connection is not None and trunk._connection.is_lost)
+        await eventually(lambda: mux._connection is not None and mux._connection.is_lost)
 
 
 async def test_a_stream_of_unread_messages_is_ended_for_it() -> None:
     codec = FakeCodec(2, inflight_frames=1)
-    async with trunk_to(codec) as (trunk, _):
+    async with connected(codec) as (mux, _):
         codec.encoder.hold()
-        greedy, modest = encode(trunk), trunk.open(DECODE, codec_pb2.PcmFrame)
+        greedy, modest = encode(mux), mux.open(DECODE, codec_pb2.PcmFrame)
         for index in range(INBOX_MESSAGES + 3):
             await greedy.write(pcm_frame(index))
         assert await end_of(greedy) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "too many unread messages")
@@ -208,9 +210,17 @@ async def test_a_stream_of_unread_messages_is_ended_for_it() -> None:
         assert len(await all_of(modest)) == 1
 
 
-async def test_unknown_methods_and_numbers_in_use_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("moshi_cluster.services.common.mux.server._STREAMS_MAX", 2)
-    async with serving(FakeCodec(8)) as listener:
+class Narrow(FakeCodec):
+    """Takes two streams on a connection."""
+
+    def register(self, server: grpc.aio.Server) -> Sequence[str]:
+        servicer = MuxServicer({ENCODE: Method(self.encode, codec_pb2.PcmFrame)}, self.draining, streams_max=2)
+        trunk_pb2_grpc.add_TrunkServicer_to_server(servicer, server)
+        return ["moshi_cluster.v1.Trunk"]
+
+
+async def test_unknown_methods_and_numbers_in_use_are_refused() -> None:
+    async with serving(Narrow(8)) as listener:
         call = trunk_pb2_grpc.TrunkStub(listener.channel).Carry()
         wanted = [(1, "/no.such/Method"), (2, ENCODE), (2, ENCODE), (3, ENCODE), (4, ENCODE)]
         items = [trunk_pb2.TrunkItem(stream=number, open=name) for number, name in wanted]
@@ -247,13 +257,11 @@ async def test_items_for_streams_that_are_over_are_ignored() -> None:
         call.cancel()
 
 
-async def test_a_handler_that_fails_is_internal_and_logged(
-    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_handler_that_fails_is_internal_and_logged(caplog: pytest.LogCaptureFixture) -> None:
     class Broken(FakeCodec):
-        async def Encode(self, request_iterator: Any, context: Any) -> None:
+        async def encode(self, stream: SessionStream[Any, Any]) -> None:
             raise ZeroDivisionError
 
-    async with trunk_to(Broken()) as (trunk, _):
-        assert await end_of(encode(trunk)) == (grpc.StatusCode.INTERNAL, "the handler failed")
+    async with connected(Broken()) as (mux, _):
+        assert await end_of(encode(mux)) == (grpc.StatusCode.INTERNAL, "the handler failed")
     assert "ZeroDivisionError" in caplog.text

@@ -10,8 +10,10 @@ import grpc
 import pytest
 import pytest_asyncio
 
+from moshi_cluster.services.common.worker.capacity import CapacityServicer
+from moshi_cluster.services.common.worker.slots import SlotTable
 from moshi_cluster.v1 import codec_pb2_grpc, worker_pb2, worker_pb2_grpc
-from tests.services.fake_workers import FINGERPRINT, FakeCodec, pcm_frame
+from tests.services.fake_workers import FINGERPRINT, FakeCodec, FakeLm, pcm_frame
 from tests.services.in_process import Listening, eventually, listening, read, serving, status_of
 
 pytestmark = pytest.mark.usefixtures("nothing_swallowed")
@@ -76,12 +78,26 @@ async def test_the_fuller_table_counts(listener: Listening) -> None:
         stream.cancel()
 
 
-async def test_the_state_is_repeated_when_nothing_changes(listener: Listening, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("moshi_cluster.services.common.worker.capacity._HEARTBEAT_S", 0.01)
-    call = watch(listener)
-    first = await read(call)
-    assert [await read(call) for _ in range(3)] == [first] * 3
-    call.cancel()
+async def test_an_lm_tells_how_far_it_looks_back() -> None:
+    async with serving(FakeLm(SLOTS, context=250)) as listener:
+        call = watch(listener)
+        expected = worker_pb2.Capacity(service="lm", slots_total=SLOTS, checkpoint=FINGERPRINT, context_frames=250)
+        assert await read(call) == expected
+        call.cancel()
+
+
+async def test_the_state_is_repeated_when_nothing_changes() -> None:
+    server = grpc.aio.server()
+    servicer = CapacityServicer("codec", lambda: [SlotTable("encode", SLOTS)], heartbeat_s=0.01)
+    worker_pb2_grpc.add_WorkerServicer_to_server(servicer, server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        call = worker_pb2_grpc.WorkerStub(channel).WatchCapacity(worker_pb2.WatchCapacityRequest())
+        state = worker_pb2.Capacity(service="codec", slots_total=SLOTS)
+        assert [await read(call) for _ in range(4)] == [state] * 4
+        call.cancel()
+    await server.stop(None)
 
 
 async def test_a_loading_worker_has_no_slots() -> None:

@@ -12,7 +12,7 @@ import pytest
 from moshi_cluster.services.common.errors import EngineFailed, InvalidInput, LimitReached
 from moshi_cluster.services.common.worker.engine import Engine
 from moshi_cluster.services.common.worker.session import Reply, Session
-from moshi_cluster.services.common.worker.streams import pump, timing, within
+from moshi_cluster.services.common.worker.streams import pump, timing
 from tests.services.fake_runner import FakeRunner, fake_program
 
 LONG_S = 60.0  # beyond any test
@@ -118,13 +118,6 @@ async def test_a_cancelled_pump_leaves_no_task() -> None:
         pumping.cancel()
         with pytest.raises(asyncio.CancelledError):
             await pumping
-
-
-async def test_within_leaves_quick_work_alone() -> None:
-    async def work() -> int:
-        return 7
-
-    assert await within(work(), LONG_S, "too slow") == 7
 
 
 def test_times_are_told_in_whole_microseconds() -> None:

@@ -5,16 +5,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 import grpc
 import pytest
 
 from moshi_cluster.services.common.errors import NoFreeSlot, SessionError, Unavailable
-from moshi_cluster.services.common.mux.server import Method
-from moshi_cluster.services.common.rpc import server_options
-from moshi_cluster.services.gateway.workers.pool import Worker, WorkerPool
+from moshi_cluster.services.common.session_stream import Methods
+from moshi_cluster.services.gateway.workers.pool import WatchTimes, Worker, WorkerPool
 from moshi_cluster.v1 import codec_pb2_grpc, worker_pb2, worker_pb2_grpc
 from tests.services.gateway.cluster import EchoCodec, EchoLm
 from tests.services.in_process import eventually, few_turns, serving
@@ -23,9 +22,11 @@ pytestmark = pytest.mark.usefixtures("nothing_swallowed")
 
 
 @asynccontextmanager
-async def watching(*targets: str, resolve_interval_s: float = 60.0, found: bool = True) -> AsyncIterator[WorkerPool]:
-    """A pool that runs, and has found its first worker."""
-    pool = WorkerPool("codec", targets, resolve_interval_s, retry_after_ms=250)
+async def watching(
+    *targets: str, resolve_interval_s: float = 60.0, found: bool = True, **times: float
+) -> AsyncIterator[WorkerPool]:
+    """A pool that runs, and has found its first worker. times: of WatchTimes."""
+    pool = WorkerPool("codec", targets, resolve_interval_s, retry_after_ms=250, times=WatchTimes(**times))
     running = asyncio.create_task(pool.run())
     try:
         if found:
@@ -35,21 +36,6 @@ async def watching(*targets: str, resolve_interval_s: float = 60.0, found: bool 
     finally:
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
-
-
-@asynccontextmanager
-async def serving_at(codec: EchoCodec, address: str) -> AsyncIterator[str]:
-    """A worker at a chosen address; port 0 picks one. Yields host:port."""
-    server = grpc.aio.server(options=server_options(1 << 20, 64))
-    codec.register(server)
-    port = server.add_insecure_port(address)
-    await server.start()
-    await codec.start()
-    try:
-        yield f"{address.rpartition(':')[0]}:{port}"
-    finally:
-        await server.stop(None)
-        await codec.stop()
 
 
 async def address_of(worker: Worker) -> str:
@@ -78,7 +64,7 @@ async def two_workers(first_slots: int, second_slots: int) -> AsyncIterator[tupl
 
 async def test_when_the_last_worker_is_lost_the_wait_for_one_begins_again() -> None:
     async with contextlib.AsyncExitStack() as life, contextlib.AsyncExitStack() as first_life:
-        address = await first_life.enter_async_context(serving_at(EchoCodec(), "127.0.0.1:0"))
+        address = (await first_life.enter_async_context(serving(EchoCodec()))).target
         pool = await life.enter_async_context(watching(address))
         reports: list[bool] = []
         pool.on_report = lambda: reports.append(pool.is_reachable)
@@ -87,23 +73,19 @@ async def test_when_the_last_worker_is_lost_the_wait_for_one_begins_again() -> N
         await eventually(lambda: not pool.is_reachable)
         await eventually(lambda: pool.without_s > 0)
         assert reports[-1] is False
-        assert not pool.has_room
+        assert not pool.has_capacity
         waiting = asyncio.create_task(pool.until_found())
         await few_turns()
         assert not waiting.done()
-        async with serving_at(EchoCodec(), address):
+        async with serving(EchoCodec(), address=address):
             await waiting
             assert reports[-1] is True
-            assert pool.has_room
+            assert pool.has_capacity
             await life.aclose()
 
 
-async def test_a_worker_that_never_comes_is_told_of_once(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    monkeypatch.setattr("moshi_cluster.services.gateway.workers.pool._PATIENCE_S", 0.0)
-    monkeypatch.setattr("moshi_cluster.services.gateway.workers.pool._RETRY_S", 0.01)
-    async with watching("127.0.0.1:1", found=False) as pool:
+async def test_a_worker_that_never_comes_is_told_of_once(caplog: pytest.LogCaptureFixture) -> None:
+    async with watching("127.0.0.1:1", found=False, retry_s=0.01, tell_after_s=0.0) as pool:
         await eventually(lambda: "worker out of reach address=127.0.0.1:1 service=codec" in caplog.text)
         for _ in range(5):
             await asyncio.sleep(0.02)
@@ -205,13 +187,14 @@ async def test_a_draining_worker_gets_no_new_sessions() -> None:
 
 async def test_a_worker_that_comes_back_is_found_again() -> None:
     async with contextlib.AsyncExitStack() as stack:
-        async with serving_at(EchoCodec(2), "127.0.0.1:0") as target:
+        async with serving(EchoCodec(2)) as worker:
+            target = worker.target
             pool = await stack.enter_async_context(watching(target))
             assert await pool.acquire(address_of) == target
         await until_all_report(pool, 0)
         with pytest.raises(Unavailable):
             await pool.acquire(address_of)
-        async with serving_at(EchoCodec(2), target):
+        async with serving(EchoCodec(2), address=target):
             await until_all_report(pool, 1)
             assert await pool.acquire(address_of) == target
 
@@ -228,13 +211,13 @@ def resolving(monkeypatch: pytest.MonkeyPatch, addresses: Sequence[tuple[int, st
 
 
 async def test_every_address_of_a_name_is_a_worker(monkeypatch: pytest.MonkeyPatch) -> None:
-    async with serving_at(EchoCodec(2), "127.0.0.1:0") as one:
-        port = one.rpartition(":")[2]
-        async with serving_at(EchoCodec(2), f"127.0.0.2:{port}") as other:
+    async with serving(EchoCodec(2)) as one:
+        port = one.target.rpartition(":")[2]
+        async with serving(EchoCodec(2), address=f"127.0.0.2:{port}") as other:
             resolving(monkeypatch, [(socket.AF_INET, "127.0.0.1"), (socket.AF_INET, "127.0.0.2")])
             async with watching(f"codec.internal:{port}") as pool:
                 await until_all_report(pool, 2)
-                assert {await pool.acquire(address_of) for _ in range(4)} == {one, other}
+                assert {await pool.acquire(address_of) for _ in range(4)} == {one.target, other.target}
 
 
 async def test_a_host_with_both_kinds_of_address_is_one_worker(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -267,7 +250,8 @@ async def test_workers_stay_while_names_cannot_be_looked_up(
 
 async def test_a_worker_whose_name_is_gone_is_kept_until_it_is_gone_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     async with contextlib.AsyncExitStack() as stack:
-        async with serving_at(EchoCodec(2), "127.0.0.1:0") as target:
+        async with serving(EchoCodec(2)) as worker:
+            target = worker.target
             pool = await stack.enter_async_context(watching(target, resolve_interval_s=0.01))
             resolving(monkeypatch, [])
             await asyncio.sleep(0.05)
@@ -283,7 +267,7 @@ class StandingStill(EchoCodec):
         worker_pb2_grpc.add_WorkerServicer_to_server(_ReportsOnce(), server)
         return names
 
-    def register_worker(self, server: grpc.aio.Server, methods: Mapping[str, Method]) -> list[str]:
+    def register_worker(self, server: grpc.aio.Server, methods: Methods) -> list[str]:
         return ["moshi_cluster.v1.Worker"]
 
 
@@ -293,9 +277,8 @@ class _ReportsOnce(worker_pb2_grpc.WorkerServicer):
         await asyncio.Event().wait()
 
 
-async def test_a_worker_that_stands_still_is_as_good_as_gone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("moshi_cluster.services.gateway.workers.pool._SILENCE_MAX_S", 0.1)
-    async with serving(StandingStill()) as worker, watching(worker.target) as pool:
+async def test_a_worker_that_stands_still_is_as_good_as_gone() -> None:
+    async with serving(StandingStill()) as worker, watching(worker.target, silence_max_s=0.1) as pool:
         await until_all_report(pool, 0)
         with pytest.raises(Unavailable):
             await pool.acquire(address_of)
