@@ -1,4 +1,4 @@
-"""One recorded caller of the demo: questions and answers are shown as they come, and both voices are kept."""
+"""A demo call by a recorded caller: shows questions and answers as they come, and keeps both voices."""
 
 from __future__ import annotations
 
@@ -12,20 +12,21 @@ from typing import Any
 
 import numpy as np
 
+from moshi_cluster.audio.frame import MODEL_RATE_HZ
+from moshi_cluster.audio.g711 import G711_RATE_HZ, decode_mulaw
 from moshi_cluster.audio.resample import Resampler
-from moshi_cluster.clients.cli.audio import ENCODINGS, G711_RATE_HZ, from_wire
-from moshi_cluster.clients.cli.converse import Call, Listener, converse
+from moshi_cluster.clients.cli.converse import CallScript, Listener, converse
 from moshi_cluster.clients.cli.talk.wav import columns
+from moshi_cluster.clients.cli.wire_formats import ENCODINGS, from_wire, to_s16
 from moshi_cluster.cluster.columns import Columns
-from moshi_cluster.cluster.recorded_callers import Recording
+from moshi_cluster.cluster.recorded_callers import RecordedCaller
 from moshi_cluster.v1 import common_pb2, gateway_pb2
 
 PACKET_MS = 20
-_VOICE_RATE_HZ = 24_000
 _PAUSE_S = 0.9  # longer than between any two words of an answer
 _START = gateway_pb2.Start(
     input_format=gateway_pb2.AudioFormat(encoding=ENCODINGS["mulaw"], sample_rate_hz=G711_RATE_HZ),
-    output_format=gateway_pb2.AudioFormat(encoding=ENCODINGS["s16le"], sample_rate_hz=_VOICE_RATE_HZ),
+    output_format=gateway_pb2.AudioFormat(encoding=ENCODINGS["s16le"], sample_rate_hz=MODEL_RATE_HZ),
     reply_packet_ms=PACKET_MS,
     sampling=common_pb2.Sampling(seed=1),
 )
@@ -53,7 +54,7 @@ class DemoCall(Listener):
     """A call from its first packet to its end."""
 
     number: int
-    recording: Recording
+    recording: RecordedCaller
     view: Columns
     answers: list[Answered] = field(default_factory=lambda: [Answered(None)])
     _unshown: str = ""
@@ -62,7 +63,7 @@ class DemoCall(Listener):
 
     async def hold(self, target: str, output: Path) -> None:
         """The whole call; output: where both voices go. Raises CallError, OSError."""
-        call = Call(_START, self.recording.packets(PACKET_MS), PACKET_MS / 1000)
+        call = CallScript(_START, self.recording.packets(PACKET_MS), PACKET_MS / 1000)
         try:
             reply = await converse(target, call, self)
         finally:
@@ -98,13 +99,13 @@ class DemoCall(Listener):
 
 def write_both(path: Path, mu_law: bytes, moshi: array[int]) -> None:
     """The caller on the left, Moshi on the right. Raises OSError."""
-    narrow = np.asarray(from_wire(mu_law, "mulaw"), dtype=np.float32)
-    resampler = Resampler(G711_RATE_HZ, _VOICE_RATE_HZ)
+    narrow = decode_mulaw(mu_law)
+    resampler = Resampler(G711_RATE_HZ, MODEL_RATE_HZ)
     wide = np.concatenate([resampler.push(narrow), resampler.flush()])[resampler.delay_samples :]
     length = min(len(wide), len(moshi))
-    caller = array("h", np.clip(np.rint(wide[:length]), -32768, 32767).astype("<i2").tobytes())
+    caller = to_s16(wide[:length])
     with wave.open(str(path), "wb") as file:
         file.setnchannels(2)
         file.setsampwidth(2)
-        file.setframerate(_VOICE_RATE_HZ)
+        file.setframerate(MODEL_RATE_HZ)
         file.writeframes(columns(caller, moshi[:length]).tobytes())

@@ -8,14 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from moshi_cluster.clients.cli.telephone_wav import RATE_HZ, read_telephone_wav
+from moshi_cluster.audio.g711 import G711_RATE_HZ
+from moshi_cluster.clients.cli.telephone_wav import read_telephone_wav
 
 FOLDER = Path(__file__).resolve().parent.parent / "tests" / "exchanges"
 INDEX = "calls.json"
 
 
 @dataclass(frozen=True)
-class Recording:
+class RecordedCaller:
     """A caller's side of a call, with its pauses for the replies."""
 
     mu_law: bytes  # 8000 a second
@@ -28,11 +29,11 @@ class Recording:
 
     def packets(self, packet_ms: int) -> list[bytes]:
         """As a telephone sends it."""
-        length = RATE_HZ * packet_ms // 1000
+        length = G711_RATE_HZ * packet_ms // 1000
         return [self.mu_law[first : first + length] for first in range(0, len(self.mu_law), length)]
 
 
-def read(folder: Path = FOLDER) -> list[Recording]:
+def read(folder: Path = FOLDER) -> list[RecordedCaller]:
     """What `training.world.export_questions` wrote. Raises OSError, ValueError."""
     calls = json.loads((folder / INDEX).read_text(encoding="utf-8"))
-    return [Recording(read_telephone_wav(folder / call["file"]).data, call["turns"]) for call in calls]
+    return [RecordedCaller(read_telephone_wav(folder / call["file"]).data, call["turns"]) for call in calls]

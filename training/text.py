@@ -16,8 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 from sentencepiece import SentencePieceProcessor, SentencePieceTrainer
 
+from moshi_cluster.audio.frame import FRAME_SAMPLES, MODEL_RATE_HZ
 from training.world.exchanges import GREETING, Memory, ask, farewell
-from training.world.speech import FRAME_SAMPLES, SAMPLE_RATE_HZ, Span
+from training.world.speech import Span
 
 PIECES = 512
 END_OF_PADDING, PADDING = 0, 3
@@ -34,7 +35,7 @@ def text_tokens(words: Sequence[Span], frames: int) -> NDArray[np.int64]:
     free = 0  # the first frame that no word has taken
     for word in words:
         # Times are sums of floats: a word that begins on a frame's edge must not fall before it.
-        start = max(int(word.start_s * SAMPLE_RATE_HZ / FRAME_SAMPLES + 1e-6), free)
+        start = max(int(word.start_s * MODEL_RATE_HZ / FRAME_SAMPLES + 1e-6), free)
         pieces = tokenizer().encode(word.label)[: max(frames - start, 0)]
         if free < start <= frames:
             stream[start - 1] = END_OF_PADDING

@@ -15,13 +15,13 @@ from benchmarks.chat.client_trace import faults
 from benchmarks.chat.logs import complaints
 from benchmarks.chat.report import as_json, summary, table
 from benchmarks.chat.upstream import conversation, verdict
+from moshi_cluster.audio.frame import FRAMES_PER_S
 from moshi_cluster.clients.cli.__main__ import DEMO_UTTERANCE
-from moshi_cluster.clients.cli.audio import AudioError
+from moshi_cluster.clients.cli.errors import BadInput
 from moshi_cluster.cluster.running_cluster import exit_code, running_cluster, say
 
 EXIT_FAILED, EXIT_FAULTY = 1, 3
 _ROOMY = {"MOSHI_GATEWAY_QUEUE_CLIENTS": "100"}
-_FRAMES_PER_S = 12.5
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -29,13 +29,13 @@ def main(argv: list[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     try:
         return exit_code(lambda: int(arguments.run(arguments)))
-    except (AudioError, subprocess.SubprocessError) as error:
+    except (BadInput, subprocess.SubprocessError) as error:
         say(f"error: {error}")
         return EXIT_FAILED
 
 
 def _crowd(arguments: argparse.Namespace) -> int:
-    frames = round(arguments.seconds * _FRAMES_PER_S)
+    frames = round(arguments.seconds * FRAMES_PER_S)
     slots = arguments.slots or arguments.pages + arguments.phones + arguments.browsers
     with running_cluster(arguments.checkpoint, arguments.logs, _ROOMY, slots) as cluster:
         clients = protocol_clients(

@@ -1,4 +1,4 @@
-"""The web page itself in a Chromium, with a recording for a microphone. Needs playwright and a chromium on PATH."""
+"""Browser client: the web page in a Chromium, with a recording for a microphone. Needs playwright and a chromium."""
 
 from __future__ import annotations
 
@@ -9,9 +9,8 @@ from pathlib import Path
 from playwright.async_api import Error, async_playwright
 
 from benchmarks.chat.client_trace import Story
-from moshi_cluster.clients.cli.talk.line import FRAME_SAMPLES, RATE_HZ
+from moshi_cluster.audio.frame import FRAME_S
 
-_FRAME_S = FRAME_SAMPLES / RATE_HZ
 _POLL_S = 0.5
 
 
@@ -44,11 +43,11 @@ class BrowserClient:
                 await page.click("#connect")
                 await page.locator("html[data-state=talking]").wait_for()
                 self.story.ready_s = clock() - start_s
-                deadline_s = clock() + self.story.said_frames * _FRAME_S + self._patience_s
+                deadline_s = clock() + self.story.said_frames * FRAME_S + self._patience_s
                 while self.story.heard_frames < self.story.said_frames and clock() < deadline_s:
                     await asyncio.sleep(_POLL_S)
                     played = await page.locator("[data-statistic=played]").text_content() or ""
-                    self.story.heard_frames = float(played.split()[0]) / _FRAME_S if played[:1].isdigit() else 0.0
+                    self.story.heard_frames = float(played.split()[0]) / FRAME_S if played[:1].isdigit() else 0.0
                 self.story.text = await page.inner_text("#transcript")
                 self.story.turnarounds_ms = [float(await page.inner_text("#latency-now"))]
                 await page.click("#connect")

@@ -1,4 +1,4 @@
-"""Pages and phones on one cluster at the same time."""
+"""Client mix: pages and phones on one cluster at the same time."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Protocol
 from benchmarks.chat.client_trace import Story
 from benchmarks.chat.page_client import PageClient, voice_messages
 from benchmarks.chat.phone_client import PhoneClient
-from moshi_cluster.clients.cli.audio import read_wav
+from moshi_cluster.clients.cli.recording import read_wav
 
 _APART_S = 0.3  # so that it is clear who came first
 

@@ -11,11 +11,12 @@ from urllib.parse import urlencode
 import aiohttp
 
 from benchmarks.chat.client_trace import Story
-from moshi_cluster.clients.cli.talk.line import FRAME_SAMPLES, RATE_HZ, Samples
-from moshi_cluster.clients.cli.talk.ogg import OggReader, OggWriter
-from moshi_cluster.clients.cli.talk.opus import PACKET_SAMPLES, OpusEncoder
+from moshi_cluster.audio.frame import FRAME_SAMPLES, MODEL_RATE_HZ
+from moshi_cluster.audio.ogg import OpusStreamReader
+from moshi_cluster.clients.cli.recording import S16Samples
+from moshi_cluster.clients.cli.talk.ogg_opus import PACKET_SAMPLES, OggOpusEncoder
 
-PACKET_S = PACKET_SAMPLES / RATE_HZ
+PACKET_S = PACKET_SAMPLES / MODEL_RATE_HZ
 _HANDSHAKE, _AUDIO, _TEXT, _METADATA, _ERROR = 0, 1, 2, 4, 5
 _LOST_AFTER_S = 10.0  # without any message, as the page has it; in line a place is told every 5 s
 _REPLY_FRAMES = 0.5  # of a packet
@@ -30,12 +31,11 @@ _INITIAL = {
 }
 
 
-def voice_messages(samples: Samples, frames: int) -> list[bytes]:
+def voice_messages(samples: S16Samples, frames: int) -> list[bytes]:
     """The caller's side of a conversation of `frames`, a message a packet: the voice over and over."""
     needed = frames * FRAME_SAMPLES
     looped = (samples * (needed // len(samples) + 1))[:needed]
-    writer = OggWriter(RATE_HZ)
-    return [bytes([_AUDIO]) + writer.write(packet, PACKET_SAMPLES) for packet in OpusEncoder().encode(looped)]
+    return [bytes([_AUDIO]) + page for page in OggOpusEncoder().encode(looped)]
 
 
 class PageClient:
@@ -49,7 +49,7 @@ class PageClient:
         self._patience_s = patience_s
         self._ready = asyncio.Event()
         self._answered = asyncio.Event()
-        self._reader = OggReader()
+        self._reader = OpusStreamReader()
 
     async def run(self, start_s: float) -> Story:
         """start_s: the crowd's beginning on the loop's clock."""

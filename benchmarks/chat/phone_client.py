@@ -1,33 +1,36 @@
-"""A phone call beside the pages: mu-law in packets of 20 ms, over gRPC."""
+"""Phone client: a gRPC call beside the pages, mu-law in packets of 20 ms."""
 
 from __future__ import annotations
 
 import asyncio
 
 from benchmarks.chat.client_trace import Story
-from moshi_cluster.clients.cli.audio import ENCODINGS, G711_RATE_HZ, to_wire
-from moshi_cluster.clients.cli.converse import Call, CallError, Listener, converse
-from moshi_cluster.clients.cli.talk.line import RATE_HZ, Samples
+from moshi_cluster.audio.frame import FRAME_S, MODEL_RATE_HZ
+from moshi_cluster.audio.g711 import G711_RATE_HZ
+from moshi_cluster.clients.cli.converse import CallScript, Listener, converse
+from moshi_cluster.clients.cli.errors import CallError
+from moshi_cluster.clients.cli.recording import S16Samples
+from moshi_cluster.clients.cli.wire_formats import ENCODINGS, to_wire
 from moshi_cluster.v1 import gateway_pb2
 
 _PACKET_S = 0.02
 _PACKET_SAMPLES = round(G711_RATE_HZ * _PACKET_S)
-_FRAME_SAMPLES = round(G711_RATE_HZ * 0.08)
+_FRAME_SAMPLES = round(G711_RATE_HZ * FRAME_S)
 
 
 class PhoneClient(Listener):
     """One call of a whole number of frames. Calls are refused where pages wait in line."""
 
-    def __init__(self, name: str, target: str, samples: Samples, frames: int) -> None:
+    def __init__(self, name: str, target: str, samples: S16Samples, frames: int) -> None:
         """samples: of the voice, at the model's rate."""
         self.story = Story(name, said_frames=frames)
         self._target = target
-        narrow = samples[:: RATE_HZ // G711_RATE_HZ]  # good enough to be counted
+        narrow = samples[:: MODEL_RATE_HZ // G711_RATE_HZ]  # good enough to be counted
         needed = frames * _FRAME_SAMPLES
         voice = to_wire((narrow * (needed // len(narrow) + 1))[:needed], "mulaw")
         packets = [voice[first : first + _PACKET_SAMPLES] for first in range(0, needed, _PACKET_SAMPLES)]
         line = gateway_pb2.AudioFormat(encoding=ENCODINGS["mulaw"], sample_rate_hz=G711_RATE_HZ)
-        self._call = Call(gateway_pb2.Start(input_format=line, reply_packet_ms=20), packets, _PACKET_S)
+        self._call = CallScript(gateway_pb2.Start(input_format=line, reply_packet_ms=20), packets, _PACKET_S)
         self._start_s = 0.0
 
     async def run(self, start_s: float) -> Story:

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from moshi_cluster.audio.frame import FRAMES_PER_S
+
 SCRIPT = Path(__file__).with_name("upstream_client.py")
 _SPARE_S = 90.0  # the package imports torch
-_BLOCKS_PER_S = 12.5
 # Kinds that the client does not know and warns of: the handshake, which its own server sends too, and metadata.
 _KNOWN_REMARKS = {f"Warning: unknown message kind {kind}" for kind in (0, 4)}
 # Its microphone's, when the time is up and the connection is closed under it.
@@ -38,6 +39,6 @@ def verdict(summary: dict[str, Any]) -> list[str]:
     found = [f"the client says: {remark}" for remark in sorted(remarks(summary))]
     if summary["lags_after_first"]:
         found.append(f"{summary['lags_after_first']} of {summary['blocks_played']} blocks were not there in time")
-    if summary["blocks_played"] < summary["blocks_said"] - 2 * _BLOCKS_PER_S:
+    if summary["blocks_played"] < summary["blocks_said"] - 2 * FRAMES_PER_S:
         found.append(f"{summary['blocks_said']} blocks said, {summary['blocks_played']} heard")
     return found

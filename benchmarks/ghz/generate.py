@@ -1,4 +1,4 @@
-"""Writes the message arrays that the configurations name: `python -m benchmarks.ghz.generate`."""
+"""ghz messages: writes the arrays that the configurations name, `python -m benchmarks.ghz.generate`."""
 
 from __future__ import annotations
 
@@ -9,17 +9,18 @@ from array import array
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import numpy as np
 from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message
 
-from moshi_cluster.clients.cli.audio import ENCODINGS, Recording, read_wav, to_wire
+from moshi_cluster.audio.frame import FRAME_SAMPLES
+from moshi_cluster.audio.spectral_resample import resample_loop
+from moshi_cluster.clients.cli.recording import Recording, read_wav
+from moshi_cluster.clients.cli.wire_formats import ENCODINGS, to_float, to_s16, to_wire
 from moshi_cluster.v1 import codec_pb2, common_pb2, gateway_pb2, lm_pb2
 
 FOLDER = Path("build/ghz")
 PACKET_MS = 20
 WORKER_FRAMES = 375  # 30 s
-_FRAME_SAMPLES = 1920
 _CODEBOOKS = 8
 _CODES = 256  # per codebook of the small checkpoint; the published one has more
 _UTTERANCE = Path(__file__).resolve().parents[2] / "clients" / "cli" / "demo_utterance.wav"
@@ -61,8 +62,8 @@ def converse(speech: Recording, encoding: str) -> Iterator[gateway_pb2.ConverseR
 def encode(speech: Recording, frames: int) -> Iterator[codec_pb2.PcmFrame]:
     """A whole stream, never to be looped: frame numbers may not repeat."""
     loop: Sequence[array[int]] = [
-        speech.samples[first : first + _FRAME_SAMPLES]
-        for first in range(0, len(speech.samples) - _FRAME_SAMPLES + 1, _FRAME_SAMPLES)
+        speech.samples[first : first + FRAME_SAMPLES]
+        for first in range(0, len(speech.samples) - FRAME_SAMPLES + 1, FRAME_SAMPLES)
     ]
     for index in range(frames):
         yield codec_pb2.PcmFrame(pcm_f32le=to_wire(loop[index % len(loop)], "f32le"), frame_index=index)
@@ -83,11 +84,10 @@ def generate(frames: int) -> Iterator[lm_pb2.GenerateRequest]:
 
 
 def at_a_third(speech: Recording) -> Recording:
-    """The recording at a third of its rate; it is looped, so cutting its spectrum is exact."""
+    """The recording at a third of its rate; it is looped, so the change is exact."""
     count = len(speech.samples) // 3
-    spectrum = np.fft.rfft(np.asarray(speech.samples[: 3 * count], np.float64))[: count // 2 + 1]
-    sound = np.rint(np.fft.irfft(spectrum, count) / 3).clip(-32768, 32767)
-    return Recording(array("h", sound.astype(np.int16).tobytes()), speech.rate_hz // 3)
+    narrow = resample_loop(to_float(speech.samples[: 3 * count]), count)
+    return Recording(to_s16(narrow), speech.rate_hz // 3)
 
 
 def main() -> int:

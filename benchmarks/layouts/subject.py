@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from moshi_cluster.clients.cli.g711 import decode_ulaw
+from moshi_cluster.audio.frame import MODEL_RATE_HZ
+from moshi_cluster.audio.g711 import G711_RATE_HZ, decode_mulaw
+from moshi_cluster.audio.pcm import Samples
+from moshi_cluster.audio.spectral_resample import resample_recording
 from moshi_cluster.clients.cli.telephone_wav import read_telephone_wav
 from moshi_cluster.models.loading import SafetensorsFile, resolve
 from moshi_cluster.models.loading.mimi import load_mimi
@@ -19,12 +22,8 @@ from moshi_cluster.models.moshi_lm import Generator, LmConfig, MoshiLm, Sampling
 from moshi_cluster.models.moshi_lm.timeline import Timeline
 from moshi_cluster.tools.checkpoint_sizes import LM_CONFIGS
 from moshi_cluster.tools.random_lm import random_lm
-from training.world.resample import resample
 
 _GREEDY = Sampling(text_temperature=0.0, audio_temperature=0.0)
-_TELEPHONE_RATE_HZ, _RATE_HZ = 8000, 24_000
-_FULL_SCALE = 32768
-_LEVELS = np.array(decode_ulaw(bytes(range(256))), dtype=np.float32) / _FULL_SCALE
 
 
 @dataclass(frozen=True)
@@ -70,10 +69,7 @@ def trained_subject(folder: Path, voices: Path, frames: int) -> Subject:
     checkpoint = resolve(str(folder))
     assert checkpoint.lm_weights is not None  # everything was asked for
     mimi = load_mimi(checkpoint)
-    samples = np.concatenate(
-        [_LEVELS[np.frombuffer(read_telephone_wav(path).data, np.uint8)] for path in sorted(voices.glob("*.wav"))]
-    )
-    sound = torch.from_numpy(resample(samples, _RATE_HZ / _TELEPHONE_RATE_HZ))
+    sound = torch.from_numpy(_heard(sorted(voices.glob("*.wav"))))
     encoder = mimi.encoder(1)
     size = mimi.config.frame_samples
     codes = [encoder.step([0], frame[None]) for frame in sound[: frames * size].split(size) if len(frame) == size]
@@ -81,3 +77,9 @@ def trained_subject(folder: Path, voices: Path, frames: int) -> Subject:
         raise ValueError(f"{voices}: {len(codes)} frames of recordings, {frames} are wanted")
     tensors = SafetensorsFile(checkpoint.lm_weights)
     return Subject(f"{folder.name} checkpoint", tensors, dict(checkpoint.lm_config), torch.cat(codes))
+
+
+def _heard(recordings: Sequence[Path]) -> Samples:
+    """Telephone recordings, one after the other, at the codec's rate."""
+    narrow = np.concatenate([decode_mulaw(read_telephone_wav(path).data) for path in recordings])
+    return resample_recording(narrow, MODEL_RATE_HZ / G711_RATE_HZ)

@@ -1,4 +1,4 @@
-"""`python -m benchmarks.online SCENARIO`: real-time calls to a gateway, and what callers get."""
+"""Load driver, `python -m benchmarks.online SCENARIO`: real-time calls to a gateway, and what callers get."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from benchmarks.online.picture import write_picture
 from benchmarks.online.scenarios import SCENARIOS
 from benchmarks.online.speech import speech_messages
 from benchmarks.online.table import text_of
-from moshi_cluster.clients.cli.audio import AudioError
-from moshi_cluster.cluster.local_cluster import ClusterError
+from moshi_cluster.clients.cli.errors import BadInput
+from moshi_cluster.cluster.process import ClusterError
 
 EXIT_FAILED = 1
 EXIT_LIMIT_BROKEN = 3
@@ -32,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         command_line.error(problem)
     try:
         return _run(arguments)
-    except (AudioError, ClusterError, OSError) as error:
+    except (BadInput, ClusterError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return EXIT_FAILED
     except KeyboardInterrupt:

@@ -1,4 +1,4 @@
-"""The command line."""
+"""Command line of the load driver."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from benchmarks.online.impairments import IMPAIRMENTS
 from benchmarks.online.limits import Limits
 from benchmarks.online.scenarios import SCENARIOS, Size
 from benchmarks.online.speech import LineFormat
+from moshi_cluster.audio.g711 import G711_RATE_HZ
 from moshi_cluster.clients.cli.__main__ import DEMO_UTTERANCE
-from moshi_cluster.clients.cli.audio import ENCODINGS, G711_RATE_HZ
+from moshi_cluster.clients.cli.wire_formats import ENCODINGS
 
 
 def parser() -> argparse.ArgumentParser:

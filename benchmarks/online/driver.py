@@ -16,7 +16,7 @@ from benchmarks.online.caller import Caller
 from benchmarks.online.impairments import Impairment, send_plan
 from benchmarks.online.live import LiveView
 from benchmarks.online.matching import FrameMatcher
-from benchmarks.online.playback import PlaybackBuffer
+from benchmarks.online.playback import SimulatedPlayback
 from benchmarks.online.processes import ProcessWatch, machine_cpu_s
 from benchmarks.online.record import CallRecord
 from benchmarks.online.scenarios import PlannedCall
@@ -71,7 +71,7 @@ def make_callers(plan: Sequence[PlannedCall], options: CallOptions, loops: Seque
     callers = []
     for index, call in enumerate(plan):
         messages = choose(loops, call.caller)
-        record = CallRecord(call, line, FrameMatcher(line.rate_hz, line.packet_samples), PlaybackBuffer())
+        record = CallRecord(call, line, FrameMatcher(line.rate_hz, line.packet_samples), SimulatedPlayback())
         random = np.random.default_rng((options.seed, index))
         sends = send_plan(line.packets_of(call.frames), line.packet_ms / 1000, options.impairments, call.caller, random)
         first = first_packet(call.caller, callers_total, len(messages))

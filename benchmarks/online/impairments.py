@@ -1,7 +1,7 @@
 """Line impairments: what bad lines do to packets, as declarative objects that combine in any order.
 
-Each changes a `Line`: which packets are lost on the way and how late the others leave. All of it is drawn before the
-call from the caller's own random numbers, so the same seed gives the same line.
+Each changes a `PacketSchedule`: which packets are lost on the way and how late the others leave. All of it is drawn
+before the call from the caller's own random numbers, so the same seed gives the same schedule.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 
 @dataclass
-class Line:
+class PacketSchedule:
     """One caller's packets on their way to the gateway."""
 
     packet_s: float
@@ -24,9 +24,9 @@ class Line:
     lost: NDArray[np.bool_]  # [packets] whether it never leaves
 
     @staticmethod
-    def perfect(packets: int, packet_s: float) -> Line:
+    def perfect(packets: int, packet_s: float) -> PacketSchedule:
         """Packet n leaves n packet lengths after the first."""
-        return Line(
+        return PacketSchedule(
             packet_s, np.arange(packets, dtype=np.float64) * packet_s, np.zeros(packets), np.zeros(packets, dtype=bool)
         )
 
@@ -34,8 +34,8 @@ class Line:
 class Impairment(Protocol):
     """Something that is wrong with a line."""
 
-    def apply(self, line: Line, caller: int, random: np.random.Generator) -> None:
-        """Changes the line in place."""
+    def apply(self, schedule: PacketSchedule, caller: int, random: np.random.Generator) -> None:
+        """Changes the schedule in place."""
 
 
 @dataclass(frozen=True)
@@ -44,8 +44,8 @@ class RandomLoss:
 
     ratio: float
 
-    def apply(self, line: Line, caller: int, random: np.random.Generator) -> None:
-        line.lost |= random.random(line.lost.size) < self.ratio
+    def apply(self, schedule: PacketSchedule, caller: int, random: np.random.Generator) -> None:
+        schedule.lost |= random.random(schedule.lost.size) < self.ratio
 
 
 @dataclass(frozen=True)
@@ -56,12 +56,12 @@ class BurstLoss:
     ratio: float
     mean_packets: float
 
-    def apply(self, line: Line, caller: int, random: np.random.Generator) -> None:
+    def apply(self, schedule: PacketSchedule, caller: int, random: np.random.Generator) -> None:
         leave = 1 / self.mean_packets
         enter = leave * self.ratio / (1 - self.ratio)
         bad = random.random() < self.ratio
-        for index, draw in enumerate(random.random(line.lost.size)):
-            line.lost[index] |= bad
+        for index, draw in enumerate(random.random(schedule.lost.size)):
+            schedule.lost[index] |= bad
             bad = draw >= leave if bad else draw < enter
 
 
@@ -71,9 +71,9 @@ class Jitter:
 
     deviation_s: float
 
-    def apply(self, line: Line, caller: int, random: np.random.Generator) -> None:
-        late_s = np.abs(random.normal(0.0, self.deviation_s, line.delay_s.size))
-        line.delay_s += np.minimum(late_s, 3 * self.deviation_s)
+    def apply(self, schedule: PacketSchedule, caller: int, random: np.random.Generator) -> None:
+        late_s = np.abs(random.normal(0.0, self.deviation_s, schedule.delay_s.size))
+        schedule.delay_s += np.minimum(late_s, 3 * self.deviation_s)
 
 
 @dataclass(frozen=True)
@@ -83,13 +83,13 @@ class Bursts:
     hold_s: float
     mean_interval_s: float
 
-    def apply(self, line: Line, caller: int, random: np.random.Generator) -> None:
-        if not line.due_s.size:
+    def apply(self, schedule: PacketSchedule, caller: int, random: np.random.Generator) -> None:
+        if not schedule.due_s.size:
             return
         begin_s = random.exponential(self.mean_interval_s)
-        while begin_s < line.due_s[-1]:
-            held = (line.due_s >= begin_s) & (line.due_s < begin_s + self.hold_s)
-            line.delay_s[held] = np.maximum(line.delay_s[held], begin_s + self.hold_s - line.due_s[held])
+        while begin_s < schedule.due_s[-1]:
+            held = (schedule.due_s >= begin_s) & (schedule.due_s < begin_s + self.hold_s)
+            schedule.delay_s[held] = np.maximum(schedule.delay_s[held], begin_s + self.hold_s - schedule.due_s[held])
             begin_s += self.hold_s + random.exponential(self.mean_interval_s)
 
 
@@ -99,8 +99,8 @@ class ClockSkew:
 
     ppm: float
 
-    def apply(self, line: Line, caller: int, random: np.random.Generator) -> None:
-        line.due_s *= 1 + (self.ppm if caller % 2 == 0 else -self.ppm) * 1e-6
+    def apply(self, schedule: PacketSchedule, caller: int, random: np.random.Generator) -> None:
+        schedule.due_s *= 1 + (self.ppm if caller % 2 == 0 else -self.ppm) * 1e-6
 
 
 IMPAIRMENTS: dict[str, tuple[Impairment, str]] = {
@@ -124,9 +124,9 @@ def send_plan(
     packets: int, packet_s: float, impairments: Sequence[Impairment], caller: int, random: np.random.Generator
 ) -> SendPlan:
     """An absolute schedule: no offset depends on when anything really left."""
-    line = Line.perfect(packets, packet_s)
+    schedule = PacketSchedule.perfect(packets, packet_s)
     for impairment in impairments:
-        impairment.apply(line, caller, random)
-    kept = np.flatnonzero(~line.lost)
-    offsets_s = np.maximum.accumulate((line.due_s + line.delay_s)[kept])
+        impairment.apply(schedule, caller, random)
+    kept = np.flatnonzero(~schedule.lost)
+    offsets_s = np.maximum.accumulate((schedule.due_s + schedule.delay_s)[kept])
     return SendPlan(kept.tolist(), offsets_s.tolist())

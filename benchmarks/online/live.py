@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 
 from benchmarks.online.caller import Caller
 from benchmarks.online.quantiles import quantile, ratio
-
-FRAME_S = 0.08
+from moshi_cluster.audio.frame import FRAME_S
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from array import array
 from bisect import bisect_left
 from dataclasses import dataclass
 
-FRAME_S = 0.08
+from moshi_cluster.audio.frame import FRAME_S
 
 _TELLING_LATE_S = 2.0  # the gateway tells once a second, with the next frame, which may be held up; and the way to us
 _SAME_TELLING_S = 0.02  # fills and drops are told by two events in a row

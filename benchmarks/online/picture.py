@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 from benchmarks.online.report import Report
 from benchmarks.online.timeline import Point
+from moshi_cluster.audio.frame import FRAME_MS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_DEADLINE_MS = 80.0
 _MEMORY_FROM_S = 120.0  # before that it says nothing
 
 
@@ -39,7 +39,7 @@ def _latency(axes: Axes, points: Sequence[Point], unit: str, marker: str) -> Non
     at = [point.at for point in points]
     axes.plot(at, [point.p50_ms for point in points], marker=marker, label="p50")
     axes.plot(at, [point.p99_ms for point in points], marker=marker, label="p99")
-    axes.axhline(_DEADLINE_MS, color="grey", linestyle="--", linewidth=1, label="deadline, 80 ms")
+    axes.axhline(FRAME_MS, color="grey", linestyle="--", linewidth=1, label="deadline, 80 ms")
     axes.set(xlabel=unit, ylabel="turnaround, ms", ylim=(0, None))
     axes.grid(alpha=0.3)
     axes.legend(loc="upper left")

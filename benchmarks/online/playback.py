@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 
-class PlaybackBuffer:
+class SimulatedPlayback:
     """Counts how often a caller who plays replies `delay_s` behind their arrival runs out of sound.
 
     The first sample is played `delay_s` after its packet came, and every other one in its place after it. A packet that

@@ -7,7 +7,7 @@ from array import array
 from dataclasses import dataclass, field
 
 from benchmarks.online.matching import FrameMatcher
-from benchmarks.online.playback import PlaybackBuffer
+from benchmarks.online.playback import SimulatedPlayback
 from benchmarks.online.scenarios import PlannedCall
 from benchmarks.online.speech import LineFormat
 from moshi_cluster.v1 import gateway_pb2
@@ -25,7 +25,7 @@ class CallRecord:
     plan: PlannedCall
     line: LineFormat
     matcher: FrameMatcher
-    playback: PlaybackBuffer
+    playback: SimulatedPlayback
     outcome: str = ""  # OK, the status that the call ended with, or one of the above
     detail: str = ""
     opened_s: float = math.inf  # `start` was sent; infinite before

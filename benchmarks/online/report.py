@@ -12,8 +12,8 @@ from benchmarks.online.driver import Run
 from benchmarks.online.processes import ProcessWatch
 from benchmarks.online.quantiles import quantile, ratio
 from benchmarks.online.record import OK, CallRecord
-from benchmarks.online.scenarios import FRAME_S
 from benchmarks.online.timeline import Point, Replies, by_calls, by_second
+from moshi_cluster.audio.frame import FRAME_S
 from moshi_cluster.cluster.latency_table import Histogram
 
 _AROUND_JOIN_S = 5.0

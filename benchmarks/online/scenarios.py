@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-FRAME_S = 0.08
+from moshi_cluster.audio.frame import FRAME_S
 
 _JOIN_SPREAD_S = 1.0  # callers of a steady run are out of step with each other, as people are
 _SOAK_CALL_S = (5.0, 60.0)

@@ -1,25 +1,25 @@
-"""Real speech as messages ready for the wire: whatever can be done before the run is done here."""
+"""Speech of simulated callers as messages ready for the wire: whatever can be done before the run is done here."""
 
 from __future__ import annotations
 
-from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from moshi_cluster.clients.cli.audio import ENCODINGS, Recording, read_wav, to_wire
+from moshi_cluster.audio.frame import FRAME_MS
+from moshi_cluster.audio.spectral_resample import resample_loop
+from moshi_cluster.clients.cli.recording import Recording, S16Samples, read_wav
+from moshi_cluster.clients.cli.wire_formats import ENCODINGS, to_float, to_s16, to_wire
 from moshi_cluster.v1 import gateway_pb2
-
-FRAME_MS = 80
 
 
 @dataclass(frozen=True)
 class LineFormat:
     """How audio travels in both directions."""
 
-    encoding: str  # one of clients.cli.audio.ENCODINGS
+    encoding: str  # one of clients.cli.wire_formats.ENCODINGS
     rate_hz: int
     packet_ms: int  # of the caller's packets
     reply_packet_ms: int
@@ -59,18 +59,14 @@ def speech_messages(path: Path, line: LineFormat) -> list[bytes]:
     ]
 
 
-def looped(recording: Recording, rate_hz: int, multiple: int) -> array[int]:
+def looped(recording: Recording, rate_hz: int, multiple: int) -> S16Samples:
     """The recording at another rate, cut to a multiple of samples so that it repeats without a seam in the packets.
 
     A loop is periodic, so the change of rate by Fourier coefficients is exact.
     """
-    spectrum = np.fft.rfft(np.asarray(recording.samples, dtype=np.float64))
     count = len(recording.samples) * rate_hz // recording.rate_hz
-    bins = min(spectrum.size, count // 2 + 1)
-    sound = np.fft.irfft(spectrum[:bins], count) * (count / len(recording.samples))
-    whole = max(multiple, count - count % multiple)
-    sound = np.resize(sound, whole)
-    return array("h", np.clip(np.rint(sound), -32768, 32767).astype(np.int16).tobytes())
+    sound = resample_loop(to_float(recording.samples), count)
+    return to_s16(np.resize(sound, max(multiple, count - count % multiple)))
 
 
 def first_packet(caller: int, callers: int, packets: int) -> int:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from benchmarks.online.quantiles import quantile, ratio
 from benchmarks.online.record import CallRecord
-from benchmarks.online.scenarios import FRAME_S
+from moshi_cluster.audio.frame import FRAME_S
 
 Times = NDArray[np.float64]
 

@@ -8,20 +8,14 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from moshi_cluster.audio.g711 import G711_RATE_HZ
 from moshi_cluster.clients.cli.access import access_of, add_access_options
-from moshi_cluster.clients.cli.audio import (
-    ENCODINGS,
-    G711_RATE_HZ,
-    AudioError,
-    Recording,
-    from_wire,
-    read_wav,
-    to_wire,
-    write_wav,
-)
-from moshi_cluster.clients.cli.converse import Call, CallError, Listener, Reply, converse
+from moshi_cluster.clients.cli.converse import CallResult, CallScript, Listener, converse
+from moshi_cluster.clients.cli.errors import BadInput, CallError
+from moshi_cluster.clients.cli.recording import Recording, read_wav, write_wav
 from moshi_cluster.clients.cli.talk import command as talk
 from moshi_cluster.clients.cli.talk.options import add_options
+from moshi_cluster.clients.cli.wire_formats import ENCODINGS, from_wire, to_wire
 from moshi_cluster.v1 import common_pb2, gateway_pb2
 
 EXIT_CALL_FAILED = 1
@@ -49,7 +43,9 @@ class _Terminal(Listener):
 
 def main(argv: list[str] | None = None) -> int:
     """Command line; returns the exit code: 1 the call failed, 2 bad input, 130 interrupted."""
-    arguments = _parser().parse_args(argv)
+    parser = argparse.ArgumentParser(prog="moshi-cluster", description=__doc__)
+    add_commands(parser.add_subparsers(required=True, metavar="COMMAND"))
+    arguments = parser.parse_args(argv)
     code: int = arguments.run(arguments)
     return code
 
@@ -57,13 +53,13 @@ def main(argv: list[str] | None = None) -> int:
 def _converse(arguments: argparse.Namespace) -> int:
     try:
         recording = read_wav(arguments.input)
-        call = make_call(recording, arguments)
+        script = make_script(recording, arguments)
         if not arguments.output.parent.is_dir():
-            raise AudioError(f"{arguments.output}: no such folder")
-        reply = asyncio.run(converse(arguments.target, call, _Terminal(), access_of(arguments)))
+            raise BadInput(f"{arguments.output}: no such folder")
+        result = asyncio.run(converse(arguments.target, script, _Terminal(), access_of(arguments)))
         print()
-        write_wav(arguments.output, _reply_recording(reply, arguments.format))
-    except AudioError as error:
+        write_wav(arguments.output, _reply_recording(result, arguments.format))
+    except BadInput as error:
         print(f"error: {error}", file=sys.stderr)
         return EXIT_BAD_INPUT
     except CallError as error:
@@ -71,15 +67,15 @@ def _converse(arguments: argparse.Namespace) -> int:
         return EXIT_CALL_FAILED
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
-    _print_counters(reply, arguments.output)
+    _print_counters(result, arguments.output)
     return 0
 
 
-def make_call(recording: Recording, arguments: argparse.Namespace) -> Call:
-    """The recording cut to packets in the wanted format. Raises AudioError."""
+def make_script(recording: Recording, arguments: argparse.Namespace) -> CallScript:
+    """The recording cut to packets in the wanted format. Raises BadInput."""
     name, reply_rate_hz = arguments.format, arguments.rate or recording.rate_hz
     if name in ("mulaw", "alaw") and (recording.rate_hz, reply_rate_hz) != (G711_RATE_HZ, G711_RATE_HZ):
-        raise AudioError(f"{arguments.input}: {name} needs {G711_RATE_HZ} Hz, found {recording.rate_hz} Hz")
+        raise BadInput(f"{arguments.input}: {name} needs {G711_RATE_HZ} Hz, found {recording.rate_hz} Hz")
     sampling = common_pb2.Sampling(seed=arguments.seed)
     if arguments.greedy:
         sampling.text_temperature = sampling.audio_temperature = 0.0
@@ -93,24 +89,23 @@ def make_call(recording: Recording, arguments: argparse.Namespace) -> Call:
         to_wire(recording.samples[first : first + packet_samples], name)
         for first in range(0, len(recording.samples), packet_samples)
     ]
-    return Call(start, packets, arguments.packet_ms / 1000)
+    return CallScript(start, packets, arguments.packet_ms / 1000)
 
 
-def _reply_recording(reply: Reply, format_name: str) -> Recording:
-    assert reply.started is not None  # a call cannot end well without it
-    return Recording(from_wire(bytes(reply.audio), format_name), reply.started.output_format.sample_rate_hz)
+def _reply_recording(result: CallResult, format_name: str) -> Recording:
+    assert result.started is not None  # a call cannot end well without it
+    return Recording(from_wire(bytes(result.audio), format_name), result.started.output_format.sample_rate_hz)
 
 
-def _print_counters(reply: Reply, output: Path) -> None:
-    assert reply.ended is not None
-    reason = gateway_pb2.Ended.Reason.Name(reply.ended.reason).removeprefix("REASON_").lower()
-    counters = " ".join(f"{field.name}={value}" for field, value in reply.ended.counters.ListFields())
+def _print_counters(result: CallResult, output: Path) -> None:
+    assert result.ended is not None
+    reason = gateway_pb2.Ended.Reason.Name(result.ended.reason).removeprefix("REASON_").lower()
+    counters = " ".join(f"{field.name}={value}" for field, value in result.ended.counters.ListFields())
     print(f"call ended ({reason}): {counters}\nreply written to {output}", file=sys.stderr)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="moshi-cluster", description=__doc__)
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Adds `talk` and `converse` to a program's commands."""
     conversation = commands.add_parser("talk", help="a live conversation: microphone and loudspeaker, or files")
     add_options(conversation)
     conversation.set_defaults(run=talk.run)
@@ -127,7 +122,6 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--seed", type=_between(0, 2**64 - 1), help="the same seed and audio give the same reply")
     command.add_argument("--greedy", action="store_true", help="always the likeliest token, no chance involved")
     add_access_options(command)
-    return parser
 
 
 def _between(low: int, high: int) -> Callable[[str], int]:

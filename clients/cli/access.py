@@ -10,7 +10,7 @@ from pathlib import Path
 
 import grpc
 
-from moshi_cluster.clients.cli.audio import AudioError
+from moshi_cluster.clients.cli.errors import BadInput
 
 TOKEN_VARIABLE = "MOSHI_TOKEN"
 
@@ -24,7 +24,7 @@ class Access:
     token: str | None = None
 
     def grpc_channel(self, target: str) -> grpc.aio.Channel:
-        """A channel to host:port. Raises AudioError when the certificate cannot be read."""
+        """A channel to host:port. Raises BadInput when the certificate cannot be read."""
         if not self.tls:
             return grpc.aio.insecure_channel(target)
         roots = None
@@ -38,11 +38,11 @@ class Access:
         return (("authorization", f"Bearer {self.token}"),) if self.token else ()
 
     def ssl_context(self) -> ssl.SSLContext:
-        """For HTTPS. Raises AudioError when the certificate cannot be read."""
+        """For HTTPS. Raises BadInput when the certificate cannot be read."""
         try:
             return ssl.create_default_context(cafile=self.ca_file)
         except (OSError, ssl.SSLError) as error:
-            raise AudioError(f"{self.ca_file}: no usable certificate ({error})") from error
+            raise BadInput(f"{self.ca_file}: no usable certificate ({error})") from error
 
 
 OPEN = Access()

@@ -1,4 +1,4 @@
-"""One call: audio out on an absolute schedule, audio and text in as they come."""
+"""One call with what is said prepared: audio out on an absolute schedule, audio and text in as they come."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
 from moshi_cluster.clients.cli.access import OPEN, Access
+from moshi_cluster.clients.cli.errors import CallError
 from moshi_cluster.v1 import gateway_pb2, gateway_pb2_grpc
 
 # How long the gateway may be silent before the call is given up.
@@ -21,13 +22,9 @@ REPLY_TIMEOUT_S = 30.0
 _CALL_IS_OVER = (grpc.aio.AioRpcError, asyncio.InvalidStateError)
 
 
-class CallError(Exception):
-    """The call failed; the message says where and why."""
-
-
 @dataclass(frozen=True)
-class Call:
-    """What the caller says and how."""
+class CallScript:
+    """What a caller says in a call, and how it travels."""
 
     start: gateway_pb2.Start
     packets: Sequence[bytes]  # each `packet_s` long, the last may be shorter
@@ -35,8 +32,8 @@ class Call:
 
 
 @dataclass
-class Reply:
-    """What came back."""
+class CallResult:
+    """What came back in a call."""
 
     audio: bytearray = field(default_factory=bytearray)  # in the output format
     text: str = ""
@@ -57,16 +54,16 @@ class Listener:
         """Something happened to the call."""
 
 
-async def converse(target: str, call: Call, listener: Listener, access: Access = OPEN) -> Reply:
+async def converse(target: str, script: CallScript, listener: Listener, access: Access = OPEN) -> CallResult:
     """Makes one call to the gateway at host:port and returns when it has ended.
 
-    Cancelling hangs up at once. Raises CallError, AudioError for a certificate that cannot be read.
+    Cancelling hangs up at once. Raises CallError, BadInput for a certificate that cannot be read.
     """
     async with access.grpc_channel(target) as channel:
         await connect(channel, target, access)
         stream = gateway_pb2_grpc.GatewayStub(channel).Converse(metadata=access.grpc_metadata())
         try:
-            return await _run(stream, call, listener)
+            return await _run(stream, script, listener)
         except grpc.aio.AioRpcError as error:
             raise CallError(f"{error.code().name}: {error.details()}{retry_hint(error)}") from error
         except TimeoutError as error:
@@ -85,30 +82,30 @@ async def connect(channel: grpc.aio.Channel, target: str, access: Access) -> Non
         raise CallError(f"no gateway answers at {target} {way} within {CONNECT_TIMEOUT_S:g} s") from error
 
 
-async def _run(stream: grpc.aio.StreamStreamCall, call: Call, listener: Listener) -> Reply:
-    reply = Reply()
-    await _write(stream, gateway_pb2.ConverseRequest(start=call.start))
+async def _run(stream: grpc.aio.StreamStreamCall, script: CallScript, listener: Listener) -> CallResult:
+    result = CallResult()
+    await _write(stream, gateway_pb2.ConverseRequest(start=script.start))
     sender: asyncio.Task[None] | None = None
     try:
         while (message := await _read(stream)) is not None:
-            _take(message, reply, listener)
+            _take(message, result, listener)
             if message.HasField("started") and sender is None:
-                sender = asyncio.create_task(_send(stream, call))
+                sender = asyncio.create_task(_send(stream, script))
     finally:
         if sender is not None:
             sender.cancel()
             await asyncio.gather(sender, return_exceptions=True)
-    if reply.ended is None:
+    if result.ended is None:
         raise CallError("the gateway closed the call without saying that it ended")
-    return reply
+    return result
 
 
-async def _send(stream: grpc.aio.StreamStreamCall, call: Call) -> None:
+async def _send(stream: grpc.aio.StreamStreamCall, script: CallScript) -> None:
     """Packet n leaves n packet lengths after the first: a late packet does not delay those behind it."""
     loop = asyncio.get_running_loop()
     start_s = loop.time()
-    for index, packet in enumerate(call.packets):
-        await asyncio.sleep(max(0.0, start_s + index * call.packet_s - loop.time()))
+    for index, packet in enumerate(script.packets):
+        await asyncio.sleep(max(0.0, start_s + index * script.packet_s - loop.time()))
         await _write(stream, gateway_pb2.ConverseRequest(audio=gateway_pb2.Audio(data=packet)))
     with contextlib.suppress(*_CALL_IS_OVER):
         await stream.done_writing()
@@ -127,20 +124,20 @@ async def _read(stream: grpc.aio.StreamStreamCall) -> gateway_pb2.ConverseRespon
     return None if message is grpc.aio.EOF else message
 
 
-def _take(message: gateway_pb2.ConverseResponse, reply: Reply, listener: Listener) -> None:
+def _take(message: gateway_pb2.ConverseResponse, result: CallResult, listener: Listener) -> None:
     match message.WhichOneof("message"):
         case "started":
-            reply.started = message.started
+            result.started = message.started
             listener.started(message.started)
         case "audio":
-            reply.audio += message.audio.data
+            result.audio += message.audio.data
         case "text":
-            reply.text += message.text.piece
+            result.text += message.text.piece
             listener.text(message.text.piece)
         case "event":
             listener.event(message.event)
         case "ended":
-            reply.ended = message.ended
+            result.ended = message.ended
 
 
 def retry_hint(error: grpc.aio.AioRpcError) -> str:

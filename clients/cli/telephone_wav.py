@@ -6,7 +6,8 @@ import struct
 from dataclasses import dataclass
 from pathlib import Path
 
-RATE_HZ = 8000
+from moshi_cluster.audio.g711 import G711_RATE_HZ
+
 _ENCODINGS = {6: "alaw", 7: "mulaw"}
 
 
@@ -20,7 +21,7 @@ class TelephoneRecording:
     @property
     def seconds(self) -> float:
         """Length."""
-        return len(self.data) / RATE_HZ
+        return len(self.data) / G711_RATE_HZ
 
 
 def read_telephone_wav(path: Path) -> TelephoneRecording:
@@ -31,8 +32,8 @@ def read_telephone_wav(path: Path) -> TelephoneRecording:
         encoding, data = _ENCODINGS[kind], chunks[b"data"]
     except (KeyError, struct.error) as error:
         raise ValueError(f"{path}: not a WAV file with G.711") from error
-    if (channels, rate_hz) != (1, RATE_HZ):
-        raise ValueError(f"{path}: expected mono, {RATE_HZ} Hz, found {channels} channels, {rate_hz} Hz")
+    if (channels, rate_hz) != (1, G711_RATE_HZ):
+        raise ValueError(f"{path}: expected mono, {G711_RATE_HZ} Hz, found {channels} channels, {rate_hz} Hz")
     return TelephoneRecording(encoding, data)
 
 

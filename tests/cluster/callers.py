@@ -10,8 +10,9 @@ from dataclasses import dataclass
 import grpc
 
 from moshi_cluster.clients.cli.__main__ import DEMO_UTTERANCE
-from moshi_cluster.clients.cli.audio import ENCODINGS, Recording, read_wav, to_wire
-from moshi_cluster.clients.cli.converse import Call, Listener, Reply, converse
+from moshi_cluster.clients.cli.converse import CallResult, CallScript, Listener, converse
+from moshi_cluster.clients.cli.recording import Recording, read_wav
+from moshi_cluster.clients.cli.wire_formats import ENCODINGS, to_wire
 from moshi_cluster.cluster.local_cluster import LocalCluster
 from moshi_cluster.v1 import common_pb2, gateway_pb2, gateway_pb2_grpc, worker_pb2, worker_pb2_grpc
 
@@ -57,10 +58,10 @@ def speech(line: Line, seconds: float, offset_s: float = 0.0) -> list[bytes]:
     ]
 
 
-async def call(target: str, line: Line, seconds: float, offset_s: float = 0.0, **changes: object) -> Reply:
+async def call(target: str, line: Line, seconds: float, offset_s: float = 0.0, **changes: object) -> CallResult:
     """One whole call in real time."""
     packets = speech(line, seconds, offset_s)
-    return await converse(target, Call(start(line, **changes), packets, PACKET_S), Listener())
+    return await converse(target, CallScript(start(line, **changes), packets, PACKET_S), Listener())
 
 
 async def capacity(channel: grpc.aio.Channel) -> worker_pb2.Capacity:

@@ -13,7 +13,7 @@ import pytest
 
 from benchmarks.online.cluster import Cluster
 from moshi_cluster.cluster.local_cluster import Layout, LocalCluster
-from moshi_cluster.cluster.recorded_callers import Recording, read
+from moshi_cluster.cluster.recorded_callers import RecordedCaller, read
 from training.evaluate.answers import answers
 from training.evaluate.calling import hold
 from training.evaluate.figures import read_card
@@ -28,18 +28,18 @@ _ENVIRONMENT = {"MOSHI_GATEWAY_BACKLOG_FRAMES": "250"}
 
 
 @pytest.fixture(scope="module")
-def recordings() -> list[Recording]:
+def recordings() -> list[RecordedCaller]:
     return read()
 
 
 @pytest.fixture(scope="module")
-def cluster(checkpoint: Path, recordings: list[Recording]) -> Iterator[LocalCluster]:
+def cluster(checkpoint: Path, recordings: list[RecordedCaller]) -> Iterator[LocalCluster]:
     with LocalCluster(Layout(str(checkpoint), slots=len(recordings)), _ENVIRONMENT) as running:
         yield running
 
 
 @pytest.fixture(scope="module")
-def calls(cluster: LocalCluster, recordings: list[Recording]) -> Sequence[Call]:
+def calls(cluster: LocalCluster, recordings: list[RecordedCaller]) -> Sequence[Call]:
     """All of them at once, each caller hearing only what was sent to that caller."""
     found = Cluster(cluster.address(), [cluster.metrics_url(name) for name in cluster.names])
     held = hold(found, recordings, callers=len(recordings), jitter_allowance_ms=_PATIENT_MS)
@@ -49,7 +49,7 @@ def calls(cluster: LocalCluster, recordings: list[Recording]) -> Sequence[Call]:
     return held.calls
 
 
-def right_answers(calls: Sequence[Call], recordings: Sequence[Recording]) -> Count:
+def right_answers(calls: Sequence[Call], recordings: Sequence[RecordedCaller]) -> Count:
     """Of what was said in each call, as answers to the questions of each recording."""
     count = Count()
     for call, recording in zip(calls, recordings, strict=True):
@@ -59,14 +59,16 @@ def right_answers(calls: Sequence[Call], recordings: Sequence[Recording]) -> Cou
     return count
 
 
-def test_everybody_gets_the_right_answers(calls: Sequence[Call], recordings: list[Recording], checkpoint: Path) -> None:
+def test_everybody_gets_the_right_answers(
+    calls: Sequence[Call], recordings: list[RecordedCaller], checkpoint: Path
+) -> None:
     count = right_answers(calls, recordings)
     promised = read_card(checkpoint)["offline, recorded"]["right"]  # the same calls without a cluster
     assert count.all == promised.all
     assert count.good >= promised.good - 1, f"{count} right, the model card says {promised}"  # other processors round
 
 
-def test_nobody_gets_the_answers_of_another_caller(calls: Sequence[Call], recordings: list[Recording]) -> None:
+def test_nobody_gets_the_answers_of_another_caller(calls: Sequence[Call], recordings: list[RecordedCaller]) -> None:
     own = right_answers(calls, recordings)
     for shift in range(1, len(calls)):
         mixed_up = right_answers([*calls[shift:], *calls[:shift]], recordings)

@@ -12,7 +12,7 @@ import numpy as np
 
 from moshi_cluster.cluster.columns import Columns
 from moshi_cluster.cluster.demo_call import Answered, DemoCall, write_both
-from moshi_cluster.cluster.recorded_callers import Recording
+from moshi_cluster.cluster.recorded_callers import RecordedCaller
 from moshi_cluster.v1 import gateway_pb2
 
 
@@ -22,7 +22,7 @@ def turn(asked: str, expected: str, end_s: float, interrupted: bool = False) -> 
 
 async def test_what_is_said_belongs_to_the_question_before_it() -> None:
     out = io.StringIO()
-    recording = Recording(b"", [turn("what is one plus one", "one plus one is two", 0.0)])
+    recording = RecordedCaller(b"", [turn("what is one plus one", "one plus one is two", 0.0)])
     call = DemoCall(0, recording, Columns(1, out))
     call.text(" hello")
     call.started(gateway_pb2.Started())

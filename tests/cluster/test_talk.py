@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from moshi_cluster.clients.cli.__main__ import DEMO_UTTERANCE
-from moshi_cluster.clients.cli.audio import read_wav
+from moshi_cluster.clients.cli.recording import read_wav
 from tests.cluster.callers import FRAME_S
 
 pytestmark = [

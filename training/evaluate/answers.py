@@ -8,12 +8,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from moshi_cluster.audio.frame import FRAMES_PER_S
 from moshi_cluster.models.loading.tokenizer import Tokenizer
 
 Pieces = Sequence[str]
 """What every frame of a call adds to the text: mostly nothing."""
 
-FRAMES_PER_S = 12.5
 STOP_FRAMES = 4  # after the onset of an interruption, what is still said belongs to the interrupted answer
 
 

@@ -15,20 +15,21 @@ from benchmarks.online.impairments import send_plan
 from benchmarks.online.limits import Limits
 from benchmarks.online.matching import FrameMatcher
 from benchmarks.online.measure import measure
-from benchmarks.online.playback import PlaybackBuffer
+from benchmarks.online.playback import SimulatedPlayback
 from benchmarks.online.record import CallRecord
 from benchmarks.online.report import Report
-from benchmarks.online.scenarios import FRAME_S, PlannedCall
+from benchmarks.online.scenarios import PlannedCall
 from benchmarks.online.speech import LineFormat
-from moshi_cluster.cluster.recorded_callers import Recording
+from moshi_cluster.audio.frame import FRAME_S, FRAME_SAMPLES, MODEL_RATE_HZ
+from moshi_cluster.audio.g711 import G711_RATE_HZ
+from moshi_cluster.cluster.recorded_callers import RecordedCaller
 from moshi_cluster.v1 import common_pb2, gateway_pb2
 from training.evaluate.judge import Call
-from training.evaluate.sound import SAMPLE_RATE_HZ
 
-LINE = LineFormat("mulaw", 8000, 20, 20)
+LINE = LineFormat("mulaw", G711_RATE_HZ, 20, 20)
 # The ear is trained on wide-band speech: of Moshi's own clean voice through 8 kHz mu-law it understands 60 answers of
 # 80 instead of 76. So callers speak through a telephone, and what is judged comes back as the codec made it.
-REPLY = LineFormat("s16le", SAMPLE_RATE_HZ, 20, 20)
+REPLY = LineFormat("s16le", MODEL_RATE_HZ, 20, 20)
 _BETWEEN_CALLS_S = 1.0
 _JOIN_EVERY_S = 0.13  # callers are out of step with each other, as people are
 
@@ -62,7 +63,7 @@ class Held:
     report: Report  # of the load driver
 
 
-def hold(cluster: Cluster, recordings: Sequence[Recording], callers: int, jitter_allowance_ms: int = 0) -> Held:
+def hold(cluster: Cluster, recordings: Sequence[RecordedCaller], callers: int, jitter_allowance_ms: int = 0) -> Held:
     """So many callers at once, each with one recording after the other. Raises OSError.
 
     jitter_allowance_ms: how late a packet may be before silence is filled in; 0 for the gateway's own figure.
@@ -101,7 +102,9 @@ def schedule(frames: Sequence[int], callers: int) -> list[PlannedCall]:
     return planned
 
 
-def _caller(recording: Recording, planned: PlannedCall, start: gateway_pb2.Start, transcript: Transcript) -> Caller:
+def _caller(
+    recording: RecordedCaller, planned: PlannedCall, start: gateway_pb2.Start, transcript: Transcript
+) -> Caller:
     samples = LINE.packet_samples
     messages = [
         gateway_pb2.ConverseRequest(
@@ -109,18 +112,18 @@ def _caller(recording: Recording, planned: PlannedCall, start: gateway_pb2.Start
         ).SerializeToString()
         for first in range(0, planned.frames * LINE.frame_samples, samples)
     ]
-    record = CallRecord(planned, LINE, FrameMatcher(LINE.rate_hz, samples), PlaybackBuffer(), reply_line=REPLY)
+    record = CallRecord(planned, LINE, FrameMatcher(LINE.rate_hz, samples), SimulatedPlayback(), reply_line=REPLY)
     sends = send_plan(len(messages), LINE.packet_ms / 1000, (), planned.caller, np.random.default_rng(0))
     return Caller(record, start, messages, 0, sends, transcript.take)
 
 
-def _frames(recording: Recording) -> int:
+def _frames(recording: RecordedCaller) -> int:
     return len(recording.mu_law) // LINE.frame_samples
 
 
 def samples(transcript: Transcript) -> NDArray[np.float32]:
     """Of every frame, with silence for what did not come."""
-    wanted = round(transcript.frames * FRAME_S * SAMPLE_RATE_HZ)
+    wanted = transcript.frames * FRAME_SAMPLES
     sound = np.zeros(wanted, np.float32)
     came = np.frombuffer(bytes(transcript.sound), "<i2")[:wanted]
     sound[: len(came)] = came / np.float32(32768)

@@ -22,6 +22,7 @@ import torch
 from numpy.typing import NDArray
 from safetensors.torch import load_file
 
+from moshi_cluster.audio.frame import MODEL_RATE_HZ
 from moshi_cluster.models.loading.published import MIMI_NAME
 from moshi_cluster.models.mimi import Mimi, MimiConfig
 from moshi_cluster.tools.checkpoint_sizes import MIMI_CONFIG_NAME
@@ -29,7 +30,6 @@ from training.evaluate.likeness import SHORTEST_S, Likeness, likeness
 from training.evaluate.opus import through_opus
 from training.evaluate.sound import trimmed
 from training.mimi.sizes import CODEBOOKS
-from training.mimi.spectra import SAMPLE_RATE_HZ
 from training.world.session import Session
 from training.world.store import load, stored
 
@@ -66,7 +66,7 @@ def evaluate(mimi: Mimi, sessions: Sequence[Session], hear: Hear) -> dict[str, A
             target = (getattr(session, speaker) / np.float32(32768)).astype(np.float32)
             coded = mimi.encode(torch.from_numpy(target)[None])
             output = mimi.decode(coded)[0].numpy()
-            opus, bits_per_s = through_opus(target, SAMPLE_RATE_HZ, OPUS_BITS_PER_S)
+            opus, bits_per_s = through_opus(target, MODEL_RATE_HZ, OPUS_BITS_PER_S)
             for span in utterances(session, speaker):
                 ours.append(likeness(output[span], target[span]))
                 theirs.append(likeness(opus[span], target[span]))
@@ -90,7 +90,7 @@ def heard_right(session: Session, sounds: Mapping[str, Samples], hear: Hear) -> 
         if turn.interrupted:
             continue
         counts["all"] += 1
-        span = slice(round(turn.reply_start_s * SAMPLE_RATE_HZ), round((turn.reply_end_s + AFTER_S) * SAMPLE_RATE_HZ))
+        span = slice(round(turn.reply_start_s * MODEL_RATE_HZ), round((turn.reply_end_s + AFTER_S) * MODEL_RATE_HZ))
         for name, sound in sounds.items():
             counts[name] += hear(np.ascontiguousarray(trimmed(sound[span]))) == turn.reply_text
     return counts
@@ -100,8 +100,8 @@ def utterances(session: Session, speaker: str) -> Iterator[slice]:
     """The samples of everything one side says, but for what is too short to measure."""
     side = "user" if speaker == "user" else "reply"
     for turn in session.turns:
-        start, end = (round(getattr(turn, f"{side}_{edge}_s") * SAMPLE_RATE_HZ) for edge in ("start", "end"))
-        if end - start >= SHORTEST_S * SAMPLE_RATE_HZ:
+        start, end = (round(getattr(turn, f"{side}_{edge}_s") * MODEL_RATE_HZ) for edge in ("start", "end"))
+        if end - start >= SHORTEST_S * MODEL_RATE_HZ:
             yield slice(start, end)
 
 

@@ -8,13 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from training.evaluate.answers import FRAMES_PER_S, Answer, Pieces, answers, spoken
+from moshi_cluster.audio.frame import FRAME_SAMPLES, FRAMES_PER_S
+from moshi_cluster.audio.pcm import Samples
+from training.evaluate.answers import Answer, Pieces, answers, spoken
 from training.evaluate.report import STOPPED_WITHIN_S, Count, Report
-from training.evaluate.sound import SAMPLE_RATE_HZ, Samples, stops_after_s, trimmed
+from training.evaluate.sound import stops_after_s, trimmed
 from training.world.exchanges import GREETING
 
 Hear = Callable[[Samples], str]  # trimmed speech at 24 kHz -> its words
-_FRAME_SAMPLES = round(SAMPLE_RATE_HZ / FRAMES_PER_S)
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ def _judge_answer(answer: Answer, sound: Samples, hear: Hear, report: Report) ->
     if not answer.right:
         report.mistakes.append({"asked": answer.asked, "expected": answer.expected, "said": answer.said})
         return
-    window = sound[answer.first_frame * _FRAME_SAMPLES : answer.last_frame * _FRAME_SAMPLES]
+    window = sound[answer.first_frame * FRAME_SAMPLES : answer.last_frame * FRAME_SAMPLES]
     heard = hear(np.ascontiguousarray(trimmed(window)))
     report.understood.add(heard == answer.expected)
     if heard != answer.expected:

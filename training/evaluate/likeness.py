@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from pystoi import stoi
 from torch import Tensor
 
-from training.mimi.spectra import LOG_FLOOR, RESOLUTIONS, SAMPLE_RATE_HZ, mel_centres_hz, mel_magnitudes
+from moshi_cluster.audio.frame import MODEL_RATE_HZ
+from training.mimi.spectra import LOG_FLOOR, RESOLUTIONS, mel_centres_hz, mel_magnitudes
 
 SHORTEST_S = 0.6
 """The intelligibility measure needs some 0.4 s of speech."""
@@ -30,7 +31,7 @@ class Likeness:
 def likeness(output: NDArray[np.float32], target: NDArray[np.float32]) -> Likeness:
     """output, target: [N] at 24 kHz, at least SHORTEST_S long."""
     all_db, low_db = _mel_distances_db(torch.from_numpy(output)[None], torch.from_numpy(target)[None])
-    return Likeness(float(stoi(target, output, SAMPLE_RATE_HZ)), all_db, low_db)
+    return Likeness(float(stoi(target, output, MODEL_RATE_HZ)), all_db, low_db)
 
 
 def _mel_distances_db(output: Tensor, target: Tensor) -> tuple[float, float]:

@@ -19,8 +19,8 @@ from pathlib import Path
 from benchmarks.online.cluster import local_cluster
 from benchmarks.online.report import Report as Load
 from moshi_cluster.cluster.default_checkpoint import DEFAULT_CHECKPOINT
-from moshi_cluster.cluster.local_cluster import ClusterError
-from moshi_cluster.cluster.recorded_callers import Recording, read
+from moshi_cluster.cluster.process import ClusterError
+from moshi_cluster.cluster.recorded_callers import RecordedCaller, read
 from training.evaluate.calling import hold
 from training.evaluate.figures import Card, Figures, broken, comparison, expected, figures_of, read_card, write_card
 from training.evaluate.judge import Call, judge
@@ -65,7 +65,7 @@ def _run(given: argparse.Namespace) -> int:
     return _verdict(measured, read_card(given.checkpoint), section)
 
 
-def _live(given: argparse.Namespace, recordings: Sequence[Recording]) -> Report:
+def _live(given: argparse.Namespace, recordings: Sequence[RecordedCaller]) -> Report:
     _say("starting a cluster")
     with local_cluster(str(given.checkpoint), given.callers + _SPARE_SLOTS, {}) as cluster:
         held = hold(cluster, recordings, given.callers)
@@ -73,7 +73,7 @@ def _live(given: argparse.Namespace, recordings: Sequence[Recording]) -> Report:
     return _judged(held.calls)
 
 
-def _offline(checkpoint: Path, recordings: Sequence[Recording]) -> Report:
+def _offline(checkpoint: Path, recordings: Sequence[RecordedCaller]) -> Report:
     return _judged(hold_offline(checkpoint, recordings))
 
 

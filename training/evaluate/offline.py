@@ -1,4 +1,4 @@
-"""Calls without a cluster: the product's codec and generator, and nothing of the transport between them."""
+"""Offline evaluation: calls through the product's codec and generator, without a cluster."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from moshi_cluster.audio.pcm import Samples
 from moshi_cluster.models.loading import Checkpoint
 from moshi_cluster.models.loading.lm import load_lm
 from moshi_cluster.models.loading.mimi import load_mimi
@@ -17,7 +18,6 @@ from moshi_cluster.models.moshi_lm import Sampling
 from training.evaluate.answers import shown
 from training.evaluate.conversation import converse
 from training.evaluate.judge import Call
-from training.evaluate.sound import Samples
 
 _STREAMS = 32
 
@@ -31,18 +31,12 @@ def hold(
     lm, mimi = load_lm(checkpoint, torch.float32), load_mimi(checkpoint)  # float32 is what a worker without a GPU runs
     assert checkpoint.tokenizer is not None  # everything was asked for
     tokenizer = Tokenizer(checkpoint.tokenizer, lm.config.existing_text_padding_id)
-    said = converse(lm, callers, sampling or default_sampling(checkpoint), _STREAMS)
+    said = converse(lm, callers, sampling or lm.config.lm_gen_config, _STREAMS)
     sounds = decode([tokens[:, 1:] for tokens in said], mimi)
     return [
         Call(asked, shown(tokens[:, 0].tolist(), tokenizer), sound)
         for asked, tokens, sound in zip(turns, said, sounds, strict=True)
     ]
-
-
-def default_sampling(checkpoint: Checkpoint) -> Sampling:
-    """What a caller gets who does not choose."""
-    given = checkpoint.lm_gen_config
-    return Sampling(given["temp_text"], given["top_k_text"], given["temp"], given["top_k"])
 
 
 def decode(codes: Sequence[Tensor], mimi: Mimi) -> list[Samples]:

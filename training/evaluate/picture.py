@@ -1,4 +1,4 @@
-"""`python -m training.evaluate.picture`: a part of a real call through the running cluster as a picture.
+"""Picture of a part of a real call through the running cluster: `python -m training.evaluate.picture`.
 
 Both voices and both texts on one time axis, Moshi's as late as the caller hears them.
 """
@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from benchmarks.online.cluster import local_cluster
-from moshi_cluster.clients.cli.audio import from_wire
-from moshi_cluster.cluster.local_cluster import ClusterError
-from moshi_cluster.cluster.recorded_callers import Recording, read
-from training.evaluate.answers import FRAMES_PER_S
+from moshi_cluster.audio.frame import FRAMES_PER_S, MODEL_RATE_HZ
+from moshi_cluster.audio.pcm import Samples
+from moshi_cluster.clients.cli.wire_formats import from_wire
+from moshi_cluster.cluster.process import ClusterError
+from moshi_cluster.cluster.recorded_callers import RecordedCaller, read
 from training.evaluate.calling import LINE, hold
 from training.evaluate.judge import Call
-from training.evaluate.sound import SAMPLE_RATE_HZ, Samples
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -60,7 +60,7 @@ def envelope(sound: Samples, rate_hz: int) -> tuple[Samples, Samples]:
     return columns.min(axis=1), columns.max(axis=1)
 
 
-def draw(path: Path, recording: Recording, call: Call, from_s: float, until_s: float) -> None:
+def draw(path: Path, recording: RecordedCaller, call: Call, from_s: float, until_s: float) -> None:
     """PNG, SVG or PDF by the file's suffix. Raises OSError, ValueError for another suffix."""
     # Imported after the call: it takes a second and 50 MB, and needs no display.
     from matplotlib.figure import Figure
@@ -73,7 +73,7 @@ def draw(path: Path, recording: Recording, call: Call, from_s: float, until_s: f
         if from_s <= turn["user_start_s"] and turn["user_end_s"] <= until_s:
             middle_s = (turn["user_start_s"] + turn["user_end_s"]) / 2
             above.text(middle_s, 1.02, turn["user_text"], ha="center", va="bottom", color=_CALLER)
-    _wave(below, call.sound, SAMPLE_RATE_HZ, call.delay_s, _MOSHI, "Moshi\n24 kHz")
+    _wave(below, call.sound, MODEL_RATE_HZ, call.delay_s, _MOSHI, "Moshi\n24 kHz")
     _texts(below, [word for word in words(call) if from_s <= word.start_s < until_s])
     below.set(xlim=(from_s, until_s), xlabel="time, s")
     figure.savefig(path, dpi=150, metadata={"Date": None} if path.suffix == ".svg" else None)

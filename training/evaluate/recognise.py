@@ -6,9 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pocketsphinx import Decoder
 
+from moshi_cluster.audio.frame import MODEL_RATE_HZ
+from moshi_cluster.audio.spectral_resample import resample_recording
 from training.evaluate.grammar import PRONUNCIATIONS, grammar
-from training.world.resample import resample
-from training.world.speech import SAMPLE_RATE_HZ
 
 _RATE_HZ = 16_000
 _SILENCE_BEFORE_S, _SILENCE_AFTER_S = 0.2, 0.3
@@ -30,7 +30,7 @@ class Recogniser:
 
     def hear(self, samples: NDArray[np.int16]) -> str:
         """Speech [N] at 24 kHz -> its words; "" where no sentence of the grammar fits."""
-        narrow = resample(samples.astype(np.float32), _RATE_HZ / SAMPLE_RATE_HZ)
+        narrow = resample_recording(samples.astype(np.float32), _RATE_HZ / MODEL_RATE_HZ)
         before = np.zeros(round(_SILENCE_BEFORE_S * _RATE_HZ), np.float32)
         after = np.zeros(round(_SILENCE_AFTER_S * _RATE_HZ), np.float32)
         padded = np.concatenate([before, narrow, after])

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from moshi_cluster.cluster.recorded_callers import INDEX, Recording, read
+from moshi_cluster.cluster.recorded_callers import INDEX, RecordedCaller, read
 from training.world.export_questions import enough, export
 from training.world.session import Session, generate
 
@@ -22,7 +22,7 @@ class NoSynthesiserError(Exception):
     """Calls cannot be made up on this machine; the message says what is missing."""
 
 
-def made(exchanges: int) -> list[Recording]:
+def made(exchanges: int) -> list[RecordedCaller]:
     """At least so many exchanges that training never saw, the same ones every time; kept for the next time.
 
     Raises NoSynthesiserError.

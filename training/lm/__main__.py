@@ -12,10 +12,11 @@ from typing import Any
 
 import torch
 
+from moshi_cluster.audio.frame import FRAMES_PER_S
 from moshi_cluster.tools.checkpoint_sizes import MIMI_CONFIG_NAME, TOKENIZER_NAME
 from training.lm.auxiliary import CallerHeads
 from training.lm.data import Batches
-from training.lm.examples import FRAMES_PER_S, Example, example, heard_only
+from training.lm.examples import Example, example, heard_only
 from training.lm.export import build, write_checkpoint
 from training.lm.probe import Probe
 from training.lm.sizes import lm_config

@@ -10,12 +10,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from moshi_cluster.audio.frame import FRAMES_PER_S
 from moshi_cluster.models.moshi_lm.config import LmConfig
 from training.lm.streams import NONE, lay_out
 from training.lm.vocabulary import Vocabulary
 from training.tokens import TokenSession
 
-FRAMES_PER_S = 12.5
 _HEARD_LATER_FRAMES = 4  # after its end a question's last word may still be found
 _SPEAKING_MARGIN_FRAMES = 2
 

@@ -8,8 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from moshi_cluster.audio.frame import FRAME_SAMPLES
 from moshi_cluster.models.mimi import MimiConfig
-from training.mimi.crops import FRAME_SAMPLES, Crops
+from training.mimi.crops import Crops
 from training.mimi.discriminator import Discriminator, deceit_loss, feature_loss, judge_loss
 from training.mimi.network import TrainableMimi
 from training.mimi.phone_heads import PhoneHeads

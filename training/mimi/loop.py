@@ -10,10 +10,11 @@ from pathlib import Path
 import torch
 from safetensors.torch import save
 
+from moshi_cluster.audio.frame import FRAME_SAMPLES
 from moshi_cluster.models.loading.published import MIMI_NAME
 from moshi_cluster.models.mimi import MimiConfig
 from moshi_cluster.tools.checkpoint_sizes import MIMI_CONFIG_NAME
-from training.mimi.crops import FRAME_SAMPLES, CropSource
+from training.mimi.crops import CropSource
 from training.mimi.curves import Row, draw, write_table
 from training.mimi.learner import Learner, Losses
 from training.mimi.processes import mean

@@ -8,7 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-SAMPLE_RATE_HZ = 24000
+from moshi_cluster.audio.frame import MODEL_RATE_HZ
+
 RESOLUTIONS = ((256, 20), (512, 40), (1024, 64), (2048, 80))
 """Window in samples and mel bands; windows overlap by three quarters."""
 LOG_FLOOR = 1e-4  # amplitude, -80 dB: below it silence is silence
@@ -48,16 +49,16 @@ def mel_centres_hz(bands: int) -> Tensor:
     return _mel_edges(bands)[1:-1]
 
 
-def _mel_edges(bands: int, low_hz: float = 0.0, high_hz: float = SAMPLE_RATE_HZ / 2) -> Tensor:
+def _mel_edges(bands: int, low_hz: float = 0.0, high_hz: float = MODEL_RATE_HZ / 2) -> Tensor:
     low, high = (_mel(torch.tensor(hertz)) for hertz in (low_hz, high_hz))
     return _hertz(low + torch.linspace(0, 1, bands + 2) * (high - low))
 
 
 @cache
-def mel_matrix(window: int, bands: int, low_hz: float = 0.0, high_hz: float = SAMPLE_RATE_HZ / 2) -> Tensor:
+def mel_matrix(window: int, bands: int, low_hz: float = 0.0, high_hz: float = MODEL_RATE_HZ / 2) -> Tensor:
     """[bands, window / 2 + 1]: triangles whose weights sum to one."""
     edges = _mel_edges(bands, low_hz, high_hz)
-    bins = torch.linspace(0, SAMPLE_RATE_HZ / 2, window // 2 + 1)
+    bins = torch.linspace(0, MODEL_RATE_HZ / 2, window // 2 + 1)
     low, centre, high = edges[:-2, None], edges[1:-1, None], edges[2:, None]
     rows = torch.minimum((bins - low) / (centre - low), (high - bins) / (high - centre)).clamp(min=0)
     nearest = F.one_hot((edges[1:-1, None] - bins).abs().argmin(dim=1), len(bins)).to(rows.dtype)

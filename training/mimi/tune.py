@@ -15,10 +15,10 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file, save
 
+from moshi_cluster.audio.frame import FRAME_SAMPLES
 from moshi_cluster.models.loading.published import MIMI_NAME
 from moshi_cluster.models.mimi import MimiConfig
 from moshi_cluster.tools.checkpoint_sizes import MIMI_CONFIG_NAME
-from training.mimi.crops import FRAME_SAMPLES
 from training.mimi.curves import Row, write_table
 from training.mimi.tuner import Losses, Tuner
 from training.mimi.utterances import Collection, Utterances, collect

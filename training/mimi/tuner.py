@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from moshi_cluster.audio.frame import FRAME_SAMPLES
 from moshi_cluster.models.mimi import MimiConfig
 from training.lm.optimiser import set_rate
-from training.mimi.crops import FRAME_SAMPLES
 from training.mimi.hearing import hearing_distance
 from training.mimi.kernels import KernelMuon
 from training.mimi.network import TrainableMimi

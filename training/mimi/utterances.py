@@ -13,15 +13,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from moshi_cluster.audio.frame import FRAME_SAMPLES, FRAMES_PER_S
 from training import tokens
-from training.mimi.crops import FRAME_SAMPLES
 from training.tokens import TokenSession
 from training.world import store
 
 PAST_FRAMES = 18
 """Before the first frame with sound: more than the decoder's transformer sees in its first layer."""
 
-_FRAME_RATE_HZ = 12.5
 LEAST_FRAMES = 26
 """Of every utterance, after its past."""
 _TAIL_FRAMES = 4  # of silence, or of what follows, after the last word
@@ -122,9 +121,9 @@ def _chosen(session: TokenSession, times: Counter[str], number: int) -> Iterator
 
 def _span(speaker: str, start_s: float, end_s: float, length: int) -> Span | None:
     """None where the call is too short for it."""
-    first = max(0, math.floor(start_s * _FRAME_RATE_HZ) - 1 - PAST_FRAMES)
+    first = max(0, math.floor(start_s * FRAMES_PER_S) - 1 - PAST_FRAMES)
     least = first + PAST_FRAMES + LEAST_FRAMES
-    last = min(length, max(math.ceil(end_s * _FRAME_RATE_HZ) + _TAIL_FRAMES, least))
+    last = min(length, max(math.ceil(end_s * FRAMES_PER_S) + _TAIL_FRAMES, least))
     return Span(speaker, speaker, first, last) if last >= least else None
 
 

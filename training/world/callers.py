@@ -8,11 +8,13 @@ from typing import Any
 
 import numpy as np
 
+from moshi_cluster.audio.frame import MODEL_RATE_HZ
+from moshi_cluster.audio.pcm import Samples
+from moshi_cluster.audio.spectral_resample import resample_recording
 from training.world.espeak import espeak
 from training.world.flite import flite_voice
 from training.world.holdout import Split, held_out
-from training.world.resample import resample
-from training.world.speech import SAMPLE_RATE_HZ, Samples, Speech
+from training.world.speech import Speech
 
 # Accents and variants that a recogniser for American English understands, more or less; several others are a riddle.
 _ACCENTS = ("en-us", "en-us", "en-us", "en-us", "en", "en-us-nyc", "en-gb-x-rp")
@@ -46,9 +48,9 @@ class Caller:
         spoken = self._flite(text) if self.synthesiser == "flite" else self._espeak(text)
         start_s, end_s = spoken.voiced
         speech = spoken.cut(max(start_s - _MARGIN_S, 0.0), end_s + _MARGIN_S)
-        factor = SAMPLE_RATE_HZ / speech.sample_rate_hz * self.size
-        samples = resample(speech.samples, factor)
-        return speech.stretched(samples * (LEVEL / _rms(samples)), SAMPLE_RATE_HZ, self.size)
+        factor = MODEL_RATE_HZ / speech.sample_rate_hz * self.size
+        samples = resample_recording(speech.samples, factor)
+        return speech.stretched(samples * (LEVEL / _rms(samples)), MODEL_RATE_HZ, self.size)
 
     def _espeak(self, text: str) -> Speech:
         return espeak().speak(text, self.voice, round(25 + 50 * self.pitch), round(125 + 60 * self.pace))

@@ -17,12 +17,11 @@ from typing import Any
 
 import numpy as np
 
+from moshi_cluster.audio.frame import MODEL_RATE_HZ
+from moshi_cluster.audio.g711 import G711_RATE_HZ, nearest_mulaw
+from moshi_cluster.audio.spectral_resample import resample_recording
 from moshi_cluster.cluster.recorded_callers import INDEX
-from training.world.g711 import mu_law_bytes
-from training.world.line import TELEPHONE_RATE_HZ
-from training.world.resample import resample
 from training.world.session import Session, generate
-from training.world.speech import SAMPLE_RATE_HZ
 
 _MU_LAW_FORMAT = 7
 
@@ -69,12 +68,12 @@ def _numbers(seed: int) -> Iterator[int]:
 
 def _as_telephones_send(session: Session) -> bytes:
     samples = session.user.astype(np.float32) * np.float32(1 / 32768)
-    return mu_law_bytes(resample(samples, TELEPHONE_RATE_HZ / SAMPLE_RATE_HZ)).tobytes()
+    return nearest_mulaw(resample_recording(samples, G711_RATE_HZ / MODEL_RATE_HZ))
 
 
 def _wave_file(mu_law: bytes) -> bytes:
     """RIFF WAVE, one channel. The standard library writes linear PCM only."""
-    layout = struct.pack("<HHIIHHH", _MU_LAW_FORMAT, 1, TELEPHONE_RATE_HZ, TELEPHONE_RATE_HZ, 1, 8, 0)
+    layout = struct.pack("<HHIIHHH", _MU_LAW_FORMAT, 1, G711_RATE_HZ, G711_RATE_HZ, 1, 8, 0)
     chunks = [(b"fmt ", layout), (b"fact", struct.pack("<I", len(mu_law))), (b"data", mu_law)]
     body = b"".join(name + struct.pack("<I", len(data)) + data + b"\0" * (len(data) % 2) for name, data in chunks)
     return b"RIFF" + struct.pack("<I", 4 + len(body)) + b"WAVE" + body

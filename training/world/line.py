@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from training.world.g711 import mu_law
+from moshi_cluster.audio.frame import MODEL_RATE_HZ
+from moshi_cluster.audio.g711 import G711_RATE_HZ, decode_mulaw, nearest_mulaw
+from moshi_cluster.audio.pcm import Samples
+from moshi_cluster.audio.spectral_resample import resample_recording
 from training.world.holdout import Split
-from training.world.resample import resample
-from training.world.speech import SAMPLE_RATE_HZ, Samples
 
-TELEPHONE_RATE_HZ = 8_000
 _TELEPHONE_SHARE: dict[Split, float] = {"train": 0.8, "eval": 0.6}
 # How steeply the power of a noise falls with frequency: power ~ f ** -slope.
 _NOISES = {"white": 0.0, "pink": 1.0, "brown": 2.0}
@@ -61,16 +61,16 @@ def line(random: Random, split: Split) -> Line:
 
 
 def _through_telephone(samples: Samples, low_cut_hz: float) -> Samples:
-    narrow = resample(samples, TELEPHONE_RATE_HZ / SAMPLE_RATE_HZ)
+    narrow = resample_recording(samples, G711_RATE_HZ / MODEL_RATE_HZ)
     if low_cut_hz:
         narrow = _high_passed(narrow, low_cut_hz)
-    wide = resample(mu_law(narrow), SAMPLE_RATE_HZ / TELEPHONE_RATE_HZ)
+    wide = resample_recording(decode_mulaw(nearest_mulaw(narrow)), MODEL_RATE_HZ / G711_RATE_HZ)
     return np.pad(wide, (0, max(0, len(samples) - len(wide))))[: len(samples)]
 
 
 def _high_passed(samples: Samples, cut_hz: float) -> Samples:
     spectrum = np.fft.rfft(samples)
-    frequencies = np.fft.rfftfreq(len(samples), 1 / TELEPHONE_RATE_HZ)
+    frequencies = np.fft.rfftfreq(len(samples), 1 / G711_RATE_HZ)
     # Second order: the fall of a telephone's transformer.
     squared = (frequencies / cut_hz) ** 2
     filtered = np.fft.irfft(spectrum * squared / (1 + squared), len(samples))
@@ -80,7 +80,7 @@ def _high_passed(samples: Samples, cut_hz: float) -> Samples:
 def _coloured(generator: np.random.Generator, count: int, slope: float) -> Samples:
     """Noise of RMS 1."""
     white = np.fft.rfft(generator.standard_normal(count, dtype=np.float32))
-    frequencies = np.maximum(np.fft.rfftfreq(count, 1 / SAMPLE_RATE_HZ), 40.0)
+    frequencies = np.maximum(np.fft.rfftfreq(count, 1 / MODEL_RATE_HZ), 40.0)
     noise = np.fft.irfft(white * frequencies ** (-slope / 2), count)
     loudness = float(np.sqrt(np.mean(noise**2)))
     return np.asarray(noise / loudness, dtype=np.float32)
@@ -88,7 +88,7 @@ def _coloured(generator: np.random.Generator, count: int, slope: float) -> Sampl
 
 def _add_burst(generator: np.random.Generator, samples: Samples, level: float) -> None:
     """A knock, a cough, a chair: 40 to 300 ms of noise that dies away, at a random place."""
-    length = int(generator.uniform(0.04, 0.3) * SAMPLE_RATE_HZ)
+    length = int(generator.uniform(0.04, 0.3) * MODEL_RATE_HZ)
     start = int(generator.integers(0, max(1, len(samples) - length)))
     shape = np.exp(-4 * np.linspace(0, 1, length, dtype=np.float32))
     burst = level * shape * _coloured(generator, length, float(generator.uniform(0, 2)))

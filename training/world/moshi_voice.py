@@ -6,9 +6,10 @@ from functools import lru_cache
 
 import numpy as np
 
+from moshi_cluster.audio.frame import MODEL_RATE_HZ
+from moshi_cluster.audio.spectral_resample import resample_recording
 from training.world.flite import flite_voice
-from training.world.resample import resample
-from training.world.speech import SAMPLE_RATE_HZ, Speech
+from training.world.speech import Speech
 
 _GAIN = 0.56  # slt's sentences then have about -20 dBFS RMS
 _TAIL_S = 0.03
@@ -29,8 +30,8 @@ def say(text: str) -> Speech:
     speech = spoken.cut(start_s, end_s + _TAIL_S)
     named = tuple(span._replace(label=word) for span, word in zip(speech.words, words, strict=True))
     faded = _faded(speech.samples * _GAIN, speech.sample_rate_hz)
-    samples = resample(faded, SAMPLE_RATE_HZ / speech.sample_rate_hz)
-    return Speech(samples, SAMPLE_RATE_HZ, speech.phones, named)
+    samples = resample_recording(faded, MODEL_RATE_HZ / speech.sample_rate_hz)
+    return Speech(samples, MODEL_RATE_HZ, speech.phones, named)
 
 
 def with_pauses(text: str) -> str:

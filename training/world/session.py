@@ -10,15 +10,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from moshi_cluster.audio.frame import FRAME_S, FRAME_SAMPLES, MODEL_RATE_HZ
+from moshi_cluster.audio.pcm import Samples
 from training.world.callers import Caller, caller
 from training.world.exchanges import GREETING, Exchange, Memory, ask, farewell
 from training.world.holdout import Split
 from training.world.line import Line, line
 from training.world.moshi_voice import say
 from training.world.phones import NUMBER_OF, SILENCE
-from training.world.speech import FRAME_SAMPLES, PHONE_SAMPLES, SAMPLE_RATE_HZ, Samples, Span, Speech
+from training.world.speech import PHONE_SAMPLES, Span, Speech
 
-FRAME_S = FRAME_SAMPLES / SAMPLE_RATE_HZ
 GREETING_FRAME = 5
 REPLY_FRAMES = (4, 5, 5, 5, 5, 5, 5, 5, 5, 6)  # between the caller's last phone and Moshi's first
 STOP_FRAMES = 2  # Moshi is silent this many frames after the one in which a caller talks over it
@@ -65,7 +66,7 @@ class Session:
 
     @property
     def seconds(self) -> float:
-        return len(self.user) / SAMPLE_RATE_HZ
+        return len(self.user) / MODEL_RATE_HZ
 
 
 @dataclass
@@ -82,18 +83,18 @@ class _Channel:
 
     def phones(self, samples: int) -> NDArray[np.uint8]:
         labels = np.full(samples // PHONE_SAMPLES, NUMBER_OF[SILENCE], dtype=np.uint8)
-        centres_s = (np.arange(len(labels)) + 0.5) * PHONE_SAMPLES / SAMPLE_RATE_HZ
+        centres_s = (np.arange(len(labels)) + 0.5) * PHONE_SAMPLES / MODEL_RATE_HZ
         for start, speech in self.placed:
             for phone in speech.phones:
-                inside = (centres_s >= phone.start_s + start / SAMPLE_RATE_HZ) & (
-                    centres_s < phone.end_s + start / SAMPLE_RATE_HZ
+                inside = (centres_s >= phone.start_s + start / MODEL_RATE_HZ) & (
+                    centres_s < phone.end_s + start / MODEL_RATE_HZ
                 )
                 labels[inside] = NUMBER_OF[phone.label]
         return labels
 
     def words(self) -> tuple[Span, ...]:
         return tuple(
-            Span(word.label, start / SAMPLE_RATE_HZ + word.start_s, start / SAMPLE_RATE_HZ + word.end_s)
+            Span(word.label, start / MODEL_RATE_HZ + word.start_s, start / MODEL_RATE_HZ + word.end_s)
             for start, speech in self.placed
             for word in speech.words
         )
@@ -163,22 +164,22 @@ class _Call:
     def _ask(self, exchange: Exchange, start_s: float) -> tuple[float, float]:
         """Seconds at which the first phone of the question begins and the last one ends."""
         question = self._question(exchange)
-        start = round(start_s * SAMPLE_RATE_HZ)
+        start = round(start_s * MODEL_RATE_HZ)
         self.user.placed.append((start, question))
         first_s, last_s = question.voiced
-        return start / SAMPLE_RATE_HZ + first_s, start / SAMPLE_RATE_HZ + last_s
+        return start / MODEL_RATE_HZ + first_s, start / MODEL_RATE_HZ + last_s
 
     def _speak(self, text: str, frame: int) -> Speech:
         speech = say(text)
         self.moshi.placed.append((frame * FRAME_SAMPLES, speech))
-        self.end_s = frame * FRAME_S + len(speech.samples) / SAMPLE_RATE_HZ
+        self.end_s = frame * FRAME_S + len(speech.samples) / MODEL_RATE_HZ
         return speech
 
     def _gap_s(self) -> float:
         return self.random.uniform(2.0, 4.0) if self.random.random() < 0.1 else self.random.uniform(0.3, 1.3)
 
     def _maybe_talk_over(self, exchange: Exchange, reply_start_s: float, reply: Speech) -> None:
-        length_s = len(reply.samples) / SAMPLE_RATE_HZ
+        length_s = len(reply.samples) / MODEL_RATE_HZ
         share = 0.65 if exchange.kind == "list" else 0.06
         if exchange.kind != "farewell" and length_s > LONG_REPLY_S and self.random.random() < share:
             # At least half a second of the reply is never said: otherwise nothing shows that Moshi stopped.
@@ -188,11 +189,11 @@ class _Call:
         """What Moshi was saying ends on a frame's edge; the words that had begun by then stay."""
         start, speech = self.moshi.placed.pop()
         stop_s = (math.floor(user_start_s / FRAME_S) + STOP_FRAMES) * FRAME_S
-        kept = speech.cut(0.0, stop_s - start / SAMPLE_RATE_HZ)
+        kept = speech.cut(0.0, stop_s - start / MODEL_RATE_HZ)
         fade = min(240, len(kept.samples))
         samples = kept.samples.copy()
         samples[len(samples) - fade :] *= np.linspace(1, 0, fade, dtype=np.float32)
-        self.moshi.placed.append((start, Speech(samples, SAMPLE_RATE_HZ, kept.phones, kept.words)))
+        self.moshi.placed.append((start, Speech(samples, MODEL_RATE_HZ, kept.phones, kept.words)))
         last = asdict(self.turns.pop())
         said = " ".join(word.label for word in kept.words)
         self.turns.append(Turn(**last | {"reply_text": said, "reply_end_s": stop_s, "interrupted": True}))
@@ -239,8 +240,8 @@ def _joined(pieces: list[Speech], pauses_s: list[float]) -> Speech:
     phones: list[Span] = []
     at = 0
     for piece, pause_s in zip(pieces, [*pauses_s, 0.0], strict=True):
-        shift_s = at / SAMPLE_RATE_HZ
+        shift_s = at / MODEL_RATE_HZ
         phones += [Span(label, start + shift_s, end + shift_s) for label, start, end in piece.phones]
-        samples += [piece.samples, np.zeros(round(pause_s * SAMPLE_RATE_HZ), dtype=np.float32)]
+        samples += [piece.samples, np.zeros(round(pause_s * MODEL_RATE_HZ), dtype=np.float32)]
         at += len(samples[-1]) + len(samples[-2])
-    return Speech(np.concatenate(samples), SAMPLE_RATE_HZ, tuple(phones))
+    return Speech(np.concatenate(samples), MODEL_RATE_HZ, tuple(phones))

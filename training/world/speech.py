@@ -5,14 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
+from moshi_cluster.audio.pcm import Samples
 
-SAMPLE_RATE_HZ = 24_000
-FRAME_SAMPLES = 1_920  # 80 ms, as Mimi's
 PHONE_SAMPLES = 480  # phone labels: 50 per second
-
-Samples = NDArray[np.float32]
 
 
 class Span(NamedTuple):

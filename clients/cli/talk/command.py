@@ -12,19 +12,23 @@ from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanag
 from pathlib import Path
 from types import FrameType
 
+from moshi_cluster.audio.frame import MODEL_RATE_HZ
+from moshi_cluster.audio.spectral_resample import resample_recording
 from moshi_cluster.clients.cli.access import access_of
-from moshi_cluster.clients.cli.audio import AudioError, read_wav
-from moshi_cluster.clients.cli.converse import CallError
+from moshi_cluster.clients.cli.errors import BadInput, CallError
+from moshi_cluster.clients.cli.recording import S16Samples, read_wav
+from moshi_cluster.clients.cli.talk.connection import CallOptions, Connection
 from moshi_cluster.clients.cli.talk.conversation import Recorders, State, hold
 from moshi_cluster.clients.cli.talk.devices import DeviceSound, NoSound, list_devices
-from moshi_cluster.clients.cli.talk.line import RATE_HZ, Line, Samples, Wish
 from moshi_cluster.clients.cli.talk.local import LocalError, local_gateway
 from moshi_cluster.clients.cli.talk.sound import FileSound, Sound
 from moshi_cluster.clients.cli.talk.view import PlainView, View, summary
 from moshi_cluster.clients.cli.talk.wav import WavWriter
+from moshi_cluster.clients.cli.wire_formats import to_float, to_s16
 
 EXIT_OK, EXIT_CALL_FAILED, EXIT_BAD_INPUT, EXIT_INTERRUPTED = 0, 1, 2, 130
 _SHOW_PERIOD_S = 0.125
+_LOCAL_SLOTS = 2  # a connection that was lost may hold one a little longer
 _INSTALL = "pip install '.[talk]'"
 _TERMINATIONS = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
@@ -39,12 +43,12 @@ def run(arguments: argparse.Namespace) -> int:
             print(list_devices())
             return EXIT_OK
         if not (arguments.target or arguments.local):
-            raise AudioError("talk to whom? --target HOST:PORT, --target http://HOST:8998, or --local")
+            raise BadInput("talk to whom? --target HOST:PORT, --target http://HOST:8998, or --local")
         return _run(arguments)
     except (CallError, LocalError) as error:
         print(f"error: {error}", file=sys.stderr)
         return EXIT_CALL_FAILED
-    except (AudioError, NoSound) as error:
+    except (BadInput, NoSound) as error:
         print(f"error: {error}", file=sys.stderr)
         return EXIT_BAD_INPUT
     except (KeyboardInterrupt, asyncio.CancelledError):
@@ -73,27 +77,27 @@ def _run(arguments: argparse.Namespace) -> int:
     return EXIT_OK
 
 
-async def _talk(state: State, arguments: argparse.Namespace, spoken: Samples | None, recorders: Recorders) -> None:
+async def _talk(state: State, arguments: argparse.Namespace, spoken: S16Samples | None, recorders: Recorders) -> None:
     sound: Sound = (
         DeviceSound(arguments.microphone, arguments.loudspeaker)
         if spoken is None
         else FileSound(spoken, arguments.tail_s)
     )
     with _view(arguments.plain) as view, _interruptible(state, sound):
-        async with _shown(view, state), _line(state.target, _wish(arguments)) as line:
-            await hold(line, sound, state, recorders)
+        async with _shown(view, state), _connection(state.target, _call_options(arguments)) as connection:
+            await hold(connection, sound, state, recorders)
 
 
-def _line(target: str, wish: Wish) -> AbstractAsyncContextManager[Line]:
+def _connection(target: str, options: CallOptions) -> AbstractAsyncContextManager[Connection]:
     if "://" not in target:
-        from moshi_cluster.clients.cli.talk.grpc_line import grpc_line
+        from moshi_cluster.clients.cli.talk.grpc_connection import grpc_connection
 
-        return grpc_line(target, wish)
+        return grpc_connection(target, options)
     try:
-        from moshi_cluster.clients.cli.talk.chat_line import chat_line
+        from moshi_cluster.clients.cli.talk.chat_connection import chat_connection
     except ImportError as error:
-        raise AudioError(f"{target}: needs the package {error.name} ({_INSTALL}); host:port does not") from error
-    return chat_line(target, wish)
+        raise BadInput(f"{target}: needs the package {error.name} ({_INSTALL}); host:port does not") from error
+    return chat_connection(target, options)
 
 
 def _view(plain: bool) -> View:
@@ -139,21 +143,16 @@ def _interruptible(state: State, sound: Sound) -> Iterator[None]:
     yield
 
 
-def _recording(path: Path) -> Samples:
+def _recording(path: Path) -> S16Samples:
+    """The samples of a WAV file, at the model's rate."""
     recording = read_wav(path)
-    if recording.rate_hz == RATE_HZ:
+    if recording.rate_hz == MODEL_RATE_HZ:
         return recording.samples
-    try:
-        from moshi_cluster.clients.cli.talk.opus import Resampler
-    except ImportError as error:
-        raise AudioError(
-            f"{path}: has {recording.rate_hz} Hz; other than {RATE_HZ} Hz needs the package {error.name} ({_INSTALL})"
-        ) from error
-    return Resampler(recording.rate_hz).whole(recording.samples)
+    return to_s16(resample_recording(to_float(recording.samples), MODEL_RATE_HZ / recording.rate_hz))
 
 
-def _wish(arguments: argparse.Namespace) -> Wish:
-    return Wish(
+def _call_options(arguments: argparse.Namespace) -> CallOptions:
+    return CallOptions(
         seed=arguments.seed,
         greedy=arguments.greedy,
         loopback=arguments.loopback,
@@ -162,5 +161,6 @@ def _wish(arguments: argparse.Namespace) -> Wish:
 
 
 def _local_options(arguments: argparse.Namespace) -> list[str]:
-    options = ["--device", arguments.device]
-    return options if arguments.checkpoint is None else [*options, "--checkpoint", arguments.checkpoint]
+    options = [] if arguments.device == "auto" else ["--device", arguments.device]
+    options += [] if arguments.checkpoint is None else ["--checkpoint", arguments.checkpoint]
+    return [*options, "--slots", str(_LOCAL_SLOTS)]

@@ -1,4 +1,4 @@
-"""A whole conversation: the caller's voice to the line, the line's to the loudspeaker, everything to who looks on."""
+"""A whole conversation: the caller's voice to the gateway, Moshi's to the loudspeaker, everything to who looks on."""
 
 from __future__ import annotations
 
@@ -7,9 +7,19 @@ import contextlib
 from collections import deque
 from dataclasses import dataclass, field
 
+from moshi_cluster.audio.frame import MODEL_RATE_HZ
+from moshi_cluster.clients.cli.talk.connection import (
+    Connection,
+    Heard,
+    Notice,
+    QueuePosition,
+    Ready,
+    Stats,
+    Voice,
+    Words,
+)
 from moshi_cluster.clients.cli.talk.delay import Delay
 from moshi_cluster.clients.cli.talk.levels import LevelMeter
-from moshi_cluster.clients.cli.talk.line import RATE_HZ, Figures, Heard, Line, Notice, Place, Ready, Voice, Words
 from moshi_cluster.clients.cli.talk.playback import PlaybackBuffer
 from moshi_cluster.clients.cli.talk.sound import Block, Sound
 from moshi_cluster.clients.cli.talk.wav import WavWriter, columns
@@ -39,7 +49,7 @@ class State:
     @property
     def seconds(self) -> float:
         """Since the beginning, by the microphone's clock."""
-        return self.said / RATE_HZ
+        return self.said / MODEL_RATE_HZ
 
 
 @dataclass(frozen=True)
@@ -50,11 +60,11 @@ class Recorders:
     both: WavWriter | None = None  # stereo, as it was heard here: the caller left, Moshi right
 
 
-async def hold(line: Line, sound: Sound, state: State, recorders: Recorders) -> None:
+async def hold(connection: Connection, sound: Sound, state: State, recorders: Recorders) -> None:
     """Returns when the caller has hung up and everything is answered. Raises CallError, NoSound, AudioError."""
     ready = asyncio.Event()
-    listening = asyncio.create_task(_listen(line, state, recorders, ready))
-    speaking = asyncio.create_task(_speak(line, sound, state, recorders, ready))
+    listening = asyncio.create_task(_listen(connection, state, recorders, ready))
+    speaking = asyncio.create_task(_speak(connection, sound, state, recorders, ready))
     try:
         await asyncio.wait({listening, speaking}, return_when=asyncio.FIRST_COMPLETED)
         if speaking.done() and speaking.exception() is None:
@@ -70,20 +80,22 @@ async def hold(line: Line, sound: Sound, state: State, recorders: Recorders) -> 
     state.phase = "ended"
 
 
-async def _speak(line: Line, sound: Sound, state: State, recorders: Recorders, ready: asyncio.Event) -> None:
+async def _speak(
+    connection: Connection, sound: Sound, state: State, recorders: Recorders, ready: asyncio.Event
+) -> None:
     await ready.wait()
     async with contextlib.aclosing(sound.blocks(state.playback)) as blocks:
         async for block in blocks:
-            await line.say(block.said)
+            await connection.say(block.said)
             _note(block, state)
             if recorders.both is not None:
                 recorders.both.write(columns(block.said, block.played))
     state.phase = "hanging up"
-    await line.hang_up()
+    await connection.hang_up()
 
 
-async def _listen(line: Line, state: State, recorders: Recorders, ready: asyncio.Event) -> None:
-    async with contextlib.aclosing(line.hear()) as heard:
+async def _listen(connection: Connection, state: State, recorders: Recorders, ready: asyncio.Event) -> None:
+    async with contextlib.aclosing(connection.hear()) as heard:
         async for item in heard:
             _take(item, state)
             if isinstance(item, Ready):
@@ -108,11 +120,11 @@ def _take(item: Heard, state: State) -> None:
             state.playback.push(samples)
         case Words(piece):
             state.text += piece
-        case Figures(latency_ms, counters):
+        case Stats(latency_ms, counters):
             state.latency_ms |= latency_ms
             state.counters |= counters
             state.delay.note_counters(state.counters)
-        case Place(position, waiting):
+        case QueuePosition(position, waiting):
             state.phase = f"waiting in line: {position} of {waiting}" if position else "our turn has come"
         case Notice(text):
             state.notices.append(text)

@@ -1,10 +1,10 @@
-"""From the caller's mouth to the caller's ear."""
+"""The delay from the caller's mouth to their ear."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-from moshi_cluster.clients.cli.talk.line import FRAME_SAMPLES, RATE_HZ
+from moshi_cluster.audio.frame import FRAME_SAMPLES, MODEL_RATE_HZ
 
 _KEPT = 0.85  # of the old average with every new value, as in upstream's web client
 
@@ -27,7 +27,7 @@ class Delay:
 
     def observe(self, said: int, consumed: int) -> None:
         """Samples since the beginning; call it in equal steps of time."""
-        behind_s = (said + self._frames_added * FRAME_SAMPLES - consumed) / RATE_HZ
+        behind_s = (said + self._frames_added * FRAME_SAMPLES - consumed) / MODEL_RATE_HZ
         self._sum_s = _KEPT * self._sum_s + (1 - _KEPT) * behind_s
         self._weight = _KEPT * self._weight + (1 - _KEPT)
 

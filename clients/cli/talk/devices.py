@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import AsyncGenerator, Iterator
 from typing import Any
 
-from moshi_cluster.clients.cli.talk.line import RATE_HZ
+from moshi_cluster.audio.frame import MODEL_RATE_HZ
 from moshi_cluster.clients.cli.talk.playback import PlaybackBuffer
 from moshi_cluster.clients.cli.talk.sound import BLOCK_S, BLOCK_SAMPLES, Block
 
@@ -33,7 +33,7 @@ class DeviceSound:
     def __init__(self, microphone: str | None = None, loudspeaker: str | None = None) -> None:
         self._library = _portaudio()
         self._devices = _device(microphone), _device(loudspeaker)
-        wanted = {"channels": 1, "dtype": "int16", "samplerate": RATE_HZ}
+        wanted = {"channels": 1, "dtype": "int16", "samplerate": MODEL_RATE_HZ}
         try:
             self._library.check_input_settings(self._devices[0], **wanted)
             self._library.check_output_settings(self._devices[1], **wanted)
@@ -78,7 +78,7 @@ class DeviceSound:
     def _running(self, callback: Any) -> Iterator[None]:
         wanted = {"channels": 1, "dtype": "int16", "latency": "low", "callback": callback}
         try:
-            stream = self._library.RawStream(RATE_HZ, BLOCK_SAMPLES, self._devices, **wanted)
+            stream = self._library.RawStream(MODEL_RATE_HZ, BLOCK_SAMPLES, self._devices, **wanted)
             stream.start()
         except self._library.PortAudioError as error:
             raise NoSound(error) from error

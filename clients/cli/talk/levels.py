@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from operator import mul
 
-from moshi_cluster.clients.cli.talk.line import RATE_HZ, Samples
+from moshi_cluster.audio.frame import MODEL_RATE_HZ
+from moshi_cluster.clients.cli.recording import S16Samples
 
 FLOOR_DB = -60.0
 _FALL_DB_PER_S = 30.0
@@ -18,10 +19,10 @@ class LevelMeter:
     def __init__(self) -> None:
         self.level_db = FLOOR_DB  # of full scale, FLOOR_DB to 0
 
-    def push(self, samples: Samples) -> None:
+    def push(self, samples: S16Samples) -> None:
         """Takes what was said or played."""
         if samples:
-            fallen_db = self.level_db - _FALL_DB_PER_S * len(samples) / RATE_HZ
+            fallen_db = self.level_db - _FALL_DB_PER_S * len(samples) / MODEL_RATE_HZ
             self.level_db = max(FLOOR_DB, fallen_db, rms_db(samples))
 
     @property
@@ -30,7 +31,7 @@ class LevelMeter:
         return 1 - self.level_db / FLOOR_DB
 
 
-def rms_db(samples: Samples) -> float:
+def rms_db(samples: S16Samples) -> float:
     """Level relative to full scale, never below FLOOR_DB; a full-scale square wave has 0."""
     power = sum(map(mul, samples, samples)) / (len(samples) * _FULL_SCALE**2) if samples else 0.0
     return max(FLOOR_DB, 10 * math.log10(power)) if power else FLOOR_DB

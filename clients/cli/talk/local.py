@@ -11,8 +11,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-_ROOT = Path(__file__).parents[4]
-_PROGRAM = "moshi_cluster.cluster.serve_local"
+import moshi_cluster
+
+_PATH = str(Path(moshi_cluster.__file__).parents[1])  # the checkout, or site-packages
 _STOP_TIMEOUT_S = 30.0
 
 
@@ -24,15 +25,13 @@ class LocalError(Exception):
 def local_gateway(options: list[str]) -> Iterator[str]:
     """Starts a cluster on free ports of this machine, gives the URL of its page, and stops it. Raises LocalError.
 
-    A process of its own, which also stops when this one dies: its standard input closes. It gives up by itself when
-    the services do not serve in time. options: of the program.
+    `moshi-cluster serve` as a process of its own, which also stops when this one dies: its standard input closes. It
+    gives up by itself when the services do not serve in time. options: of `serve`.
     """
-    if not (_ROOT / "moshi_cluster" / "cluster" / "serve_local.py").is_file():
-        raise LocalError("--local needs a checkout of the repository: the services are started from there")
     process = subprocess.Popen(
-        [sys.executable, "-m", _PROGRAM, *options],
-        cwd=_ROOT,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [str(_ROOT), os.environ.get("PYTHONPATH")]))},
+        # -P: what lies in the current folder is not run in place of this package
+        [sys.executable, "-P", "-m", "moshi_cluster", "serve", "--attached", *options],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [_PATH, os.environ.get("PYTHONPATH")]))},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,

@@ -1,11 +1,12 @@
-"""What waits to be played: catches up when it falls behind, so that a stall never becomes a delay that stays."""
+"""The playback buffer: it catches up when it falls behind, so that a stall never becomes a delay that stays."""
 
 from __future__ import annotations
 
 import threading
 from array import array
 
-from moshi_cluster.clients.cli.talk.line import RATE_HZ, Samples
+from moshi_cluster.audio.frame import MODEL_RATE_HZ
+from moshi_cluster.clients.cli.recording import S16Samples
 
 # The constants of upstream's web client.
 INITIAL_MS = 80  # queued before playback starts
@@ -30,7 +31,7 @@ class PlaybackBuffer:
         self.underruns = 0
         self.drops = 0
         self._lock = threading.Lock()
-        self._queue: Samples = array("h")
+        self._queue: S16Samples = array("h")
         self._partial = _samples(PARTIAL_MS)
         self._max = _samples(MAX_MS)
         self._wait = 0  # of silence before the next sound
@@ -43,20 +44,20 @@ class PlaybackBuffer:
 
     @property
     def limit(self) -> int:
-        """This many are never queued."""
+        """So many samples are never queued."""
         return self._target + self._max
 
-    def push(self, samples: Samples) -> None:
+    def push(self, samples: S16Samples) -> None:
         """Takes what arrived; drops the oldest when too much waits."""
         with self._lock:
             self._push(samples)
 
-    def pull(self, count: int) -> Samples:
+    def pull(self, count: int) -> S16Samples:
         """The next `count` samples to play; silence where there are none."""
         with self._lock:
             return self._pull(count)
 
-    def _push(self, samples: Samples) -> None:
+    def _push(self, samples: S16Samples) -> None:
         self._queue.extend(samples)
         if not self._started and self.queued >= _samples(INITIAL_MS):
             self._started = self._fade_in = True
@@ -64,7 +65,7 @@ class PlaybackBuffer:
         if self.queued >= self.limit:
             self._drop_to(self._target)
 
-    def _pull(self, count: int) -> Samples:
+    def _pull(self, count: int) -> S16Samples:
         if not self._started or self._wait > 0:
             self._wait = max(0, self._wait - count)
             self.missed += count if self._sounded else 0
@@ -84,7 +85,7 @@ class PlaybackBuffer:
     def _target(self) -> int:
         return _samples(INITIAL_MS) + self._partial
 
-    def _underrun(self, found: Samples, count: int) -> None:
+    def _underrun(self, found: S16Samples, count: int) -> None:
         _fade(found, rising=False)
         self.missed += count - len(found)
         found.extend(silence(count - len(found)))
@@ -100,12 +101,12 @@ class PlaybackBuffer:
         self._max = min(_samples(LIMIT_MS), self._max + _samples(MAX_STEP_MS))
 
 
-def silence(count: int) -> Samples:
-    """So many samples of it."""
+def silence(count: int) -> S16Samples:
+    """So many samples of silence."""
     return array("h", bytes(2 * count))
 
 
-def _fade(samples: Samples, rising: bool) -> None:
+def _fade(samples: S16Samples, rising: bool) -> None:
     length = len(samples)
     for index, sample in enumerate(samples):
         gain = (index + 0.5) / length
@@ -113,4 +114,4 @@ def _fade(samples: Samples, rising: bool) -> None:
 
 
 def _samples(milliseconds: int) -> int:
-    return milliseconds * RATE_HZ // 1000
+    return milliseconds * MODEL_RATE_HZ // 1000

@@ -14,14 +14,14 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from moshi_cluster.audio.frame import MODEL_RATE_HZ
 from moshi_cluster.clients.cli.talk.conversation import State
 from moshi_cluster.clients.cli.talk.levels import LevelMeter
-from moshi_cluster.clients.cli.talk.line import RATE_HZ
 
 _HOPS = ("edge_in", "encode", "lm", "decode", "edge_out", "turnaround")
 _COUNTERS = {"frames_late": "late", "frames_filled": "filled in", "frames_dropped": "dropped", "moves": "moved"}
 _SIDE_WIDTH = 34
-_NARROW = 72  # columns; below, figures stand under the text
+_NARROW = 72  # columns; below, statistics stand under the text
 _EIGHTHS = " ▏▎▍▌▋▊▉"
 _LOUD_DB, _QUIET_DB = -6.0, -50.0
 
@@ -51,14 +51,14 @@ def render(state: State, width: int, height: int) -> RenderableType:
     """The whole screen, `width` columns by `height` lines."""
     layout, body = Layout(), Layout(name="body")
     layout.split_column(Layout(_header(state), size=1), Layout(_levels(state, width), size=4), body, _footer())
-    figures = Layout(Panel(_figures(state), title="latency"), name="figures")
+    stats = Layout(Panel(_stats(state), title="latency"), name="stats")
     if width < _NARROW:
-        figures.size = min(16, height // 2)
-        text_size = width - 4, height - 8 - figures.size
-        body.split_column(Layout(_words(state, *text_size)), figures)
+        stats.size = min(16, height // 2)
+        text_size = width - 4, height - 8 - stats.size
+        body.split_column(Layout(_words(state, *text_size)), stats)
     else:
-        figures.size = _SIDE_WIDTH
-        body.split_row(Layout(_words(state, width - _SIDE_WIDTH - 4, height - 8)), figures)
+        stats.size = _SIDE_WIDTH
+        body.split_row(Layout(_words(state, width - _SIDE_WIDTH - 4, height - 8)), stats)
     return layout
 
 
@@ -102,7 +102,7 @@ def _words(state: State, width: int, height: int) -> RenderableType:
     return Panel(Text.assemble(text, before + space, (newest, "bold")), title="Moshi says")
 
 
-def _figures(state: State) -> RenderableType:
+def _stats(state: State) -> RenderableType:
     table = Table.grid(padding=(0, 2))
     table.add_column()
     table.add_column(justify="right")
@@ -133,4 +133,4 @@ def _footer() -> Layout:
 
 
 def _ms(samples: int) -> float:
-    return 1000 * samples / RATE_HZ
+    return 1000 * samples / MODEL_RATE_HZ

@@ -7,19 +7,20 @@ from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from typing import Protocol
 
-from moshi_cluster.clients.cli.talk.line import RATE_HZ, Samples
+from moshi_cluster.audio.frame import MODEL_RATE_HZ
+from moshi_cluster.clients.cli.recording import S16Samples
 from moshi_cluster.clients.cli.talk.playback import PlaybackBuffer, silence
 
-BLOCK_SAMPLES = 480
-BLOCK_S = BLOCK_SAMPLES / RATE_HZ
+BLOCK_SAMPLES = 480  # 20 ms
+BLOCK_S = BLOCK_SAMPLES / MODEL_RATE_HZ
 
 
 @dataclass(frozen=True)
 class Block:
     """One moment: what was said and what was played in it, of equal length."""
 
-    said: Samples
-    played: Samples
+    said: S16Samples
+    played: S16Samples
 
 
 class Sound(Protocol):
@@ -35,8 +36,8 @@ class Sound(Protocol):
 class FileSound:
     """A recording, then silence, in real time; plays to nobody, at the pace of a loudspeaker."""
 
-    def __init__(self, samples: Samples, tail_s: float) -> None:
-        self._samples = samples + silence(round(tail_s * RATE_HZ))
+    def __init__(self, samples: S16Samples, tail_s: float) -> None:
+        self._samples = samples + silence(round(tail_s * MODEL_RATE_HZ))
         self._stopped = False
 
     async def blocks(self, playback: PlaybackBuffer) -> AsyncGenerator[Block, None]:

@@ -8,7 +8,7 @@ import pytest
 from benchmarks.online.caller import Caller
 from benchmarks.online.impairments import SendPlan
 from benchmarks.online.matching import FrameMatcher
-from benchmarks.online.playback import PlaybackBuffer
+from benchmarks.online.playback import SimulatedPlayback
 from benchmarks.online.record import CallRecord
 from benchmarks.online.scenarios import PlannedCall
 from benchmarks.online.speech import LineFormat
@@ -54,7 +54,7 @@ class FakeStream:
 
 def caller(time: FakeTime, packets: int) -> Caller:
     plan = SendPlan(list(range(packets)), [index * 0.02 for index in range(packets)])
-    record = CallRecord(PlannedCall(0, 0.0, packets // 4), LINE, FrameMatcher(8000, 160), PlaybackBuffer())
+    record = CallRecord(PlannedCall(0, 0.0, packets // 4), LINE, FrameMatcher(8000, 160), SimulatedPlayback())
     return Caller(record, gateway_pb2.Start(), LOOP, 1, plan, now_s=time.read, sleep=time.sleep)
 
 

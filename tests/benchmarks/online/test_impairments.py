@@ -14,7 +14,7 @@ from benchmarks.online.impairments import (
     ClockSkew,
     Impairment,
     Jitter,
-    Line,
+    PacketSchedule,
     RandomLoss,
     SendPlan,
     send_plan,
@@ -41,33 +41,33 @@ def test_a_perfect_line_never_drifts() -> None:
 
 
 def test_random_loss_loses_its_share_in_short_stretches() -> None:
-    line = Line.perfect(MANY, PACKET_S)
-    RandomLoss(0.01).apply(line, 0, np.random.default_rng(1))
-    assert line.lost.mean() == pytest.approx(0.01, rel=0.1)
-    assert runs_of(line.lost).mean() == pytest.approx(1 / 0.99, rel=0.02)
+    schedule = PacketSchedule.perfect(MANY, PACKET_S)
+    RandomLoss(0.01).apply(schedule, 0, np.random.default_rng(1))
+    assert schedule.lost.mean() == pytest.approx(0.01, rel=0.1)
+    assert runs_of(schedule.lost).mean() == pytest.approx(1 / 0.99, rel=0.02)
 
 
 def test_burst_loss_loses_its_share_in_stretches_of_the_mean_length() -> None:
-    line = Line.perfect(MANY, PACKET_S)
-    BurstLoss(0.03, 5).apply(line, 0, np.random.default_rng(1))
-    assert line.lost.mean() == pytest.approx(0.03, rel=0.1)
-    assert runs_of(line.lost).mean() == pytest.approx(5, rel=0.1)
+    schedule = PacketSchedule.perfect(MANY, PACKET_S)
+    BurstLoss(0.03, 5).apply(schedule, 0, np.random.default_rng(1))
+    assert schedule.lost.mean() == pytest.approx(0.03, rel=0.1)
+    assert runs_of(schedule.lost).mean() == pytest.approx(5, rel=0.1)
 
 
 def test_jitter_has_its_deviation_and_its_bound() -> None:
-    line = Line.perfect(MANY, PACKET_S)
-    Jitter(0.03).apply(line, 0, np.random.default_rng(1))
-    assert np.sqrt((line.delay_s**2).mean()) == pytest.approx(0.03, rel=0.02)
-    assert line.delay_s.min() >= 0 and line.delay_s.max() <= 0.09
+    schedule = PacketSchedule.perfect(MANY, PACKET_S)
+    Jitter(0.03).apply(schedule, 0, np.random.default_rng(1))
+    assert np.sqrt((schedule.delay_s**2).mean()) == pytest.approx(0.03, rel=0.02)
+    assert schedule.delay_s.min() >= 0 and schedule.delay_s.max() <= 0.09
 
 
 def test_bursts_hold_ten_packets_and_let_them_go_at_once() -> None:
-    line = Line.perfect(MANY, PACKET_S)
-    Bursts(0.2, 5.0).apply(line, 0, np.random.default_rng(1))
-    held = runs_of(line.delay_s > 0)
+    schedule = PacketSchedule.perfect(MANY, PACKET_S)
+    Bursts(0.2, 5.0).apply(schedule, 0, np.random.default_rng(1))
+    held = runs_of(schedule.delay_s > 0)
     assert held.min() >= 10 and np.median(held) == 10
     assert held.size == pytest.approx(MANY * PACKET_S / 5.2, rel=0.1)
-    times = line.due_s + line.delay_s
+    times = schedule.due_s + schedule.delay_s
     assert (np.diff(times) < -1e-9).sum() == 0
 
 

@@ -7,14 +7,14 @@ from collections.abc import Sequence
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.online.playback import PlaybackBuffer
+from benchmarks.online.playback import SimulatedPlayback
 
 FRAME_S = 0.08
 
 
 def underruns(late_s: Sequence[float]) -> int:
     """Frame n comes this much after n frames."""
-    buffer = PlaybackBuffer(0.1)
+    buffer = SimulatedPlayback(0.1)
     for index, late in enumerate(late_s):
         buffer.arrive(index * FRAME_S + late, FRAME_S)
     return buffer.underruns
@@ -43,7 +43,7 @@ def test_the_first_packet_is_no_underrun() -> None:
 
 
 def test_a_missing_frame_makes_those_behind_it_late() -> None:
-    buffer = PlaybackBuffer(0.1)
+    buffer = SimulatedPlayback(0.1)
     for index in (0, 1, 3, 4, 6, 7):  # two of eight never come
         buffer.arrive(index * FRAME_S, FRAME_S)
     assert buffer.underruns == 1

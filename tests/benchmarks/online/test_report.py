@@ -14,7 +14,7 @@ from benchmarks.online.export import write_json
 from benchmarks.online.limits import Limits
 from benchmarks.online.matching import FrameMatcher
 from benchmarks.online.picture import write_picture
-from benchmarks.online.playback import PlaybackBuffer
+from benchmarks.online.playback import SimulatedPlayback
 from benchmarks.online.processes import ProcessWatch
 from benchmarks.online.record import CallRecord
 from benchmarks.online.report import Report, count_frames, make_report
@@ -36,7 +36,7 @@ def call(
 ) -> CallRecord:
     """A call that ended well; `turnaround_s` of every reply, one frame each."""
     frames = len(turnaround_s) - filled + dropped
-    record = CallRecord(PlannedCall(caller, start_s, frames), LINE, FrameMatcher(8000, 160), PlaybackBuffer(), "OK")
+    record = CallRecord(PlannedCall(caller, start_s, frames), LINE, FrameMatcher(8000, 160), SimulatedPlayback(), "OK")
     record.opened_s, record.started_s, record.first_reply_s = start_s, start_s + 0.05, start_s + 0.2
     record.ended_s = start_s + 0.08 * frames + 0.1
     record.matcher.sent_s.extend([0.0] * (4 * frames))
@@ -50,7 +50,7 @@ def call(
 
 
 def refused(caller: int = 9, frames: int = 100, status: str = "RESOURCE_EXHAUSTED") -> CallRecord:
-    record = CallRecord(PlannedCall(caller, 0.0, frames), LINE, FrameMatcher(8000, 160), PlaybackBuffer(), status)
+    record = CallRecord(PlannedCall(caller, 0.0, frames), LINE, FrameMatcher(8000, 160), SimulatedPlayback(), status)
     record.opened_s, record.ended_s = 1.0, 1.02
     return record
 

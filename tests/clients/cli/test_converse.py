@@ -15,7 +15,7 @@ from grpc_status import rpc_status
 
 from moshi_cluster.clients.cli import __main__ as cli
 from moshi_cluster.clients.cli import converse as converse_module
-from moshi_cluster.clients.cli.audio import Recording, read_wav, write_wav
+from moshi_cluster.clients.cli.recording import Recording, read_wav, write_wav
 from moshi_cluster.v1 import common_pb2, gateway_pb2, gateway_pb2_grpc
 
 Response = gateway_pb2.ConverseResponse

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from moshi_cluster.audio.pcm import Samples
 from training.evaluate.judge import Call, judge
 from training.evaluate.report import Count
-from training.evaluate.sound import Samples
 from training.world.exchanges import GREETING
 
 

@@ -11,7 +11,7 @@ import pytest
 
 pytest.importorskip("pocketsphinx", reason="pocketsphinx is not installed: pip install '.[train]'")
 
-from moshi_cluster.cluster.recorded_callers import Recording
+from moshi_cluster.cluster.recorded_callers import RecordedCaller
 from training.evaluate import live
 from training.evaluate.judge import Call
 from training.evaluate.recordings import NoSynthesiserError
@@ -24,10 +24,10 @@ class DeafRecogniser:
         return ""
 
 
-def moshi_says(reply: Answer) -> Callable[[Path, Sequence[Recording]], list[Call]]:
+def moshi_says(reply: Answer) -> Callable[[Path, Sequence[RecordedCaller]], list[Call]]:
     """Calls in which every question gets what `reply` makes of the right answer, at once."""
 
-    def hold(checkpoint: Path, recordings: Sequence[Recording]) -> list[Call]:
+    def hold(checkpoint: Path, recordings: Sequence[RecordedCaller]) -> list[Call]:
         calls = []
         for recording in recordings:
             frames = len(recording.mu_law) // 640
@@ -75,7 +75,7 @@ def test_a_checkpoint_without_figures_does_not_hold(
 def test_a_machine_without_synthesisers_is_told_what_to_do(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def made(exchanges: int) -> list[Recording]:
+    def made(exchanges: int) -> list[RecordedCaller]:
         raise NoSynthesiserError("making up calls needs a voice")
 
     monkeypatch.setattr(live, "made", made)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from training.evaluate.sound import SAMPLE_RATE_HZ, Samples, audible, stops_after_s, trimmed
+from moshi_cluster.audio.frame import MODEL_RATE_HZ
+from moshi_cluster.audio.pcm import Samples
+from training.evaluate.sound import audible, stops_after_s, trimmed
 
 
 def tone(*spans: tuple[float, float], seconds: float = 4.0) -> Samples:
     """A tone of -20 dBFS within the spans, noise of -70 dBFS everywhere."""
-    time_s = np.arange(round(seconds * SAMPLE_RATE_HZ)) / SAMPLE_RATE_HZ
+    time_s = np.arange(round(seconds * MODEL_RATE_HZ)) / MODEL_RATE_HZ
     inside = np.any([(time_s >= start) & (time_s < end) for start, end in spans], axis=0)
     noise = np.random.default_rng(1).standard_normal(len(time_s)) * 10 ** (-70 / 20)
     return (0.14 * np.sin(2 * np.pi * 440 * time_s) * inside + noise).astype(np.float32)
@@ -23,7 +25,7 @@ def test_noise_far_below_speech_is_not_audible() -> None:
 
 
 def test_trimming_leaves_the_speech_and_a_short_margin() -> None:
-    assert len(trimmed(tone((1.0, 1.5), (2.0, 2.5)))) / SAMPLE_RATE_HZ == pytest.approx(1.6, abs=0.02)
+    assert len(trimmed(tone((1.0, 1.5), (2.0, 2.5)))) / MODEL_RATE_HZ == pytest.approx(1.6, abs=0.02)
     assert len(trimmed(tone((5.0, 6.0)))) == 0
 
 

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
+from moshi_cluster.audio.frame import FRAME_SAMPLES
 from moshi_cluster.models.mimi import Mimi, MimiConfig
 from tests.training.mimi.small import small_config, small_weights
 from training import tokens
-from training.mimi.crops import FRAME_SAMPLES, PHONES_PER_FRAME
+from training.mimi.crops import PHONES_PER_FRAME
 from training.tokens import TokenSession, encode
 from training.world.session import Session, Turn
 from training.world.store import path_of, save

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 import torch
 
+from moshi_cluster.audio.frame import FRAME_SAMPLES
 from moshi_cluster.models.mimi import MimiConfig
 from moshi_cluster.tools.random_mimi import random_mimi
-from training.mimi.crops import FRAME_SAMPLES, PHONES_PER_FRAME, Crops
+from training.mimi.crops import PHONES_PER_FRAME, Crops
 from training.mimi.network import TrainableMimi
 from training.mimi.sizes import demo_config
 from training.world.phones import PHONES

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import torch
 
+from moshi_cluster.audio.frame import FRAME_SAMPLES
 from tests.training.mimi.small import session, write_sessions
-from training.mimi.crops import FRAME_SAMPLES, LABEL_DELAY, PHONES_PER_FRAME, CropSource
+from training.mimi.crops import LABEL_DELAY, PHONES_PER_FRAME, CropSource
 
 FRAMES = 12
 

@@ -7,9 +7,9 @@ from copy import deepcopy
 import pytest
 import torch
 
+from moshi_cluster.audio.frame import FRAME_SAMPLES
 from moshi_cluster.models.mimi import Mimi, MimiConfig
 from tests.training.mimi.small import crops, noise, small_config, small_network, small_weights
-from training.mimi.crops import FRAME_SAMPLES
 from training.mimi.network import TrainableMimi
 from training.mimi.tuner import Tuner, is_decoding
 from training.mimi.utterances import PAST_FRAMES, Batch

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
+from moshi_cluster.audio.frame import FRAME_SAMPLES
 from tests.training.mimi.calls import FRAMES, REPLIES_AT, call, write_calls
 from training import tokens
-from training.mimi.crops import FRAME_SAMPLES
 from training.mimi.utterances import LEAST_FRAMES, PAST_FRAMES, Collection, Utterances, collect
 from training.world.store import path_of
 

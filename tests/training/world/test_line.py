@@ -7,15 +7,15 @@ from random import Random
 import numpy as np
 import pytest
 
+from moshi_cluster.audio.frame import MODEL_RATE_HZ
 from training.world.line import Line, line
-from training.world.speech import SAMPLE_RATE_HZ
 
 _CLEAR = Line(level_dbfs=-20.0, noise="white", noise_db=None, bursts=0, telephone=False, low_cut_hz=0.0)
 
 
 def _speech(frequency_hz: float = 1000.0, seconds: float = 2.0) -> np.ndarray:
     """A tone of RMS -20 dBFS."""
-    time_s = np.arange(round(seconds * SAMPLE_RATE_HZ)) / SAMPLE_RATE_HZ
+    time_s = np.arange(round(seconds * MODEL_RATE_HZ)) / MODEL_RATE_HZ
     return (0.1 * np.sqrt(2) * np.sin(2 * np.pi * frequency_hz * time_s)).astype(np.float32)
 
 
@@ -48,9 +48,9 @@ def test_a_telephone_carries_what_lies_below_four_kilohertz() -> None:
 
 def test_bursts_are_heard_and_end() -> None:
     knocking = Line(**_CLEAR.settings() | {"bursts": 1})
-    heard = knocking.carry(np.zeros(4 * SAMPLE_RATE_HZ, np.float32), 3)
+    heard = knocking.carry(np.zeros(4 * MODEL_RATE_HZ, np.float32), 3)
     assert heard.any()
-    assert np.count_nonzero(heard) < 0.35 * SAMPLE_RATE_HZ
+    assert np.count_nonzero(heard) < 0.35 * MODEL_RATE_HZ
 
 
 def test_the_same_call_sounds_the_same() -> None:

@@ -8,13 +8,14 @@ from random import Random
 import numpy as np
 import pytest
 
+from moshi_cluster.audio.frame import FRAME_S, FRAME_SAMPLES, MODEL_RATE_HZ
 from tests.training.world.fake_voices import fake_voices  # noqa: F401
 from training.world.callers import caller
 from training.world.exchanges import GREETING
 from training.world.holdout import held_out
 from training.world.phones import SILENCE
-from training.world.session import ALONE_GAP_S, FRAME_S, GREETING_FRAME, STOP_FRAMES, Session, Turn, generate, monologue
-from training.world.speech import FRAME_SAMPLES, PHONE_SAMPLES, SAMPLE_RATE_HZ
+from training.world.session import ALONE_GAP_S, GREETING_FRAME, STOP_FRAMES, Session, Turn, generate, monologue
+from training.world.speech import PHONE_SAMPLES
 
 pytestmark = pytest.mark.usefixtures("fake_voices")
 _ENOUGH = 40  # calls, for everything to happen
@@ -55,7 +56,7 @@ def test_moshi_greets_first_in_every_call(calls: list[Session]) -> None:
 
 def test_moshi_starts_on_the_edge_of_a_frame_after_true_silence(calls: list[Session]) -> None:
     for turn, call in _answers(calls):
-        start = round(turn.reply_start_s * SAMPLE_RATE_HZ)
+        start = round(turn.reply_start_s * MODEL_RATE_HZ)
         assert start % FRAME_SAMPLES == 0
         assert not call.moshi[start - FRAME_SAMPLES : start].any()
         assert call.moshi[start : start + 10].any()
@@ -97,11 +98,11 @@ def test_moshi_stops_when_a_caller_talks_over_it(calls: list[Session]) -> None:
             assert turn.interrupted == following.interrupts
             if turn.interrupted:
                 stopped += 1
-                stop = round(turn.reply_end_s * SAMPLE_RATE_HZ)
+                stop = round(turn.reply_end_s * MODEL_RATE_HZ)
                 waited_s = turn.reply_end_s - following.user_start_s
                 assert (STOP_FRAMES - 1) * FRAME_S <= waited_s <= STOP_FRAMES * FRAME_S + 1e-6
                 assert following.reply_start_s > turn.reply_end_s
-                assert not call.moshi[stop : round(following.reply_start_s * SAMPLE_RATE_HZ)].any()
+                assert not call.moshi[stop : round(following.reply_start_s * MODEL_RATE_HZ)].any()
     assert stopped > 0
 
 

@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 
 from moshi_cluster.clients.cli import __main__ as cli
-from moshi_cluster.clients.cli.audio import Recording, read_wav, write_wav
-from moshi_cluster.clients.cli.talk import chat_line, grpc_line
+from moshi_cluster.clients.cli.recording import Recording, read_wav, write_wav
+from moshi_cluster.clients.cli.talk import chat_connection, grpc_connection
+from moshi_cluster.clients.cli.talk.connection import CallOptions, Ready
 from moshi_cluster.clients.cli.talk.conversation import Recorders, State, hold
-from moshi_cluster.clients.cli.talk.line import Ready, Wish
 from moshi_cluster.clients.cli.talk.playback import silence
 from moshi_cluster.clients.cli.talk.sound import FileSound
 from moshi_cluster.services.gateway.metrics import HOPS
@@ -70,7 +70,7 @@ async def test_every_frame_is_answered_and_both_voices_are_kept(
 
 
 @pytest.mark.parametrize("kind", ["grpc", "chat"])
-async def test_in_loopback_the_caller_hears_himself(kind: str, question: Path, tmp_path: Path) -> None:
+async def test_in_loopback_callers_hear_themselves(kind: str, question: Path, tmp_path: Path) -> None:
     output = tmp_path / "reply.wav"
     async with cluster(**HTTP) as running:
         assert await talk(target_of(running, kind), question, "--output", str(output), "--loopback") == 0
@@ -82,7 +82,7 @@ async def test_in_loopback_the_caller_hears_himself(kind: str, question: Path, t
 async def test_a_full_cluster_is_said(kind: str, question: Path, capsys: pytest.CaptureFixture[str]) -> None:
     async with (
         cluster(max_sessions=1, queue_clients=0, **HTTP) as running,
-        chat_line.chat_line(running.url, Wish()) as first,
+        chat_connection.chat_connection(running.url, CallOptions()) as first,
         aclosing(first.hear()) as heard,
     ):
         while not isinstance(await anext(heard), Ready):
@@ -123,24 +123,26 @@ async def test_one_call_with_a_recording_too(question: Path, tmp_path: Path) -> 
 
 async def test_seed_and_token_reach_the_gateway(question: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
-    address = chat_line.chat_url
+    address = chat_connection.chat_url
 
     def noted(*arguments: Any) -> str:
         asked.append(address(*arguments))
         return asked[-1]
 
-    monkeypatch.setattr(chat_line, "chat_url", noted)
+    monkeypatch.setattr(chat_connection, "chat_url", noted)
     async with cluster(**HTTP) as running:
         assert await talk(target_of(running, "chat"), question, "--seed", "7", "--token", "secret") == 0
     assert "text_seed=7&audio_seed=7&token=secret" in asked[0]
 
 
-@pytest.mark.parametrize(("kind", "open_line"), [("grpc", grpc_line.grpc_line), ("chat", chat_line.chat_line)])
-async def test_the_latency_of_every_hop_is_shown(kind: str, open_line: Any) -> None:
+@pytest.mark.parametrize(
+    ("kind", "connect"), [("grpc", grpc_connection.grpc_connection), ("chat", chat_connection.chat_connection)]
+)
+async def test_the_latency_of_every_hop_is_shown(kind: str, connect: Any) -> None:
     async with cluster(**HTTP) as running:
         state = State(target_of(running, kind))
-        async with open_line(state.target, Wish()) as line:
-            await hold(line, FileSound(silence(24_000 * 13 // 10), 0), state, Recorders())
+        async with connect(state.target, CallOptions()) as connection:
+            await hold(connection, FileSound(silence(24_000 * 13 // 10), 0), state, Recorders())
     assert set(state.latency_ms) == set(HOPS)
     assert state.counters["frames_in"] > 0
     assert state.session_id
@@ -151,7 +153,7 @@ def test_a_gateway_that_takes_the_connection_and_says_nothing_is_given_up(
     scheme: str, question: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("moshi_cluster.clients.cli.converse.CONNECT_TIMEOUT_S", 0.3)
-    monkeypatch.setattr(chat_line, "_CONNECT_TIMEOUT_S", 0.3)
+    monkeypatch.setattr(chat_connection, "_CONNECT_TIMEOUT_S", 0.3)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         target = f"{scheme}127.0.0.1:{silent.getsockname()[1]}"
         assert cli.main(["talk", "--target", target, "--input", str(question)]) == cli.EXIT_CALL_FAILED

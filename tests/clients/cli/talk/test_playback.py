@@ -8,19 +8,20 @@ from array import array
 from hypothesis import given
 from hypothesis import strategies as st
 
-from moshi_cluster.clients.cli.talk.line import FRAME_SAMPLES, RATE_HZ, Samples
+from moshi_cluster.audio.frame import FRAME_SAMPLES, MODEL_RATE_HZ
+from moshi_cluster.clients.cli.recording import S16Samples
 from moshi_cluster.clients.cli.talk.playback import PlaybackBuffer, silence
 
 BLOCK = 480  # 20 ms
-HIGHEST_LIMIT = 240 * RATE_HZ // 1000
+HIGHEST_LIMIT = 240 * MODEL_RATE_HZ // 1000
 
 
-def tone(count: int, value: int = 1000) -> Samples:
+def tone(count: int, value: int = 1000) -> S16Samples:
     return array("h", [value] * count)
 
 
 def ms(samples: int) -> float:
-    return 1000 * samples / RATE_HZ
+    return 1000 * samples / MODEL_RATE_HZ
 
 
 steps = st.lists(
@@ -93,7 +94,7 @@ def test_after_a_stall_it_catches_up_and_stays_caught_up() -> None:
     _run(buffer, [0.0] * 50)
     _run(buffer, [1.0] + [0.0] * 50)  # a second late, then all at once
     assert ms(buffer.queued) < 240
-    assert buffer.dropped > 0.5 * RATE_HZ
+    assert buffer.dropped > 0.5 * MODEL_RATE_HZ
     dropped = buffer.dropped
     _run(buffer, [0.0] * 200)
     assert ms(buffer.dropped - dropped) <= 80

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from moshi_cluster.clients.cli.audio import AudioError, read_wav
+from moshi_cluster.clients.cli.errors import BadInput
+from moshi_cluster.clients.cli.recording import read_wav
 from moshi_cluster.clients.cli.talk.wav import WavWriter, columns
 
 
@@ -32,5 +33,5 @@ def test_two_voices_lie_side_by_side(tmp_path: Path) -> None:
 
 
 def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
-    with pytest.raises(AudioError, match=r"nowhere/voice.wav: cannot be written"):
+    with pytest.raises(BadInput, match=r"nowhere/voice.wav: cannot be written"):
         WavWriter(tmp_path / "nowhere" / "voice.wav")

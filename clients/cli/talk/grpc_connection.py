@@ -9,44 +9,45 @@ from contextlib import asynccontextmanager
 
 import grpc
 
+from moshi_cluster.audio.frame import MODEL_RATE_HZ
 from moshi_cluster.clients.cli import converse
-from moshi_cluster.clients.cli.audio import from_wire, to_wire
-from moshi_cluster.clients.cli.converse import CallError, connect, retry_hint
-from moshi_cluster.clients.cli.talk.line import (
-    FIGURES_INTERVAL_S,
-    RATE_HZ,
-    Figures,
+from moshi_cluster.clients.cli.converse import connect, retry_hint
+from moshi_cluster.clients.cli.errors import CallError
+from moshi_cluster.clients.cli.recording import S16Samples
+from moshi_cluster.clients.cli.talk.connection import (
+    STATS_INTERVAL_S,
+    CallOptions,
     Heard,
     Notice,
     Ready,
-    Samples,
+    Stats,
     Voice,
-    Wish,
     Words,
 )
+from moshi_cluster.clients.cli.wire_formats import from_wire, to_wire
 from moshi_cluster.v1 import common_pb2, gateway_pb2, gateway_pb2_grpc
 
 _REPLY_PACKET_MS = 40  # what browsers get too
-_FORMAT = gateway_pb2.AudioFormat(encoding=gateway_pb2.ENCODING_PCM_S16LE, sample_rate_hz=RATE_HZ)
+_FORMAT = gateway_pb2.AudioFormat(encoding=gateway_pb2.ENCODING_PCM_S16LE, sample_rate_hz=MODEL_RATE_HZ)
 _STATUS = gateway_pb2.ConverseRequest(control=gateway_pb2.Control(status=gateway_pb2.Control.StatusRequest()))
 # What writing raises once the call is over; reading says why it is.
 _CALL_IS_OVER = (grpc.aio.AioRpcError, asyncio.InvalidStateError)
 
 
 @asynccontextmanager
-async def grpc_line(target: str, wish: Wish) -> AsyncIterator[GrpcLine]:
-    """A call to the gateway at host:port; leaving hangs up at once. Raises CallError, AudioError for a bad ca_file."""
-    async with wish.access.grpc_channel(target) as channel:
-        await connect(channel, target, wish.access)
-        stream = gateway_pb2_grpc.GatewayStub(channel).Converse(metadata=wish.access.grpc_metadata())
+async def grpc_connection(target: str, options: CallOptions) -> AsyncIterator[GrpcConnection]:
+    """A call to the gateway at host:port; leaving hangs up at once. Raises CallError, BadInput for a bad ca_file."""
+    async with options.access.grpc_channel(target) as channel:
+        await connect(channel, target, options.access)
+        stream = gateway_pb2_grpc.GatewayStub(channel).Converse(metadata=options.access.grpc_metadata())
         try:
-            yield GrpcLine(stream, _start(wish))
+            yield GrpcConnection(stream, _start(options))
         finally:
             stream.cancel()
 
 
-class GrpcLine:
-    """One stream."""
+class GrpcConnection:
+    """A conversation over one gRPC stream."""
 
     def __init__(self, stream: grpc.aio.StreamStreamCall, start: gateway_pb2.Start) -> None:
         self._stream = stream
@@ -54,22 +55,22 @@ class GrpcLine:
         self._closing = False
         self._writing = asyncio.Lock()  # grpc takes one message at a time
 
-    async def say(self, samples: Samples) -> None:
-        """See Line."""
+    async def say(self, samples: S16Samples) -> None:
+        """See Connection."""
         await self._write(gateway_pb2.ConverseRequest(audio=gateway_pb2.Audio(data=to_wire(samples, "s16le"))))
 
     async def hang_up(self) -> None:
-        """See Line."""
+        """See Connection."""
         self._closing = True
         async with self._writing:
             with contextlib.suppress(*_CALL_IS_OVER):
                 await self._stream.done_writing()
 
     async def hear(self) -> AsyncGenerator[Heard, None]:
-        """See Line."""
+        """See Connection."""
         await self._write(gateway_pb2.ConverseRequest(start=self._start))
         ended = False
-        asking = asyncio.create_task(self._ask_for_figures())
+        asking = asyncio.create_task(self._ask_for_stats())
         try:
             while (message := await self._read()) is not None:
                 ended = ended or message.HasField("ended")
@@ -81,9 +82,9 @@ class GrpcLine:
         if not ended:
             raise CallError("the gateway closed the call without saying that it ended")
 
-    async def _ask_for_figures(self) -> None:
+    async def _ask_for_stats(self) -> None:
         while not self._closing:
-            await asyncio.sleep(FIGURES_INTERVAL_S)
+            await asyncio.sleep(STATS_INTERVAL_S)
             await self._write(_STATUS)
 
     async def _read(self) -> gateway_pb2.ConverseResponse | None:
@@ -109,12 +110,12 @@ class GrpcLine:
                     raise CallError(f"the gateway took nothing for {converse.REPLY_TIMEOUT_S:g} s") from error
 
 
-def _start(wish: Wish) -> gateway_pb2.Start:
-    sampling = common_pb2.Sampling(seed=wish.seed)
-    if wish.greedy:
+def _start(options: CallOptions) -> gateway_pb2.Start:
+    sampling = common_pb2.Sampling(seed=options.seed)
+    if options.greedy:
         sampling.text_temperature = sampling.audio_temperature = 0.0
     return gateway_pb2.Start(
-        input_format=_FORMAT, reply_packet_ms=_REPLY_PACKET_MS, sampling=sampling, loopback=wish.loopback
+        input_format=_FORMAT, reply_packet_ms=_REPLY_PACKET_MS, sampling=sampling, loopback=options.loopback
     )
 
 
@@ -128,12 +129,12 @@ def _heard(message: gateway_pb2.ConverseResponse) -> list[Heard]:
             return [Words(message.text.piece)]
         case "event" if message.event.kind == gateway_pb2.Event.KIND_STATUS:
             latency_ms = {field.name.removesuffix("_us"): us / 1000 for field, us in message.event.hops.ListFields()}
-            return [Figures(latency_ms, _counters(message.event.counters))]
+            return [Stats(latency_ms, _counters(message.event.counters))]
         case "event":
             name = gateway_pb2.Event.Kind.Name(message.event.kind).removeprefix("KIND_").lower().replace("_", " ")
             return [Notice(" ".join(filter(None, [name, message.event.detail])))]
         case "ended":
-            return [Figures({}, _counters(message.ended.counters))]
+            return [Stats({}, _counters(message.ended.counters))]
         case _:
             return []
 

@@ -11,23 +11,20 @@ from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 import aiohttp
 
-from moshi_cluster.clients.cli.audio import AudioError
-from moshi_cluster.clients.cli.converse import CallError
-from moshi_cluster.clients.cli.talk.line import (
-    FRAME_SAMPLES,
-    RATE_HZ,
-    Figures,
+from moshi_cluster.audio.frame import FRAME_SAMPLES
+from moshi_cluster.clients.cli.errors import BadInput, CallError
+from moshi_cluster.clients.cli.recording import S16Samples
+from moshi_cluster.clients.cli.talk.connection import (
+    CallOptions,
     Heard,
     Notice,
-    Place,
+    QueuePosition,
     Ready,
-    Samples,
+    Stats,
     Voice,
-    Wish,
     Words,
 )
-from moshi_cluster.clients.cli.talk.ogg import OggReader, OggWriter
-from moshi_cluster.clients.cli.talk.opus import PACKET_SAMPLES, OpusDecoder, OpusEncoder
+from moshi_cluster.clients.cli.talk.ogg_opus import OggOpusDecoder, OggOpusEncoder
 from moshi_cluster.clients.cli.talk.playback import silence
 
 _HANDSHAKE, _AUDIO, _TEXT, _METADATA, _ERROR = 0, 1, 2, 4, 5
@@ -40,9 +37,9 @@ _SCHEMES = {"http": "ws", "https": "wss", "ws": "ws", "wss": "wss"}
 
 
 @asynccontextmanager
-async def chat_line(url: str, wish: Wish) -> AsyncIterator[ChatLine]:
-    """A connection to the gateway whose page is at this URL; leaving closes it. Raises CallError, AudioError."""
-    address, context = chat_url(url, wish), wish.access.ssl_context()
+async def chat_connection(url: str, options: CallOptions) -> AsyncIterator[ChatConnection]:
+    """A connection to the gateway whose page is at this URL; leaving closes it. Raises CallError, BadInput."""
+    address, context = chat_url(url, options), options.access.ssl_context()
     async with aiohttp.ClientSession() as session:
         try:
             async with asyncio.timeout(_CONNECT_TIMEOUT_S):
@@ -56,35 +53,34 @@ async def chat_line(url: str, wish: Wish) -> AsyncIterator[ChatLine]:
             reason = str(error) or f"silent for {_CONNECT_TIMEOUT_S:g} s"
             raise CallError(f"no gateway answers at {_without_query(address)}: {reason}") from error
         async with socket:
-            yield ChatLine(socket)
+            yield ChatConnection(socket)
 
 
-class ChatLine:
-    """One WebSocket."""
+class ChatConnection:
+    """A conversation over one WebSocket."""
 
     def __init__(self, socket: aiohttp.ClientWebSocketResponse) -> None:
         self._socket = socket
-        self._encoder, self._decoder = OpusEncoder(), OpusDecoder()
-        self._writer, self._reader = OggWriter(RATE_HZ), OggReader()
-        self._said = 0  # samples
+        self._encoder, self._decoder = OggOpusEncoder(), OggOpusDecoder()
+        self._said_samples = 0
         self._closing = False
         self._ready = False
         self._session_id = ""
 
-    async def say(self, samples: Samples) -> None:
-        """See Line."""
-        self._said += len(samples)
+    async def say(self, samples: S16Samples) -> None:
+        """See Connection."""
+        self._said_samples += len(samples)
         await self._send(self._encoder.encode(samples))
 
     async def hang_up(self) -> None:
-        """See Line. The protocol knows no half-closing: `hear` closes once every frame is answered."""
-        await self.say(silence(-self._said % FRAME_SAMPLES))  # the last frame whole, or the gateway waits for its rest
+        """See Connection. The protocol knows no half-closing: `hear` closes once every frame is answered."""
+        await self.say(silence(-self._said_samples % FRAME_SAMPLES))  # or the gateway waits for the frame's rest
         self._closing = True
         if self._is_answered():
             await self._socket.close()
 
     async def hear(self) -> AsyncGenerator[Heard, None]:
-        """See Line."""
+        """See Connection."""
         error = ""
         while (message := await self._read()) is not None:
             kind, payload = message[0], message[1:]
@@ -99,34 +95,34 @@ class ChatLine:
 
     def _heard(self, kind: int, payload: bytes) -> list[Heard]:
         if kind == _AUDIO:
-            return [Voice(self._decoder.decode(packet)) for packet in self._reader.push(payload)]
+            return [Voice(self._decoder.decode(payload))]
         if kind == _TEXT:
             return [Words(payload.decode(errors="replace"))]
         if kind == _METADATA:
-            return self._facts(payload)
+            return self._metadata(payload)
         if kind == _HANDSHAKE and not self._ready:
             self._ready = True
             return [Ready(self._session_id)]
         return []
 
-    def _facts(self, payload: bytes) -> list[Heard]:
+    def _metadata(self, payload: bytes) -> list[Heard]:
         try:
             found = json.loads(payload)
             self._session_id = str(found.get("session_id", self._session_id))
-            return facts(found)
+            return parse_metadata(found)
         except (ValueError, TypeError, AttributeError, KeyError):
             return []  # metadata of a kind that we do not know
 
     def _is_answered(self) -> bool:
         """Whether as much came back as was said. For what it had to drop the gateway makes up with what it fills in."""
-        return self._decoder.packet_samples >= self._said
+        return self._decoder.samples >= self._said_samples
 
-    async def _send(self, packets: list[bytes]) -> None:
-        for packet in packets:
+    async def _send(self, pages: list[bytes]) -> None:
+        for page in pages:
             if not self._socket.closed and not self._closing:
                 try:
                     async with asyncio.timeout(_LOST_AFTER_S):
-                        await self._socket.send_bytes(bytes([_AUDIO]) + self._writer.write(packet, PACKET_SAMPLES))
+                        await self._socket.send_bytes(bytes([_AUDIO]) + page)
                 except ConnectionError:
                     return  # reading says why
                 except TimeoutError as error:
@@ -146,32 +142,32 @@ class ChatLine:
         return bytes(message.data)
 
 
-def chat_url(url: str, wish: Wish) -> str:
-    """Where the WebSocket is, with everything that the caller asks for. Raises AudioError for what is no such URL."""
+def chat_url(url: str, options: CallOptions) -> str:
+    """Where the WebSocket is, with everything that the caller asks for. Raises BadInput for what is no such URL."""
     parts = urlsplit(url)
     if parts.scheme not in _SCHEMES or not parts.netloc:
-        raise AudioError(f"{url}: expected host:port, or a URL with http, https, ws or wss")
+        raise BadInput(f"{url}: expected host:port, or a URL with http, https, ws or wss")
     asked: dict[str, Any] = {"stats": "true"}
-    if wish.seed is not None:
-        asked |= {"text_seed": wish.seed, "audio_seed": wish.seed}
-    if wish.greedy:
+    if options.seed is not None:
+        asked |= {"text_seed": options.seed, "audio_seed": options.seed}
+    if options.greedy:
         asked |= {"text_temperature": 0, "audio_temperature": 0}
-    if wish.loopback:
+    if options.loopback:
         asked["loopback"] = "true"
-    if wish.access.token:
-        asked["token"] = wish.access.token
-    scheme = "wss" if wish.access.tls else _SCHEMES[parts.scheme]
+    if options.access.token:
+        asked["token"] = options.access.token
+    scheme = "wss" if options.access.tls else _SCHEMES[parts.scheme]
     path = parts.path if parts.path.endswith("/api/chat") else parts.path.rstrip("/") + "/api/chat"
     return urlunsplit((scheme, parts.netloc, path, urlencode(dict(parse_qsl(parts.query)) | asked), ""))
 
 
-def facts(found: dict[str, Any]) -> list[Heard]:
-    """What a metadata message means to us."""
+def parse_metadata(found: dict[str, Any]) -> list[Heard]:
+    """What a metadata message says: where the caller stands, statistics, events."""
     heard: list[Heard] = []
     if "queue" in found:
-        heard.append(Place(int(found["queue"]["position"]), int(found["queue"]["waiting"])))
+        heard.append(QueuePosition(int(found["queue"]["position"]), int(found["queue"]["waiting"])))
     if "latency_ms" in found or "counters" in found:
-        heard.append(Figures(dict(found.get("latency_ms", {})), dict(found.get("counters", {}))))
+        heard.append(Stats(dict(found.get("latency_ms", {})), dict(found.get("counters", {}))))
     if "event" in found:
         kind = str(found["event"]["kind"]).replace("_", " ")
         heard.append(Notice(" ".join(filter(None, [kind, str(found["event"].get("detail", ""))]))))

@@ -1,25 +1,20 @@
-"""What every kind of connection to a gateway offers: voice out; voice, text and figures in."""
+"""A connection to a gateway, whatever carries it: voice out; voice, text and statistics in."""
 
 from __future__ import annotations
 
-from array import array
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias
 
 from moshi_cluster.clients.cli.access import OPEN, Access
+from moshi_cluster.clients.cli.recording import S16Samples
 
-Samples: TypeAlias = "array[int]"  # 16 bit, mono, at RATE_HZ
-
-RATE_HZ = 24_000
-FRAME_SAMPLES = 1920
-"""A frame: the model answers each with exactly one."""
-FIGURES_INTERVAL_S = 1.0
+STATS_INTERVAL_S = 1.0
 
 
 @dataclass(frozen=True)
-class Wish:
-    """What the caller asks for."""
+class CallOptions:
+    """What a caller asks for."""
 
     seed: int | None = None
     greedy: bool = False  # always the likeliest token
@@ -36,9 +31,9 @@ class Ready:
 
 @dataclass(frozen=True)
 class Voice:
-    """Moshi's."""
+    """A piece of Moshi's voice, 24 kHz."""
 
-    samples: Samples
+    samples: S16Samples
 
 
 @dataclass(frozen=True)
@@ -49,16 +44,16 @@ class Words:
 
 
 @dataclass(frozen=True)
-class Figures:
-    """How the conversation goes, every second."""
+class Stats:
+    """Latency and counters of the conversation, every second."""
 
     latency_ms: dict[str, float] = field(default_factory=dict)  # hop -> median
     counters: dict[str, int] = field(default_factory=dict)  # so far, named as in the gRPC contract
 
 
 @dataclass(frozen=True)
-class Place:
-    """Every slot is in use: where we stand in line, 1 is next; 0: our turn has come."""
+class QueuePosition:
+    """Where a caller stands in the queue when every slot is in use: 1 is next; 0: their turn has come."""
 
     position: int
     waiting: int
@@ -66,22 +61,22 @@ class Place:
 
 @dataclass(frozen=True)
 class Notice:
-    """Something happened."""
+    """Something that happened to the conversation, in words."""
 
     text: str
 
 
-Heard: TypeAlias = Ready | Voice | Words | Figures | Place | Notice
+Heard: TypeAlias = Ready | Voice | Words | Stats | QueuePosition | Notice
 
 
-class Line(Protocol):
-    """One conversation. Closing it is the business of whoever opened it."""
+class Connection(Protocol):
+    """One conversation with a gateway. Closing it is the business of whoever opened it."""
 
-    async def say(self, samples: Samples) -> None:
-        """Sends the caller's voice. Does nothing once the line is closed: `hear` says why it is."""
+    async def say(self, samples: S16Samples) -> None:
+        """Sends the caller's voice, 24 kHz. Does nothing once the connection is closed: `hear` says why it is."""
 
     async def hang_up(self) -> None:
         """Says that no more voice comes; what is in flight is still answered, then `hear` ends."""
 
     def hear(self) -> AsyncGenerator[Heard, None]:
-        """Everything that comes, `Ready` before any voice. Raises CallError when the line fails."""
+        """Everything that comes, `Ready` before any voice. Raises CallError when the connection fails."""

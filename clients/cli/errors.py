@@ -1,0 +1,11 @@
+"""Why a command ends without having done what it was asked."""
+
+from __future__ import annotations
+
+
+class BadInput(Exception):
+    """Something given on the command line cannot be used; the message names it and the reason."""
+
+
+class CallError(Exception):
+    """The call failed; the message says where and why."""
