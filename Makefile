@@ -63,7 +63,7 @@ $(INSTALLED): pyproject.toml constraints.txt | $(BIN)/python
 	$(BIN)/python -m pip install --disable-pip-version-check torch==2.13.0
 	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt setuptools
 	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt --no-build-isolation \
-		-e '.[gateway,codec,lm,talk,bench,train,dev]'
+		-e '.[gateway,codec,lm,talk,bench,train,web-test,dev]'
 	@touch $@
 
 $(BIN)/python:
