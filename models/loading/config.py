@@ -1,17 +1,17 @@
-"""config.json: which files make a checkpoint, and what the models are built from."""
+"""config.json of a checkpoint: which files belong to it, what the models are built from (docs/model.md 4.2)."""
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 from moshi_cluster.models.loading import published
 from moshi_cluster.models.loading.errors import CheckpointError, MissingFileError
 from moshi_cluster.models.loading.source import Source, find_file
+from moshi_cluster.models.loading.strict_json import parse_json
 
 _LOG = logging.getLogger(__name__)
 _CONFIG_NAME = "config.json"
@@ -25,7 +25,7 @@ _UNUSED = ("tts_config", "stt_config", "model_id", "lora_rank")
 class Config:
     """config.json taken apart. Names are file names in the syntax of `source.find_file`."""
 
-    lm: Mapping[str, Any]
+    lm: Mapping[str, Any]  # all that is not about files, for LmConfig.from_dict
     lm_name: str | None = None  # None: whichever of published.LM_NAMES is there
     mimi_name: str = published.MIMI_NAME
     mimi_config_name: str | None = None
@@ -34,7 +34,6 @@ class Config:
     lora_name: str | None = None
     lora_scaling: float = published.LORA_SCALING
     model_type: str = published.MODEL_TYPE
-    lm_gen_config: Mapping[str, Any] = field(default_factory=dict)
 
 
 def read_config(name: str | None, source: Source | None) -> Config:
@@ -59,7 +58,7 @@ def read_object(path: Path) -> dict[str, Any]:
     try:
         if path.stat().st_size > _MOST_BYTES:
             raise CheckpointError(f"{path}: {path.stat().st_size} bytes are no configuration")
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = parse_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:  # among them UnicodeDecodeError and JSONDecodeError
         raise CheckpointError(f"{path}: not readable as JSON: {error}") from error
     if not isinstance(value, dict):
@@ -80,7 +79,6 @@ def _parse(path: Path) -> Config:
         mimi_config_name=_pop_text(lm, "mimi_config_name", None, path),
         tokenizer_name=_pop_text(lm, "tokenizer_name", published.TOKENIZER_NAME, path),
         model_type=_pop_text(lm, "model_type", published.MODEL_TYPE, path),
-        lm_gen_config=_pop_object(lm, "lm_gen_config", path),
         lm=lm,
     )
 
@@ -101,12 +99,3 @@ def _pop_number(config: dict[str, Any], key: str, default: float, path: Path) ->
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not abs(value) < 1e6:
         raise CheckpointError(f"{path}: {key}: expected a number, found {value!r:.40}")
     return float(value)
-
-
-def _pop_object(config: dict[str, Any], key: str, path: Path) -> dict[str, Any]:
-    value = config.pop(key, None)
-    if value is None:
-        return {}
-    if not isinstance(value, dict):
-        raise CheckpointError(f"{path}: {key}: expected an object, found {value!r}")
-    return value

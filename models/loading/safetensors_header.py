@@ -1,15 +1,14 @@
-"""The header of a safetensors file: read with suspicion, before anything is allocated or mapped."""
+"""safetensors header parser: checks everything before anything is allocated or mapped."""
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from moshi_cluster.models.loading.errors import CheckpointError
+from moshi_cluster.models.loading.strict_json import parse_json
 
 _LENGTH_BYTES = 8
 _MOST_HEADER_BYTES = 1 << 20  # published files stay below 200 kB
@@ -22,7 +21,7 @@ _ITEM_BYTES = {
 
 
 @dataclass(frozen=True)
-class Entry:
+class TensorEntry:
     """What a file says about one tensor."""
 
     stored_type: str  # as the file spells it: "BF16", "Q8_0"
@@ -31,7 +30,7 @@ class Entry:
     begin: int  # first byte in the file
 
 
-def read_header(path: Path) -> dict[str, Entry]:
+def read_safetensors_header(path: Path) -> dict[str, TensorEntry]:
     """The tensors of a safetensors file by name.
 
     Raises CheckpointError for a file that is shorter or longer than its header says, and for an entry that cannot be:
@@ -40,7 +39,7 @@ def read_header(path: Path) -> dict[str, Entry]:
     size_bytes = path.stat().st_size
     text, data_start = _header_text(path, size_bytes)
     try:
-        pairs = json.loads(text, object_pairs_hook=_unique)
+        pairs = parse_json(text)
     except (ValueError, RecursionError) as error:
         raise CheckpointError(f"{path}: not a safetensors file, its header is unreadable ({_brief(error)})") from error
     if not isinstance(pairs, dict):
@@ -65,7 +64,7 @@ def _header_text(path: Path, size_bytes: int) -> tuple[bytes, int]:
         return beginning + file.read(header_bytes - 1), data_start
 
 
-def _entry(path: Path, name: str, entry: object, data_start: int) -> Entry:
+def _entry(path: Path, name: str, entry: object, data_start: int) -> TensorEntry:
     if len(name) > _MOST_NAME:
         raise CheckpointError(f"{path}: tensor {name[:60]}...: a name of {len(name)} characters")
     if not isinstance(entry, dict) or not entry.keys() >= {"dtype", "shape", "data_offsets"}:
@@ -78,10 +77,10 @@ def _entry(path: Path, name: str, entry: object, data_start: int) -> Entry:
     nbytes = offsets[1] - offsets[0]
     if math.prod(shape) * _ITEM_BYTES[stored_type] != nbytes:
         raise CheckpointError(f"{path}: tensor {name}: {stored_type} {shape!r:.60} does not take {nbytes} bytes")
-    return Entry(stored_type, tuple(shape), nbytes, data_start + offsets[0])
+    return TensorEntry(stored_type, tuple(shape), nbytes, data_start + offsets[0])
 
 
-def _check_whole(path: Path, entries: Mapping[str, Entry], data_start: int, size_bytes: int) -> None:
+def _check_whole(path: Path, entries: Mapping[str, TensorEntry], data_start: int, size_bytes: int) -> None:
     end = data_start
     for name, entry in sorted(entries.items(), key=lambda item: (item[1].begin, item[1].nbytes)):
         if entry.begin != end:
@@ -99,14 +98,6 @@ def _check_whole(path: Path, entries: Mapping[str, Entry], data_start: int, size
 
 def _are_sizes(values: object) -> bool:
     return isinstance(values, list) and len(values) <= 8 and all(type(v) is int and 0 <= v < 1 << 48 for v in values)
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        names = [name for name, _ in pairs]
-        raise ValueError(f"{next(name for name in names if names.count(name) > 1)!r} is there twice")
-    return found
 
 
 def _brief(error: Exception) -> str:

@@ -13,6 +13,7 @@ from moshi_cluster.models.loading.errors import CheckpointError, MissingFileErro
 
 _HUB = "hf://"
 _LOCAL = "file://"
+_MOST_CHARACTERS = 200  # of another library's text in a message of ours
 _REPOSITORY = re.compile(r"(?P<repo_id>[\w.-]+/[\w.-]+)(@(?P<revision>[^@\s]+))?")
 _HUB_FILE = re.compile(r"(?P<repo_id>[\w.-]+/[\w.-]+)(@(?P<revision>[^@/\s]+))?/(?P<path>.+)")
 
@@ -52,12 +53,12 @@ class Repository:
         except hub_errors.RevisionNotFoundError as error:
             raise CheckpointError(f"{self}: the repository has no such revision") from error
         except hub_errors.LocalEntryNotFoundError as error:
-            # An EntryNotFoundError too, but it says nothing about the repository: the hub was out of reach.
-            raise CheckpointError(f"{self}: {name} is not cached and the hub is out of reach") from error
+            # An EntryNotFoundError too, but it says nothing about the repository: no answer came, or none of use.
+            raise CheckpointError(f"{self}: {name} is not cached and {_why_no_answer(error)}") from error
         except hub_errors.EntryNotFoundError as error:
             raise MissingFileError(f"{self}: the repository has no file {name}") from error
-        except (OSError, ValueError) as error:
-            raise CheckpointError(f"{self}: could not fetch {name}: {error}") from error
+        except Exception as error:  # the hub's HTTP library has a tree of errors of its own, and changes it
+            raise CheckpointError(f"{self}: could not fetch {name}: {_in_one_line(error)}") from error
 
     def __str__(self) -> str:
         return self.repo_id if self.revision is None else f"{self.repo_id}@{self.revision}"
@@ -96,6 +97,23 @@ def find_file(name: str, source: Source | None) -> Path:
     if name.startswith(_LOCAL) or source is None:
         return _existing(Path(name.removeprefix(_LOCAL)).expanduser())
     return source.find(name)
+
+
+def _why_no_answer(error: hub_errors.LocalEntryNotFoundError) -> str:
+    """What stood in the way. The hub's library says "check your connection" for everything."""
+    cause = error.__cause__
+    if isinstance(cause, hub_errors.FileMetadataError):
+        return "what answers in the hub's place is not a hub: a login page or a proxy"
+    if isinstance(cause, hub_errors.HfHubHTTPError):
+        return f"could not be fetched: {_in_one_line(cause)}"
+    return "the hub is out of reach" + (f": {_in_one_line(cause)}" if cause is not None else "")
+
+
+def _in_one_line(error: BaseException) -> str:
+    """The first line of an error's text; an answer with its status, an error without a text by its type."""
+    text = next(iter(str(error).strip().splitlines()), type(error).__name__)[:_MOST_CHARACTERS]
+    status = getattr(getattr(error, "response", None), "status_code", None)
+    return text if status is None or str(status) in text else f"{status} {text}"
 
 
 def _existing(path: Path) -> Path:
