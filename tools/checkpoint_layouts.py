@@ -57,7 +57,7 @@ def as_mlx(tensors: Mapping[str, Tensor], config: Mapping[str, Any]) -> Tensors:
 
 
 def as_quantised_mlx(bits: int, group: int) -> Callable[[Mapping[str, Tensor], Mapping[str, Any]], Tensors]:
-    """The same with every linear layer and every embedding in groups, but for columns that do not divide into them."""
+    """MLX's names and groups for every linear layer and embedding, but for columns that do not divide into them."""
 
     def convert(tensors: Mapping[str, Tensor], config: Mapping[str, Any]) -> Tensors:
         made: Tensors = {}

@@ -66,7 +66,7 @@ _TEMPLATES = (
 
 
 def sentences(count: int = 400, seed: int = 20240918) -> list[str]:
-    """The same `count` sentences for the same seed, every template equally often."""
+    """`count` sentences, the same for the same seed, every template equally often."""
     chance = random.Random(seed)
     return [_filled(_TEMPLATES[index % len(_TEMPLATES)], chance) for index in range(count)]
 

@@ -1,4 +1,4 @@
-"""Offline benchmark, `python -m benchmarks.offline`: times of the models without services (docs/benchmarks-offline.md)."""
+"""Offline benchmark, `python -m benchmarks.offline`: the models without services (docs/benchmarks-offline.md)."""
 
 from __future__ import annotations
 

@@ -48,7 +48,7 @@ class Upstream:
         self.versions: dict[str, str] = self.ask("hello")
 
     def load(self, kind: str, tensors: Mapping[str, Tensor], config: Mapping[str, Any]) -> None:
-        """The same weights, through a file. kind: lm or mimi. Raises UpstreamError."""
+        """Loads a model's weights over there, through a file. kind: lm or mimi. Raises UpstreamError."""
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "model.safetensors"
             save_file(dict(tensors), path)

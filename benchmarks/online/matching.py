@@ -39,7 +39,7 @@ class FrameMatcher:
         self.sent_s = array("d")
         """When each packet that was sent was sent."""
         self.turnaround_s = array("d")
-        """Of each placed reply frame: arrival of its last sample less sending of the last sample it answers."""
+        """Turnaround of each placed reply frame: arrival of its last sample less sending of the last it answers."""
         self.arrived_s = array("d")
         """When each placed reply frame was there, in the order of `turnaround_s`."""
         self.unplaced = 0

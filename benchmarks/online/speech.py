@@ -44,7 +44,7 @@ class LineFormat:
         return -(-frames * FRAME_MS // self.packet_ms)
 
     def message(self) -> gateway_pb2.AudioFormat:
-        """As the contract spells it."""
+        """The format as the contract spells it."""
         return gateway_pb2.AudioFormat(encoding=ENCODINGS[self.encoding], sample_rate_hz=self.rate_hz)
 
 

@@ -56,5 +56,5 @@ def _shifted(x: Tensor, bits: int) -> Tensor:
 
 
 def _signed(value: int) -> int:
-    """The same 64 bits as a signed number."""
+    """64 bits as a signed number."""
     return value - (1 << 64) if value >> 63 else value

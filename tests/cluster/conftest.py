@@ -28,6 +28,6 @@ def cluster(checkpoint: Path) -> Iterator[LocalCluster]:
 
 @pytest.fixture
 def own_cluster(checkpoint: Path) -> Iterator[LocalCluster]:
-    """The same, for a test that stops it."""
+    """A cluster of its own, for a test that stops it."""
     with LocalCluster(Layout(str(checkpoint), slots=SLOTS)) as running:
         yield running

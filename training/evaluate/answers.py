@@ -70,7 +70,7 @@ def shown(tokens: Iterable[int], tokenizer: Tokenizer) -> list[str]:
 
 
 def spoken(pieces: Pieces) -> str:
-    """As a person reads it."""
+    """The text as a person reads it."""
     return "".join(pieces).strip()
 
 

@@ -64,7 +64,7 @@ class Held:
 
 
 def hold(cluster: Cluster, recordings: Sequence[RecordedCaller], callers: int, jitter_allowance_ms: int = 0) -> Held:
-    """So many callers at once, each with one recording after the other. Raises OSError.
+    """Holds calls with so many callers at once, each with one recording after the other. Raises OSError.
 
     jitter_allowance_ms: how late a packet may be before silence is filled in; 0 for the gateway's own figure.
     """
@@ -92,7 +92,7 @@ def hold(cluster: Cluster, recordings: Sequence[RecordedCaller], callers: int, j
 
 
 def schedule(frames: Sequence[int], callers: int) -> list[PlannedCall]:
-    """Of each call its length in frames -> which caller makes it when: whoever is free first takes the next one."""
+    """Plans the calls, given their lengths in frames: whoever is free first makes the next one."""
     free = [(caller * _JOIN_EVERY_S, caller) for caller in range(callers)]
     planned = []
     for length in frames:
@@ -122,7 +122,7 @@ def _frames(recording: RecordedCaller) -> int:
 
 
 def samples(transcript: Transcript) -> NDArray[np.float32]:
-    """Of every frame, with silence for what did not come."""
+    """Samples of every frame, with silence for what did not come."""
     wanted = transcript.frames * FRAME_SAMPLES
     sound = np.zeros(wanted, np.float32)
     came = np.frombuffer(bytes(transcript.sound), "<i2")[:wanted]

@@ -25,7 +25,7 @@ class Recogniser:
         self._decoder.activate_search("world")
 
     def hear_floats(self, samples: NDArray[np.float32]) -> str:
-        """The same of full scale 1.0."""
+        """What is heard in samples of full scale 1.0."""
         return self.hear(np.round(samples * 32767).astype(np.int16))
 
     def hear(self, samples: NDArray[np.int16]) -> str:

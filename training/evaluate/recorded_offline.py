@@ -24,7 +24,7 @@ _FULL_SCALE = np.float32(32768)  # of what `training.tokens.encode` takes
 
 
 def hold_offline(checkpoint: Path, recordings: Sequence[RecordedCaller]) -> list[Call]:
-    """As `training.evaluate.calling.hold`, without what lies between callers and models."""
+    """Holds the calls as `training.evaluate.calling.hold` does, without what lies between callers and models."""
     found = resolve(str(checkpoint))
     mimi = load_mimi(found)
     sounds = [_wide(recording) for recording in recordings]

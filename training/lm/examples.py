@@ -59,7 +59,7 @@ def example(session: TokenSession, config: LmConfig, vocabulary: Vocabulary) -> 
 
 
 def heard_only(whole: Example) -> Example:
-    """The same of which nothing is to be said: a caller to whom nobody answers."""
+    """An example of which nothing is to be said: a caller to whom nobody answers."""
     nothing = torch.full_like(whole.targets, NONE)
     return replace(whole, targets=nothing, speaking=torch.zeros_like(whole.speaking))
 

@@ -34,7 +34,7 @@ class Speech:
         return spoken[0].start_s, spoken[-1].end_s
 
     def stretched(self, samples: Samples, sample_rate_hz: int, factor: float) -> Speech:
-        """The same speech as other samples that last `factor` times as long."""
+        """The speech stretched: other samples that last `factor` times as long."""
         return replace(
             self,
             samples=samples,
