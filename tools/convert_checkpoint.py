@@ -47,7 +47,8 @@ def main() -> int:
         return 1
     arguments.output.mkdir(parents=True, exist_ok=True)
     (arguments.output / name).write_bytes(content)
-    names = {"moshi_name": name, "tokenizer_name": f"file://{checkpoint.tokenizer.resolve()}"}
+    tokenizer = f"file://{checkpoint.tokenizer.resolve()}"
+    names = {"moshi_name": name, "tokenizer_name": tokenizer, "model_type": checkpoint.model_type}
     config = dict(checkpoint.lm_config) | names | {"quantize": "int8" in arguments.layout}
     (arguments.output / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
     print(f"{arguments.output / name}: {len(content) / 1e6:.1f} MB", file=sys.stderr)

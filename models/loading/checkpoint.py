@@ -1,4 +1,4 @@
-"""Which files a checkpoint consists of."""
+"""Checkpoint resolution: which files a checkpoint consists of, found or downloaded."""
 
 from __future__ import annotations
 
@@ -54,7 +54,6 @@ class Checkpoint:
     mimi_config: Mapping[str, Any] | None  # None: the published codec
     mimi_weights: Path | None
     model_type: str  # "moshi", or "hibiki", "stt", "tts"
-    lm_gen_config: Mapping[str, Any]  # default sampling: temp, temp_text, top_k, top_k_text
     fingerprint: str  # 16 hex digits; of the parts asked for
 
     @property
@@ -86,7 +85,7 @@ def resolve(source: str | None, files: FileNames = FileNames(), parts: Part = Pa
         lm_weights = _find_lm(files.lm or config.lm_name, where)
         if files.lora is not None or config.lora_name is not None:
             lora_weights = _find("lora", files.lora, config.lora_name or "", where)
-    lm_identity = {"lm": config.lm, "lm_gen_config": config.lm_gen_config, "model_type": config.model_type}
+    lm_identity = {"lm": config.lm, "model_type": config.model_type}
     return Checkpoint(
         lm_config=config.lm,
         lm_weights=lm_weights,
@@ -97,7 +96,6 @@ def resolve(source: str | None, files: FileNames = FileNames(), parts: Part = Pa
         mimi_config=mimi_config,
         mimi_weights=mimi_weights,
         model_type=config.model_type,
-        lm_gen_config=config.lm_gen_config,
         fingerprint=fingerprint(
             (lm_identity if Part.LM_WEIGHTS in parts else None, mimi_config),
             (path for path in (lm_weights, lora_weights, tokenizer, mimi_weights) if path is not None),

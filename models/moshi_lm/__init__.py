@@ -3,6 +3,6 @@
 from moshi_cluster.models.moshi_lm.config import LmConfig
 from moshi_cluster.models.moshi_lm.generator import Generator, Reply
 from moshi_cluster.models.moshi_lm.model import MoshiLm
-from moshi_cluster.models.moshi_lm.sampling import Sampling
+from moshi_cluster.models.sampling import Sampling
 
 __all__ = ["Generator", "LmConfig", "MoshiLm", "Reply", "Sampling"]

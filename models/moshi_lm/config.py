@@ -1,13 +1,16 @@
-"""What config.json says about a Moshi language model."""
+"""Configuration of a Moshi language model, from config.json (docs/model.md 2.1)."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from moshi_cluster.models.moshi_lm.conditions import Condition, read_conditions
+from moshi_cluster.models.sampling import LIMITS, MOST_TOP_K, Sampling
 
+_LOG = logging.getLogger(__name__)
 # Published keys with one value that this implementation knows; anything else is another model.
 _ONLY: dict[str, tuple[Any, ...]] = {
     "causal": (True,),
@@ -57,16 +60,6 @@ GATINGS = ("silu", "none")
 
 
 @dataclass(frozen=True)
-class SamplingDefaults:
-    """config.json's lm_gen_config: what a caller gets who does not choose."""
-
-    text_temperature: float = 0.7
-    text_top_k: int = 25
-    audio_temperature: float = 0.8
-    audio_top_k: int = 250
-
-
-@dataclass(frozen=True)
 class LmConfig:
     """Shape of the two Transformers. Names are config.json's; feed-forward sizes are read from the tensors."""
 
@@ -93,7 +86,7 @@ class LmConfig:
     depformer_weights_per_step_schedule: tuple[int, ...] = ()  # weight block of every step
     depformer_low_rank_embeddings: int | None = None
     conditions: tuple[Condition, ...] = ()  # that the checkpoint was trained with; their values are fixed
-    lm_gen_config: SamplingDefaults = field(default_factory=SamplingDefaults)
+    lm_gen_config: Sampling = field(default_factory=Sampling)  # of callers who name nothing; its seed means nothing
 
     @property
     def streams(self) -> int:
@@ -164,7 +157,7 @@ class LmConfig:
             ),
             depformer_low_rank_embeddings=reader.count("depformer_low_rank_embeddings", 0, 0) or None,
             conditions=read_conditions(left.pop("conditioners", None), left.pop("fuser", None)),
-            lm_gen_config=_sampling_defaults(left.pop("lm_gen_config", None) or {}),
+            lm_gen_config=_read_sampling(left.pop("lm_gen_config", None)),
         )
         if left:
             raise ValueError(f"{min(left)}: unknown key")
@@ -174,16 +167,17 @@ class LmConfig:
         return built
 
 
-def _sampling_defaults(config: Mapping[str, Any]) -> SamplingDefaults:
-    """Other keys of lm_gen_config tune upstream's generator only."""
-    left = dict(config)
-    reader = _Reader(left, "lm_gen_config.")
-    sampled = left.pop("use_sampling", True)
-    return SamplingDefaults(
-        text_temperature=reader.number("temp_text", 0.7) if sampled else 0.0,
-        text_top_k=reader.count("top_k_text", 0, 25),
-        audio_temperature=reader.number("temp", 0.8) if sampled else 0.0,
-        audio_top_k=reader.count("top_k", 0, 250),
+def _read_sampling(given: Any) -> Sampling:
+    """Sampling of lm_gen_config, the defaults where it is silent. Its other keys tune upstream's generator only."""
+    if given is not None and not isinstance(given, Mapping):
+        raise ValueError(f"lm_gen_config: expected an object, found {given!r:.40}")
+    reader = _Reader(dict(given or {}), "lm_gen_config.")
+    sampled, ours = reader.flag("use_sampling", True), Sampling()
+    return Sampling(
+        text_temperature=reader.temperature("temp_text", ours.text_temperature) if sampled else 0.0,
+        text_top_k=reader.top_k("top_k_text", ours.text_top_k),
+        audio_temperature=reader.temperature("temp", ours.audio_temperature) if sampled else 0.0,
+        audio_top_k=reader.top_k("top_k", ours.audio_top_k),
     )
 
 
@@ -210,6 +204,25 @@ class _Reader:
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < float("inf"):
             raise ValueError(f"{self._prefix}{key}: expected a number of at least 0, found {value!r}")
         return float(value)
+
+    def flag(self, key: str, default: bool) -> bool:
+        value = self._take(key, default)
+        if not isinstance(value, bool):
+            raise ValueError(f"{self._prefix}{key}: expected true or false, found {value!r:.40}")
+        return value
+
+    def temperature(self, key: str, default: float) -> float:
+        value = self.number(key, default)
+        if not (limit := LIMITS["text_temperature"]).allows(value):
+            raise ValueError(f"{self._prefix}{key}: must be {limit}, found {value!r}")
+        return value
+
+    def top_k(self, key: str, default: int) -> int:
+        """0, the whole vocabulary, and whatever is too much become the most there is."""
+        wanted = self.count(key, 0, default)
+        if not 1 <= wanted <= MOST_TOP_K:
+            _LOG.warning("config.json: %s%s: %d is drawn from the %d likeliest", self._prefix, key, wanted, MOST_TOP_K)
+        return min(wanted or MOST_TOP_K, MOST_TOP_K)
 
     def choice(self, key: str, choices: tuple[str, ...], default: str) -> str:
         value = self._take(key, default)

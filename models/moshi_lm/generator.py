@@ -1,4 +1,4 @@
-"""Conversations: one frame of user codes in, one frame of Moshi's tokens out, many sessions at once."""
+"""Generator of conversations: one frame of user codes in, one frame of Moshi's tokens out, many sessions at once."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from torch import Tensor
 
 from moshi_cluster.models.moshi_lm.config import LmConfig
 from moshi_cluster.models.moshi_lm.model import MoshiLm
-from moshi_cluster.models.moshi_lm.sampling import Draws, Sampling
+from moshi_cluster.models.moshi_lm.sampling import Draws
 from moshi_cluster.models.moshi_lm.text_bias import SpokenText, biased
 from moshi_cluster.models.moshi_lm.timeline import Timeline
+from moshi_cluster.models.sampling import Sampling
 
 
 @dataclass(frozen=True)
@@ -42,11 +43,11 @@ class Generator:
     def __init__(
         self, lm: MoshiLm, slots: int, context: int | None = None, kv_dtype: torch.dtype | None = None
     ) -> None:
-        """context: frames of memory per session if fewer than the model's; kv_dtype: of that memory if not the
-        model's, torch.int8 for 8 bits."""
+        """context: frames of KV cache per session if fewer than the model's; kv_dtype: of that cache if not
+        the model's, torch.int8 for 8 bits."""
         self._lm = lm
         self._config = lm.config
-        self.ring = lm.ring(slots, context, kv_dtype)
+        self.kv_cache = lm.kv_cache(slots, context, kv_dtype)
         self._timeline = Timeline(lm.config, slots)
         self._sessions: dict[int, _Session] = {}
 
@@ -57,8 +58,8 @@ class Generator:
         Raises ValueError for a taken slot or a history that the model cannot have produced.
         """
         config = self._config
-        if not 0 <= slot < self.ring.slots or slot in self._sessions:
-            raise ValueError(f"slot {slot} is taken or is none of {self.ring.slots}")
+        if not 0 <= slot < self.kv_cache.slots or slot in self._sessions:
+            raise ValueError(f"slot {slot} is taken or is none of {self.kv_cache.slots}")
         if history is None:
             history = torch.empty(0, config.streams, dtype=torch.int64)
         _check_history(history, config)
@@ -97,13 +98,13 @@ class Generator:
     def close(self, slot: int) -> None:
         """Ends a session, if there is one; the slot is as good as new."""
         if self._sessions.pop(slot, None) is not None:
-            self.ring.clear(slot)
+            self.kv_cache.clear(slot)
 
     def _read(self, slot: int, session: _Session, end: int) -> None:
         """Calls whose tokens are all known: only the Temporal Transformer has something to remember."""
         calls = torch.arange(session.call, end)
         tokens = self._timeline.known_inputs(session.history, calls).to(self._lm.device)
-        attention = self.ring.chunk(slot, session.call, len(calls))
+        attention = self.kv_cache.chunk(slot, session.call, len(calls))
         self._lm.hidden(tokens, calls.to(self._lm.device), attention)
         first, last = (max(0, call - self._config.delays[0]) for call in (session.call, end))
         session.spoken.extend(session.history[first:last, 0].tolist())
@@ -119,7 +120,7 @@ class Generator:
         calls = [session.call for session in sessions]
         index, positions = torch.tensor(list(slots)), torch.tensor(calls)
         inputs = self._timeline.inputs(index, positions)
-        attention = self.ring.step(slots, calls)
+        attention = self.kv_cache.step(slots, calls)
         hidden = self._lm.hidden(inputs.to(self._lm.device), positions.to(self._lm.device), attention)
         draws = Draws([s.sampling for s in sessions], calls, self._config.generated, self._lm.device)
         spoken = [session.spoken for session in sessions]

@@ -1,4 +1,4 @@
-"""What a session may ask of its text beside temperature and top-k: more or less silence, fewer repetitions."""
+"""Text bias that a session may ask for: more or less silence, fewer repetitions (docs/model.md 3.4)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from moshi_cluster.models.moshi_lm.config import LmConfig
-from moshi_cluster.models.moshi_lm.sampling import Sampling
+from moshi_cluster.models.sampling import Sampling
 
 
 class SpokenText:
@@ -47,7 +47,7 @@ def biased(logits: Tensor, sessions: Sequence[SpokenText]) -> Tensor:
     if not any(session.is_biased for session in sessions):
         return logits
     logits = logits.float().clone()
-    for row, session in zip(logits, sessions, strict=False):  # rows beyond the sessions fill up the batch
+    for row, session in zip(logits, sessions, strict=True):
         sampling = session.sampling
         if tokens := [token for token in session.tokens if token < len(row)]:
             recent, penalty = row[tokens], sampling.repetition_penalty

@@ -7,8 +7,8 @@ import sys
 from prometheus_client import CollectorRegistry
 
 from moshi_cluster.services.common import main
-from moshi_cluster.services.common.metrics import EngineMetrics
 from moshi_cluster.services.common.mux.buffers import max_bundle_bytes
+from moshi_cluster.services.common.worker.metrics import EngineMetrics
 from moshi_cluster.services.lm.loading import load
 from moshi_cluster.services.lm.server import LmService
 from moshi_cluster.services.lm.settings import MOST_SLOTS, PREFIX, LmSettings

@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import torch
 
-from moshi_cluster.models.moshi_lm import Generator, LmConfig, Sampling
+from moshi_cluster.models.moshi_lm import Generator, LmConfig
+from moshi_cluster.models.sampling import Sampling
 from moshi_cluster.services.common.worker.program import Program
 from moshi_cluster.services.lm.session import LmReply, SessionSpec
 
@@ -40,8 +41,8 @@ class LmRunner:
 
     def warm(self, max_batch: int) -> None:
         no_history = np.empty((0, 1 + self._config.n_q), np.int64)
-        greedy = SessionSpec(0.0, 1, 0.0, 1, 0, no_history)
-        sampled = SessionSpec(0.7, 25, 0.8, 250, 0, no_history)
+        greedy = SessionSpec(Sampling(text_temperature=0.0, audio_temperature=0.0), no_history)
+        sampled = SessionSpec(Sampling(), no_history)
         silence = [0] * self._config.user_codebooks
         for slot in range(max_batch):
             self.open(slot, sampled if slot % 2 else greedy)
@@ -56,17 +57,7 @@ class LmRunner:
         return len(spec.history)
 
     def open(self, slot: int, spec: SessionSpec) -> None:
-        sampling = Sampling(
-            text_temperature=spec.text_temperature,
-            text_top_k=spec.text_top_k,
-            audio_temperature=spec.audio_temperature,
-            audio_top_k=spec.audio_top_k,
-            seed=spec.seed,
-            padding_multiplier=spec.padding_multiplier,
-            repetition_penalty=spec.repetition_penalty,
-            repetition_penalty_context=spec.repetition_penalty_context,
-        )
-        self._generator.open(slot, sampling, torch.from_numpy(spec.history))
+        self._generator.open(slot, spec.sampling, torch.from_numpy(spec.history))
 
     def prepare(self, slot: int) -> bool:
         return not self._generator.prefill(slot, self._prefill_chunk_frames)

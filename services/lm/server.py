@@ -11,19 +11,24 @@ import grpc
 import numpy as np
 import numpy.typing as npt
 
-from moshi_cluster.services.common import checks, rpc
+from moshi_cluster.models.sampling import Sampling
+from moshi_cluster.services.common import checks
+from moshi_cluster.services.common.deadlines import within
 from moshi_cluster.services.common.errors import InvalidInput
-from moshi_cluster.services.common.metrics import EngineMetrics
-from moshi_cluster.services.common.mux.server import Method
+from moshi_cluster.services.common.rpc_stream import serve_rpc
+from moshi_cluster.services.common.session_stream import Method, SessionStream
+from moshi_cluster.services.common.worker.metrics import EngineMetrics
 from moshi_cluster.services.common.worker.service import Model, WorkerService
 from moshi_cluster.services.common.worker.session import Reply, Session
-from moshi_cluster.services.common.worker.streams import Write, pump, statuses, timing, within
-from moshi_cluster.services.lm.sampling import parse_sampling, sampling_of
+from moshi_cluster.services.common.worker.streams import Write, pump, timing
+from moshi_cluster.services.lm.sampling import parse_sampling, sampling_message
 from moshi_cluster.services.lm.session import LmReply, SessionSpec
 from moshi_cluster.services.lm.settings import LmSettings
-from moshi_cluster.v1 import common_pb2, lm_pb2, lm_pb2_grpc
+from moshi_cluster.v1 import lm_pb2, lm_pb2_grpc
 
 _HISTORY_SLICE_FRAMES = 256  # about a millisecond
+
+_Write = Write[lm_pb2.GenerateResponse]
 
 
 @dataclass(frozen=True)
@@ -34,7 +39,7 @@ class LmModel(Model):
     audio_card: int
     moshi_codebooks: int
     user_codebooks: int
-    sampling: common_pb2.Sampling  # the checkpoint's values, every field but the seed present
+    sampling: Sampling  # the checkpoint's; its seed means nothing
 
 
 class LmService(WorkerService[LmModel], lm_pb2_grpc.LmServicer):
@@ -46,36 +51,37 @@ class LmService(WorkerService[LmModel], lm_pb2_grpc.LmServicer):
 
     def register(self, server: grpc.aio.Server) -> Sequence[str]:
         lm_pb2_grpc.add_LmServicer_to_server(self, server)
-        methods = {"/moshi_cluster.v1.Lm/Generate": Method(self.Generate, lm_pb2.GenerateRequest)}
+        methods = {"/moshi_cluster.v1.Lm/Generate": Method(self.generate, lm_pb2.GenerateRequest)}
         return ["moshi_cluster.v1.Lm", *self.register_worker(server, methods)]
 
     async def Generate(
         self, request_iterator: AsyncIterator[lm_pb2.GenerateRequest], context: grpc.aio.ServicerContext
     ) -> None:
-        settings = self._settings
-        async with statuses(context):
-            self.require_open("lm")
-            spec = await self._parse_open(await _first(request_iterator, settings.open_timeout_s))
-            async with self.session("lm", spec) as session:
-                await context.send_initial_metadata(rpc.SLOT_HELD)
-                write = _one_at_a_time(context.write)
-                await self._announce_opened(session, spec, write)
-                async with self._go_away_notice(write):
-                    await pump(
-                        session, request_iterator, write, self._parse_frame, _render_frame, settings.idle_timeout_s
-                    )
+        await serve_rpc(self.generate, request_iterator, context)
 
-    async def _announce_opened(self, session: Session, spec: SessionSpec, write: Write) -> None:
+    async def generate(self, stream: SessionStream[lm_pb2.GenerateRequest, lm_pb2.GenerateResponse]) -> None:
+        """Handles a session's stream, whatever carries it."""
+        settings = self._settings
+        self.require_open("lm")
+        spec = await self._parse_open(await _first(stream.requests, settings.open_timeout_s))
+        async with self.session("lm", spec) as session:
+            await stream.held()
+            write = _one_at_a_time(stream.write)
+            await self._announce_opened(session, spec, write)
+            async with self._go_away_notice(write):
+                await pump(session, stream.requests, write, self._parse_frame, _render_frame, settings.idle_timeout_s)
+
+    async def _announce_opened(self, session: Session, spec: SessionSpec, write: _Write) -> None:
         start_s = asyncio.get_running_loop().time()
         await within(session.ready, self._settings.prepare_timeout_s, "the history was not read in time")
         open_us = round((asyncio.get_running_loop().time() - start_s) * 1e6)
         opened = lm_pb2.GenerateResponse.Opened(
-            prefilled_frames=len(spec.history), open_us=open_us, sampling=sampling_of(spec)
+            prefilled_frames=len(spec.history), open_us=open_us, sampling=sampling_message(spec.sampling)
         )
         await write(lm_pb2.GenerateResponse(opened=opened))
 
     @contextlib.asynccontextmanager
-    async def _go_away_notice(self, write: Write) -> AsyncIterator[None]:
+    async def _go_away_notice(self, write: _Write) -> AsyncIterator[None]:
         """While inside, a drain of the worker is told to the session, once."""
 
         async def tell() -> None:
@@ -94,17 +100,7 @@ class LmService(WorkerService[LmModel], lm_pb2_grpc.LmServicer):
         if request.WhichOneof("message") != "open":
             raise InvalidInput("message", "the first message must be `open`")
         sampling = parse_sampling(request.open.sampling, self.model.sampling)
-        return SessionSpec(
-            sampling.text_temperature,
-            sampling.text_top_k,
-            sampling.audio_temperature,
-            sampling.audio_top_k,
-            sampling.seed,
-            await self._parse_history(request.open.history),
-            sampling.padding_multiplier,
-            sampling.repetition_penalty,
-            sampling.repetition_penalty_context,
-        )
+        return SessionSpec(sampling, await self._parse_history(request.open.history))
 
     async def _parse_history(self, history: Sequence[lm_pb2.HistoryFrame]) -> npt.NDArray[np.int64]:
         """int64 [frames, 1 + K], in slices: an hour takes 0.2 s, and other sessions' frames pass meanwhile."""
@@ -152,8 +148,8 @@ async def _first(requests: AsyncIterator[lm_pb2.GenerateRequest], timeout_s: flo
         raise InvalidInput("message", "the stream ended before `open`") from None
 
 
-def _one_at_a_time(write: Write) -> Write:
-    """gRPC allows one write at a time on a stream; replies and notices share it."""
+def _one_at_a_time(write: _Write) -> _Write:
+    """A stream takes one write at a time; replies and notices share it."""
     lock = asyncio.Lock()
 
     async def locked(message: lm_pb2.GenerateResponse) -> None:

@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 from prometheus_client import CollectorRegistry
 
+from moshi_cluster.models.sampling import Sampling
 from moshi_cluster.services.codec.server import CodecModel, CodecService
 from moshi_cluster.services.codec.settings import CodecSettings
-from moshi_cluster.services.common.metrics import EngineMetrics
+from moshi_cluster.services.common.worker.metrics import EngineMetrics
 from moshi_cluster.services.lm.server import LmModel, LmService
 from moshi_cluster.services.lm.session import LmReply, SessionSpec
 from moshi_cluster.services.lm.settings import LmSettings
@@ -39,14 +40,17 @@ class FakeCodec(CodecService):
 
 
 class FakeLm(LmService):
-    """Replies name the length of the history, the frame's place and the user's first code."""
+    """Replies name the length of the history, the frame's place and the user's first code. settings: `context` is told
+    too."""
 
     def __init__(self, slots: int = 2, prepare_pieces: int = 1, **settings: Any) -> None:
         self.runner = FakeRunner(_reply, prepare_pieces)
         self.registry = CollectorRegistry()
-        sampling = common_pb2.Sampling(text_temperature=0.7, text_top_k=25, audio_temperature=0.8, audio_top_k=250)
         program = fake_program(self.runner, slots, slots, "lm")
-        model = LmModel([program], FINGERPRINT, TEXT_CARD, BINS, CODEBOOKS, CODEBOOKS, sampling)
+        context_frames = settings.get("context", 0)
+        model = LmModel(
+            [program], FINGERPRINT, TEXT_CARD, BINS, CODEBOOKS, CODEBOOKS, Sampling(), context_frames=context_frames
+        )
         super().__init__(LmSettings(**settings), lambda: model, EngineMetrics("lm", self.registry))
 
 

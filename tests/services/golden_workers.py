@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import wave
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from prometheus_client import CollectorRegistry
@@ -14,7 +16,7 @@ from torch import Tensor
 from moshi_cluster.services.codec import loading as codec_loading
 from moshi_cluster.services.codec.server import CodecService
 from moshi_cluster.services.codec.settings import CodecSettings
-from moshi_cluster.services.common.metrics import EngineMetrics
+from moshi_cluster.services.common.worker.metrics import EngineMetrics
 from moshi_cluster.services.lm import loading as lm_loading
 from moshi_cluster.services.lm.server import LmService
 from moshi_cluster.services.lm.settings import LmSettings
@@ -34,17 +36,29 @@ def golden_codec(slots: int = 2) -> CodecService:
     return CodecService(settings, lambda: codec_loading.load(settings), EngineMetrics("codec", CollectorRegistry()))
 
 
-def golden_lm(slots: int = 2) -> LmService:
-    """An lm worker in float32, whose history is read in pieces of 16 frames."""
+def golden_lm(slots: int = 2, context: int | None = None, config: Path | None = None) -> LmService:
+    """An lm worker in float32, whose history is read in pieces of 16 frames.
+
+    context: frames looked back on. config: a file in place of the model's own.
+    """
     golden = golden_dir()
     settings = LmSettings(
-        config=str(golden / "lm_tiny/config.json"),
+        config=str(config or golden / "lm_tiny/config.json"),
         lm_weights=str(golden / "lm_tiny/model.safetensors"),
         tokenizer=str(golden / "lm_tiny/tokenizer_spm_tiny_256.model"),
         slots=slots,
+        context=context,
         prefill_chunk_frames=16,
     )
     return LmService(settings, lambda: lm_loading.load(settings), EngineMetrics("lm", CollectorRegistry()))
+
+
+def golden_config(folder: Path, lm_gen_config: Mapping[str, Any] | None) -> Path:
+    """The golden model's configuration with another sampling of its own, written into a folder."""
+    config = json.loads((golden_dir() / "lm_tiny/config.json").read_text())
+    path = folder / "config.json"
+    path.write_text(json.dumps(config | {"lm_gen_config": lm_gen_config}))
+    return path
 
 
 def golden_tensors(name: str) -> dict[str, Tensor]:

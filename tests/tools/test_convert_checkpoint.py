@@ -14,6 +14,7 @@ from moshi_cluster.models.layers.quantised import QuantisedMatrix
 from moshi_cluster.models.loading import Part, resolve
 from moshi_cluster.models.loading.gguf import GgufFile
 from moshi_cluster.models.loading.lm import load_lm
+from moshi_cluster.models.sampling import Sampling
 from moshi_cluster.tools import convert_checkpoint
 from moshi_cluster.tools.convert_checkpoint import convert
 from tests.models.loading.layout_files import write_layout
@@ -63,6 +64,21 @@ def test_the_command_writes_a_folder_that_loads(tmp_path: Path, monkeypatch: pyt
     checkpoint = resolve(str(target), parts=Part.LM)
     assert checkpoint.tokenizer == source / "tokenizer.model"
     assert load_lm(checkpoint).config.dim == 64
+
+
+def test_a_converted_checkpoint_keeps_its_sampling_and_its_type(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, target = tmp_path / "source", tmp_path / "target"
+    write_layout("pytorch-bf16", source)
+    config = json.loads((source / "config.json").read_text())
+    config |= {"lm_gen_config": {"temp": 0.0, "temp_text": 0.0}, "model_type": "hibiki"}
+    (source / "config.json").write_text(json.dumps(config))
+    monkeypatch.setattr(sys, "argv", ["convert", str(source), str(target), "--layout", "pytorch-int8-modules"])
+    assert convert_checkpoint.main() == 0
+    converted = resolve(str(target), parts=Part.LM)
+    assert converted.model_type == "hibiki"
+    assert load_lm(converted).config.lm_gen_config == Sampling(text_temperature=0.0, audio_temperature=0.0)
 
 
 def test_a_source_that_is_no_checkpoint_is_an_error_in_one_line(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from moshi_cluster.models.loading import Checkpoint, CheckpointError, FileNames,
 from moshi_cluster.models.loading.lm import load_lm
 from moshi_cluster.models.loading.mimi import load_mimi
 from moshi_cluster.models.moshi_lm import MoshiLm
+from moshi_cluster.models.sampling import Sampling
 
 GOLDEN = Path(__file__).parents[2] / "golden"
 LM, MIMI = GOLDEN / "lm_tiny", GOLDEN / "mimi_tiny"
@@ -59,6 +61,19 @@ def test_a_bad_configuration_is_named_and_not_the_weights(checkpoint: Checkpoint
         load_lm(_with(checkpoint, lm_config=without_dim))
     with pytest.raises(CheckpointError, match="^mimi_config: "):
         load_mimi(_with(checkpoint, mimi_config=dict(checkpoint.mimi_config or {}) | {"channels": 2}))
+
+
+def test_a_checkpoints_own_sampling_reaches_the_model(tmp_path: Path) -> None:
+    folder = shutil.copytree(LM, tmp_path / "checkpoint")
+    config = json.loads((folder / "config.json").read_text())
+    config["lm_gen_config"] = {"temp": 0.0, "temp_text": 0.25, "top_k": 9, "top_k_text": 8}
+    (folder / "config.json").write_text(json.dumps(config))
+    lm = load_lm(resolve(str(folder), parts=Part.LM), torch.float32)
+    assert lm.config.lm_gen_config == Sampling(0.25, 8, 0.0, 9)
+    config["lm_gen_config"] = [0.8]
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(CheckpointError, match=r"^config\.json: lm_gen_config: expected an object, found \[0\.8\]"):
+        load_lm(resolve(str(folder), parts=Part.LM), torch.float32)
 
 
 def test_a_missing_tensor_is_named_with_its_file(
@@ -110,7 +125,7 @@ def test_hibiki_hears_its_early_end_of_sentence_as_padding(checkpoint: Checkpoin
 
 
 def _first_hidden(lm: MoshiLm, tokens: torch.Tensor) -> torch.Tensor:
-    return lm.hidden(tokens, torch.tensor([0]), lm.ring(1).step([0], [0]))
+    return lm.hidden(tokens, torch.tensor([0]), lm.kv_cache(1).step([0], [0]))
 
 
 def test_an_interrupted_copy_is_named(checkpoint: Checkpoint, tmp_path: Path) -> None:

@@ -10,7 +10,10 @@ import pytest
 
 from moshi_cluster.models.loading.published import MOSHI_7B
 from moshi_cluster.models.moshi_lm import LmConfig
+from moshi_cluster.models.sampling import Sampling
 from tests.models.moshi_lm.random_model import HIBIKI_LIKE, LISTENING, MOSHI_LIKE
+
+GREEDY = Sampling(text_temperature=0.0, audio_temperature=0.0)
 
 
 def test_the_published_7b_is_understood() -> None:
@@ -25,6 +28,30 @@ def test_a_whole_config_file_with_file_names_and_sampling_defaults_is_understood
     config = LmConfig.from_dict(json.loads((golden_dir / "lm_tiny" / "config.json").read_text()))
     assert config.lm_gen_config.audio_top_k == 250
     assert config.lm_gen_config.text_temperature == 0.7
+
+
+@pytest.mark.parametrize(
+    ("lm_gen_config", "sampling"),
+    [
+        (None, Sampling()),
+        ({}, Sampling()),
+        ({"temp": None, "cfg_coef": 2.0}, Sampling()),
+        ({"temp": 0.0, "temp_text": 0.0, "top_k": 250, "top_k_text": 25}, GREEDY),
+        ({"use_sampling": False, "temp": 0.8, "temp_text": 0.7}, GREEDY),
+        ({"temp": 0.5, "top_k_text": 7}, Sampling(audio_temperature=0.5, text_top_k=7)),
+    ],
+)
+def test_a_checkpoints_own_sampling_is_read(lm_gen_config: Any, sampling: Sampling) -> None:
+    assert LmConfig.from_dict(MOSHI_LIKE | {"lm_gen_config": lm_gen_config}).lm_gen_config == sampling
+
+
+@pytest.mark.parametrize("top_k", [0, 501, 32_000])
+def test_a_checkpoint_that_would_draw_from_too_many_is_lowered_with_a_warning(
+    top_k: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = LmConfig.from_dict(MOSHI_LIKE | {"lm_gen_config": {"top_k": top_k}})
+    assert config.lm_gen_config == Sampling(audio_top_k=500)
+    assert caplog.messages == [f"config.json: lm_gen_config.top_k: {top_k} is drawn from the 500 likeliest"]
 
 
 def test_a_schedule_counts_its_weight_blocks() -> None:
@@ -67,6 +94,11 @@ def test_a_missing_key_is_named(key: str) -> None:
         ("demux_second_stream", True),
         ("layer_scale", 0.01),
         ("lm_gen_config", {"top_k": -1}),
+        ("lm_gen_config", {"temp": 10.5}),
+        ("lm_gen_config", {"temp_text": float("nan")}),
+        ("lm_gen_config", {"use_sampling": "no"}),
+        ("lm_gen_config", [0.8]),
+        ("lm_gen_config", 0),
         ("colour", "blue"),
     ],
 )

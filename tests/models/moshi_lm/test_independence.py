@@ -18,7 +18,7 @@ SAMPLINGS = [
     GREEDY,
     Sampling(0.7, 25, 0.8, 250, seed=1),
     Sampling(1.2, 3, 0.6, 5, seed=2),
-    Sampling(0.0, 1, 1.0, 0, seed=3),
+    Sampling(0.0, 1, 1.0, 500, seed=3),
     Sampling(0.9, 10, 0.0, 1, seed=4),
 ]
 models = st.sampled_from(["moshi", "hibiki", "listening"])
@@ -83,7 +83,7 @@ def test_a_full_batch_gives_every_session_the_hidden_states_it_has_alone(dtype: 
     tokens = torch.randint(
         lm.config.card, (frames, rows, lm.config.streams), generator=torch.Generator().manual_seed(0)
     )
-    batch, single = lm.ring(rows), lm.ring(1)
+    batch, single = lm.kv_cache(rows), lm.kv_cache(1)
     for frame in range(frames):
         together = lm.hidden(tokens[frame], torch.full((rows,), frame), batch.step(range(rows), [frame] * rows))
         one = lm.hidden(tokens[frame, 17:18], torch.tensor([frame]), single.step([0], [frame]))
@@ -96,7 +96,7 @@ def test_a_poisoned_neighbour_disturbs_nobody_and_leaves_a_clean_slot(dtype: tor
     generator = Generator(lm, slots=3)
     for slot in range(3):
         open_ready(generator, slot, SAMPLINGS[1])
-    for layer in (*generator.ring.keys, *generator.ring.values):
+    for layer in (*generator.kv_cache.keys, *generator.kv_cache.values):
         layer[1] = float("nan")
     said = [generator.step([0, 1, 2], user_frame(lm.config, 0, frame).expand(3, -1)) for frame in range(10)]
     expected = alone(lm, SAMPLINGS[1], caller=0, frames=10)

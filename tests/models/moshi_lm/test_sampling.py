@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from moshi_cluster.models.moshi_lm import Sampling
 from moshi_cluster.models.moshi_lm.noise import gumbel, stream_keys
 from moshi_cluster.models.moshi_lm.sampling import Draws
+from moshi_cluster.models.sampling import Sampling
 
 FROZEN_KEYS = [7138415436909018950, 1904761073365061131, -296188099132170055]
 FROZEN_GUMBEL = [1.271100889672594, -0.7844653216562695, -0.009712979258294972]
@@ -23,7 +23,7 @@ def chi_square_bound(degrees: int) -> float:
 
 
 def text_draws(logits: Tensor, sampling: Sampling, calls: int) -> Tensor:
-    """The same logits [V] at many calls of one session -> tokens [calls]."""
+    """Logits [V] drawn from at many calls of one session -> tokens [calls]."""
     return Draws([sampling] * calls, range(calls), 1, "cpu").text(logits.expand(calls, -1))
 
 
@@ -35,11 +35,11 @@ def chi_square(tokens: Tensor, probabilities: Tensor) -> float:
     return float(((counts - expected).square() / expected)[possible].sum())
 
 
-@pytest.mark.parametrize(("temperature", "top_k"), [(1.0, 0), (0.7, 10), (1.5, 40)])
+@pytest.mark.parametrize(("temperature", "top_k"), [(1.0, 500), (0.7, 10), (1.5, 40)])
 def test_draws_follow_softmax_over_the_top_k(temperature: float, top_k: int) -> None:
     logits = torch.randn(60, generator=torch.Generator().manual_seed(3))
     kept = torch.full_like(logits, float("-inf"))
-    largest = logits.topk(top_k or len(logits)).indices
+    largest = logits.topk(min(top_k, len(logits))).indices
     kept[largest] = logits[largest]
     tokens = text_draws(logits, Sampling(temperature, top_k, seed=11), DRAWS)
     probabilities = torch.softmax(kept.double() / temperature, dim=0)
@@ -97,9 +97,9 @@ def test_a_greedy_row_takes_the_first_of_equals_whoever_draws_beside_it() -> Non
 samplings = st.builds(
     Sampling,
     st.sampled_from([0.0, 0.5, 1.0, 2.0]),
-    st.sampled_from([0, 1, 3, 40, 500]),
+    st.sampled_from([1, 3, 40, 500]),
     st.sampled_from([0.0, 0.8, 1.3]),
-    st.sampled_from([0, 1, 5, 250]),
+    st.sampled_from([1, 5, 250, 500]),
     st.integers(0, 2**64 - 1),
 )
 
@@ -116,15 +116,3 @@ def test_a_row_draws_the_same_alone_and_beside_others(rows: list[tuple[Sampling,
         single = Draws([sampling], [call], 3, "cpu")
         assert single.text(logits[row : row + 1]).tolist() == text[row : row + 1].tolist()
         assert single.audio(1, logits[row : row + 1]).tolist() == audio[row : row + 1].tolist()
-
-
-@pytest.mark.parametrize(
-    ("key", "value"),
-    [
-        *(("text_temperature", -0.1), ("audio_temperature", float("nan")), ("text_top_k", -1), ("audio_top_k", -5)),
-        *(("padding_multiplier", float("inf")), ("repetition_penalty", 0.9), ("repetition_penalty_context", -1)),
-    ],
-)
-def test_a_setting_out_of_range_is_named(key: str, value: float) -> None:
-    with pytest.raises(ValueError, match=key):
-        Sampling(**{key: value})  # type: ignore[arg-type]

@@ -18,7 +18,7 @@ from tests.models.moshi_lm.random_model import MOSHI_LIKE, random_lm
 
 CONFIG = LmConfig.from_dict(MOSHI_LIKE)
 PADDING, END_OF_PADDING, INITIAL = 3, 0, MOSHI_LIKE["text_card"]
-DRAWS = Sampling(0.9, 0, 0.8, 250, seed=7)
+DRAWS = Sampling(0.9, 500, 0.8, 250, seed=7)
 
 
 def spoken(sampling: Sampling, tokens: list[int]) -> SpokenText:
@@ -52,12 +52,11 @@ texts = st.lists(st.integers(0, INITIAL), max_size=12)
 
 @given(st.lists(st.tuples(biases, texts), min_size=1, max_size=4), st.booleans())
 def test_probabilities_are_those_of_the_formulas_row_by_row(rows: list[tuple[Sampling, list[int]]], bf16: bool) -> None:
-    logits = 3 * torch.randn(len(rows) + 1, INITIAL, generator=torch.Generator().manual_seed(len(rows)))
+    logits = 3 * torch.randn(len(rows), INITIAL, generator=torch.Generator().manual_seed(len(rows)))
     logits = logits.bfloat16() if bf16 else logits
     before = logits.clone()
     after = biased(logits, [spoken(sampling, tokens) for sampling, tokens in rows])
     assert torch.equal(logits, before)
-    assert torch.equal(after[-1].float(), logits[-1].float())  # the row of no session
     for row, (sampling, tokens) in enumerate(rows):
         expected = torch.tensor(by_hand(logits[row].tolist(), sampling, tokens), dtype=torch.float64)
         actual = torch.softmax(after[row].double() / sampling.text_temperature, dim=0)

@@ -16,18 +16,20 @@ import grpc
 import numpy as np
 from prometheus_client import CollectorRegistry
 
+from moshi_cluster.models.sampling import Sampling
 from moshi_cluster.services.codec.server import CodecModel, CodecService
 from moshi_cluster.services.codec.settings import CodecSettings
 from moshi_cluster.services.common.lifecycle import Service
-from moshi_cluster.services.common.metrics import EngineMetrics
+from moshi_cluster.services.common.worker.metrics import EngineMetrics
 from moshi_cluster.services.gateway.api.tls import grpc_credentials
+from moshi_cluster.services.gateway.calls.manager import CallManager
 from moshi_cluster.services.gateway.metrics import GatewayMetrics
 from moshi_cluster.services.gateway.server import GatewayService
 from moshi_cluster.services.gateway.settings import GatewaySettings
 from moshi_cluster.services.lm.server import LmModel, LmService
 from moshi_cluster.services.lm.session import LmReply
 from moshi_cluster.services.lm.settings import LmSettings
-from moshi_cluster.v1 import common_pb2, gateway_pb2_grpc
+from moshi_cluster.v1 import gateway_pb2_grpc
 from tests.services.fake_runner import FakeRunner, fake_program
 from tests.services.fake_workers import CODEBOOKS, FINGERPRINT, FRAME_SAMPLES, TEXT_CARD, pcm_of
 from tests.services.in_process import Listening, eventually, serving
@@ -59,16 +61,18 @@ class EchoCodec(CodecService):
 
 
 class EchoLm(LmService):
-    """Says back the user's codes, and with every other frame its number as text."""
+    """Says back the user's codes, and with every other frame its number as text. settings: `context` is told too."""
 
     def __init__(self, slots: int = 8, prepare_pieces: int = 1, **settings: Any) -> None:
         self.runner = FakeRunner(
             lambda spec, index, codes: LmReply(codes, index % TEXT_CARD, "" if index % 2 else f" {index}"),
             prepare_pieces,
         )
-        sampling = common_pb2.Sampling(text_temperature=0.7, text_top_k=25, audio_temperature=0.8, audio_top_k=250)
         program = fake_program(self.runner, slots, slots, "lm")
-        model = LmModel([program], FINGERPRINT, TEXT_CARD, _BINS, CODEBOOKS, CODEBOOKS, sampling)
+        context_frames = settings.get("context", 0)
+        model = LmModel(
+            [program], FINGERPRINT, TEXT_CARD, _BINS, CODEBOOKS, CODEBOOKS, Sampling(), context_frames=context_frames
+        )
         super().__init__(LmSettings(**settings), lambda: model, EngineMetrics("lm", CollectorRegistry()))
 
 
@@ -77,7 +81,7 @@ class Cluster:
     """A gateway that serves, and what is behind it."""
 
     service: GatewayService
-    metrics: GatewayMetrics
+    manager: CallManager
     registry: CollectorRegistry
     target: str  # host:port
     channel: grpc.aio.Channel
@@ -98,7 +102,7 @@ class Cluster:
         return self.registry.get_sample_value(name, labels) or 0.0
 
     async def until_free(self) -> None:
-        """Returns once every slot of every worker and every place at the gateway is free."""
+        """Returns once every slot of every worker and of the gateway is free."""
         await eventually(lambda: not any(service.live_sessions for service in (self.service, *self.workers)))
 
 
@@ -112,24 +116,24 @@ async def cluster(
     async with AsyncExitStack() as stack:
         codec_targets = [(await stack.enter_async_context(serving(codec))).target for codec in codecs]
         lm_targets = [(await stack.enter_async_context(serving(lm))).target for lm in lms]
-        async with gateway(codec_targets, lm_targets, **settings) as (service, metrics, registry, listener):
+        async with gateway(codec_targets, lm_targets, **settings) as (service, manager, registry, listener):
             target, channel, https = listener.target, listener.channel, bool(settings.get("tls_dir"))
-            yield Cluster(service, metrics, registry, target, channel, [*codecs, *lms], https)
+            yield Cluster(service, manager, registry, target, channel, [*codecs, *lms], https)
 
 
 @asynccontextmanager
 async def gateway(
     codec_targets: Sequence[str], lm_targets: Sequence[str], **settings: Any
-) -> AsyncIterator[tuple[GatewayService, GatewayMetrics, CollectorRegistry, Listening]]:
+) -> AsyncIterator[tuple[GatewayService, CallManager, CollectorRegistry, Listening]]:
     """A gateway that has found its workers. With `grpc_tls` only a channel of the test's own reaches it."""
     registry = CollectorRegistry()
-    metrics = GatewayMetrics(registry)
     targets = {"codec_targets": tuple(codec_targets), "lm_targets": tuple(lm_targets), "http": False}
     chosen = GatewaySettings(**{**PATIENT, **targets, **settings})
-    service = GatewayService(chosen, metrics)
+    manager = CallManager(chosen, GatewayMetrics(registry))
+    service = GatewayService(chosen, manager)
     credentials = grpc_credentials(Path(chosen.tls_dir), chosen.tls_self_signed) if chosen.grpc_tls else None
     async with serving(service, credentials) as listener:
-        yield service, metrics, registry, listener
+        yield service, manager, registry, listener
 
 
 def _level(pcm: bytes) -> int:

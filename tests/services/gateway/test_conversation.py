@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,7 +11,14 @@ import pytest
 from moshi_cluster.v1 import common_pb2
 from tests.services.gateway.caller import Caller, Heard
 from tests.services.gateway.cluster import Cluster, cluster
-from tests.services.golden_workers import golden_codec, golden_lm, golden_tensors, golden_texts, pcm_frames
+from tests.services.golden_workers import (
+    golden_codec,
+    golden_config,
+    golden_lm,
+    golden_tensors,
+    golden_texts,
+    pcm_frames,
+)
 
 pytestmark = [pytest.mark.parity, pytest.mark.usefixtures("nothing_swallowed")]
 
@@ -19,9 +27,9 @@ GREEDY = common_pb2.Sampling(text_temperature=0, audio_temperature=0, seed=0)
 SPOKEN = b"".join(message.pcm_f32le for message in pcm_frames("user_a", first=1))
 
 
-async def conversation(all_of_it: Cluster, packet_bytes: int, **fields: object) -> Heard:
+async def conversation(all_of_it: Cluster, packet_bytes: int, sampling: common_pb2.Sampling | None = GREEDY) -> Heard:
     caller = Caller(all_of_it.stub)
-    await caller.start(sampling=GREEDY, **fields)
+    await caller.start(sampling=sampling)
     for position in range(0, len(SPOKEN), packet_bytes):
         await caller.say(SPOKEN[position : position + packet_bytes])
     return await caller.hang_up()
@@ -38,6 +46,13 @@ async def test_a_call_equals_the_original_servers(packet_bytes: int) -> None:
     assert heard.counters.frames_in == heard.counters.frames_out == 37
 
 
+async def test_a_call_that_names_no_sampling_is_answered_as_the_checkpoint_says(tmp_path: Path) -> None:
+    greedy = golden_config(tmp_path, {"temp": 0.0, "temp_text": 0.0, "top_k": 250, "top_k_text": 25})
+    async with cluster([golden_codec()], [golden_lm(config=greedy)]) as all_of_it:
+        heard = await conversation(all_of_it, 4 * 1920, sampling=None)
+    assert heard.texts == [(index, text) for index, text in enumerate(golden_texts("server")) if text]
+
+
 async def test_two_calls_at_once_are_bitwise_the_same_as_one() -> None:
     async with cluster([golden_codec()], [golden_lm()]) as all_of_it:
         alone = await conversation(all_of_it, 4 * 1920)
@@ -51,7 +66,7 @@ async def test_the_history_of_a_call_is_what_the_models_said() -> None:
     async with cluster([golden_codec()], [golden_lm()]) as all_of_it:
         caller = Caller(all_of_it.stub)
         await caller.start(sampling=GREEDY)
-        (call,) = all_of_it.service._manager._calls
+        (call,) = all_of_it.manager.calls
         for position in range(0, len(SPOKEN), 4 * 1920):
             await caller.say(SPOKEN[position : position + 4 * 1920])
         await caller.hang_up()

@@ -13,7 +13,8 @@ from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 from prometheus_client import generate_latest
 
-from moshi_cluster.services.common import rpc
+from moshi_cluster.services.common.rpc_stream import SLOT_HELD
+from moshi_cluster.services.lm.sampling import sampling_message
 from moshi_cluster.services.lm.session import SessionSpec
 from moshi_cluster.v1 import common_pb2, lm_pb2, lm_pb2_grpc
 from tests.services.fake_workers import BINS, TEXT_CARD, FakeLm, open_request, user_frame
@@ -79,13 +80,14 @@ async def test_the_history_reaches_the_model_as_it_was_sent(lm: FakeLm, stub: lm
     assert isinstance(spec, SessionSpec)
     expected = [[index % TEXT_CARD, *[index % BINS] * 8, *[7] * 8] for index in range(600)]
     assert spec.history.tolist() == expected
-    assert (spec.seed, spec.text_temperature, spec.text_top_k, spec.audio_top_k) == (2**64 - 1, 0.0, 25, 5)
-    assert spec.audio_temperature == pytest.approx(0.8)
+    in_use = spec.sampling
+    assert (in_use.seed, in_use.text_temperature, in_use.text_top_k, in_use.audio_top_k) == (2**64 - 1, 0.0, 25, 5)
+    assert in_use.audio_temperature == pytest.approx(0.8)
     call.cancel()
 
 
 async def test_opened_says_what_is_in_use(lm: FakeLm, stub: lm_pb2_grpc.LmStub) -> None:
-    wanted = common_pb2.Sampling(seed=7, text_top_k=3, audio_top_k=501, padding_multiplier=1.5, repetition_penalty=1.25)
+    wanted = common_pb2.Sampling(seed=7, text_top_k=3, audio_top_k=500, padding_multiplier=1.5, repetition_penalty=1.25)
     call = stub.Generate()
     await call.write(lm_pb2.GenerateRequest(open=Open(sampling=wanted)))
     in_use = common_pb2.Sampling(
@@ -94,8 +96,20 @@ async def test_opened_says_what_is_in_use(lm: FakeLm, stub: lm_pb2_grpc.LmStub) 
     )  # fmt: skip
     assert (await read(call)).opened.sampling == in_use
     (spec,) = lm.runner.specs.values()
-    assert (spec.padding_multiplier, spec.repetition_penalty, spec.repetition_penalty_context) == (1.5, 1.25, 64)
+    assert sampling_message(spec.sampling) == in_use
     call.cancel()
+
+
+async def test_to_ask_for_the_checkpoints_own_values_is_to_ask_for_none(lm: FakeLm, stub: lm_pb2_grpc.LmStub) -> None:
+    silent, telling = stub.Generate(), stub.Generate()
+    await silent.write(open_with())
+    in_use = (await read(silent)).opened.sampling
+    await telling.write(lm_pb2.GenerateRequest(open=Open(sampling=in_use)))
+    await read(telling)
+    first, second = lm.runner.specs.values()
+    assert first.sampling == second.sampling
+    for call in (silent, telling):
+        call.cancel()
 
 
 async def test_frames_may_be_sent_before_opened_arrives(stub: lm_pb2_grpc.LmStub) -> None:
@@ -114,7 +128,7 @@ async def test_the_slot_is_announced_before_the_history_is_read(lm: FakeLm, stub
     await lm.runner.step_entered()  # the engine is busy: nothing can be prepared now
     joining = stub.Generate()
     await joining.write(open_request())
-    assert set(rpc.SLOT_HELD) <= set(await joining.initial_metadata())
+    assert set(SLOT_HELD) <= set(await joining.initial_metadata())
     lm.runner.let_all()
     assert (await read(joining)).WhichOneof("message") == "opened"
     for call in (talking, joining):
@@ -154,8 +168,8 @@ BAD_OPENS = [
     (open_with(text_temperature=-0.1), "open.sampling.text_temperature: must be 0 to 10"),
     (open_with(audio_temperature=10.5), "open.sampling.audio_temperature: must be 0 to 10"),
     (open_with(audio_temperature=float("nan")), "open.sampling.audio_temperature: must be 0 to 10"),
-    (open_with(text_top_k=0), "open.sampling.text_top_k: must be at least 1"),
-    (open_with(audio_top_k=0), "open.sampling.audio_top_k: must be at least 1"),
+    (open_with(text_top_k=0), "open.sampling.text_top_k: must be 1 to 500"),
+    (open_with(audio_top_k=501), "open.sampling.audio_top_k: must be 1 to 500"),
     (open_with(padding_multiplier=-4.5), "open.sampling.padding_multiplier: must be -4 to 4"),
     (open_with(padding_multiplier=float("nan")), "open.sampling.padding_multiplier: must be -4 to 4"),
     (open_with(repetition_penalty=0.5), "open.sampling.repetition_penalty: must be 1 to 2"),
@@ -229,7 +243,7 @@ async def test_a_full_worker_refuses_with_a_hint_when_to_try_again(lm: FakeLm, s
     with pytest.raises(grpc.aio.AioRpcError, match="all 2 lm slots are in use") as caught:
         await refused.read()
     assert caught.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
-    assert not set(rpc.SLOT_HELD) & set(await refused.initial_metadata())
+    assert not set(SLOT_HELD) & set(await refused.initial_metadata())
     status = rpc_status.from_call(caught.value)
     assert status is not None
     assert status.details[0].Is(error_details_pb2.RetryInfo.DESCRIPTOR)

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from moshi_cluster.models.moshi_lm import LmConfig, MoshiLm
 from moshi_cluster.models.moshi_lm.generator import Generator
-from moshi_cluster.models.moshi_lm.sampling import Sampling
 from moshi_cluster.models.moshi_lm.teacher import teacher_forced
+from moshi_cluster.models.sampling import Sampling
 from training.lm.export import build, published
 from training.lm.model import TrainableLm
 from training.lm.sizes import lm_config
