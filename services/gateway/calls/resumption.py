@@ -1,4 +1,4 @@
-"""Conversations whose connection may be lost, kept until their client comes back for them.
+"""Conversations whose connection was lost, kept until their client comes back for them.
 
 A session is its token history: with the same sampling and the history, any lm worker goes on where the last one was.
 """
@@ -6,10 +6,13 @@ A session is its token history: with the same sampling and the history, any lm w
 from __future__ import annotations
 
 import asyncio
+import math
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Protocol
 
+from moshi_cluster.services.common.deadlines import set_within
 from moshi_cluster.services.gateway.calls.history import History
 from moshi_cluster.v1 import common_pb2
 
@@ -19,7 +22,7 @@ _GIVE_UP_TIMEOUT_S = 5.0
 
 @dataclass(eq=False)
 class Conversation:
-    """What another connection needs to go on."""
+    """What another connection needs to go on with a call."""
 
     sampling: common_pb2.Sampling
     text_seed: int
@@ -28,51 +31,86 @@ class Conversation:
     give_up: Callable[[], None]  # ends the connection that holds it
     key: str = field(default_factory=lambda: secrets.token_urlsafe(_KEY_BYTES))
     over: asyncio.Event = field(default_factory=asyncio.Event)  # no connection holds it
+    deadline_s: float = math.inf  # when it is forgotten, on the clock of `Resumption`; none while it is held
+
+
+class Alarm(Protocol):
+    """What `Clock.call_at` has set."""
+
+    def cancel(self) -> None: ...
+
+
+class Clock(Protocol):
+    """Time in seconds, and alarms, as an event loop has them."""
+
+    def time(self) -> float: ...
+
+    def call_at(self, when: float, callback: Callable[[], object], /) -> Alarm: ...
 
 
 class Resumption:
-    """The conversations of one gateway by the keys that their clients were told.
+    """Conversations of one gateway, by the keys that their clients were told.
 
-    Bounded by the gateway's calls: those that are up, and those that ended within the last `keep_s`.
+    A lost conversation is kept until `keep_s` after its last connection ended, one that got no call included, or until
+    `most_lost` others were lost after it.
     """
 
-    def __init__(self, keep_s: float) -> None:
+    def __init__(
+        self, keep_s: float, most_lost: int, clock: Clock | None = None, give_up_timeout_s: float = _GIVE_UP_TIMEOUT_S
+    ) -> None:
+        """clock: the running loop if absent. give_up_timeout_s: for a connection that somebody else comes back for."""
         self._keep_s = keep_s
-        self._conversations: dict[str, Conversation] = {}
+        self._most_lost = most_lost
+        self._clock = clock or asyncio.get_running_loop()
+        self._give_up_timeout_s = give_up_timeout_s
+        self._held: dict[str, Conversation] = {}
+        self._lost: dict[str, Conversation] = {}  # the earliest deadline first
+        self._alarm: Alarm | None = None
 
     def begin(self, conversation: Conversation) -> None:
         """A connection holds it from now on."""
-        self._conversations[conversation.key] = conversation
+        self._held[conversation.key] = conversation
 
     def end(self, conversation: Conversation, lost: bool) -> None:
         """No connection holds it any more. lost: its client may come back for it."""
-        conversation.over.set()
+        del self._held[conversation.key]
         if lost:
-            asyncio.get_running_loop().call_later(self._keep_s, self._forget, conversation.key)
-        else:
-            self._forget(conversation.key)
+            self._keep(conversation)
+        conversation.over.set()
 
     def give_back(self, conversation: Conversation) -> None:
         """The connection that took it never got a call: its client may try again."""
-        self._conversations[conversation.key] = conversation
-        asyncio.get_running_loop().call_later(self._keep_s, self._forget, conversation.key)
+        self._keep(conversation)
 
     async def take(self, key: str) -> Conversation | None:
         """The conversation that this key stands for, once; None when it is unknown or too old.
 
-        A client may be back before the gateway has noticed that he was gone: his old connection ends first.
+        Clients may be back before the gateway has noticed that they were gone: their old connection ends first.
         """
-        conversation = self._conversations.get(key)
-        if conversation is None:
-            return None
-        if not conversation.over.is_set():
-            conversation.give_up()
-            try:
-                async with asyncio.timeout(_GIVE_UP_TIMEOUT_S):
-                    await conversation.over.wait()
-            except TimeoutError:
-                return None
-        return self._conversations.pop(key, None)
+        held = self._held.get(key)
+        if held is not None:
+            held.give_up()
+            await set_within(held.over, self._give_up_timeout_s)
+        self._forget_overdue()
+        return self._lost.pop(key, None)
 
-    def _forget(self, key: str) -> None:
-        self._conversations.pop(key, None)
+    @property
+    def lost_conversations(self) -> int:
+        """How many are kept for clients who may come back."""
+        return len(self._lost)
+
+    def _keep(self, conversation: Conversation) -> None:
+        conversation.deadline_s = self._clock.time() + self._keep_s
+        self._lost[conversation.key] = conversation
+        if len(self._lost) > self._most_lost:
+            del self._lost[next(iter(self._lost))]
+        self._forget_overdue()
+
+    def _forget_overdue(self) -> None:
+        """Forgets what is past its deadline, and wakes up for the next."""
+        now_s = self._clock.time()
+        while (first := next(iter(self._lost.values()), None)) is not None and first.deadline_s <= now_s:
+            del self._lost[first.key]
+        if self._alarm is not None:
+            self._alarm.cancel()
+        self._alarm = None if first is None else self._clock.call_at(first.deadline_s, self._forget_overdue)

@@ -9,7 +9,8 @@ from typing import Any
 from google.protobuf import json_format
 
 from moshi_cluster.services.common.errors import InvalidInput
-from moshi_cluster.services.gateway.calls.spec import CallSpec, parse_start
+from moshi_cluster.services.gateway.api.grpc.start import parse_start
+from moshi_cluster.services.gateway.calls.spec import CallSpec
 from moshi_cluster.services.gateway.settings import GatewaySettings
 from moshi_cluster.v1 import gateway_pb2
 
@@ -41,7 +42,10 @@ _KEYS = {f"start.{option.path}": key for key, option in OPTIONS.items()}
 
 
 def parse_call(start: gateway_pb2.Start, metadata: Metadata, settings: GatewaySettings) -> CallSpec:
-    """Checks a `start` and the options beside it. Raises InvalidInput naming the field or `metadata.KEY`."""
+    """Specification of the call that a `start` and the options beside it ask for.
+
+    Raises InvalidInput naming the field or `metadata.KEY`.
+    """
     spec = parse_start(start, settings)
     merged = with_metadata(start, metadata)
     if merged == start:

@@ -19,8 +19,8 @@ from moshi_cluster.services.common.errors import (
     OverQuota,
     SessionError,
     Unauthenticated,
+    session_error,
 )
-from moshi_cluster.services.common.worker.streams import session_error
 from moshi_cluster.services.gateway.admission.auth import bearer
 from moshi_cluster.services.gateway.api.websocket import messages, metadata
 from moshi_cluster.services.gateway.api.websocket.connection import WebSocketConnection
@@ -62,7 +62,7 @@ class WebSocketHandler:
     def __init__(self, settings: GatewaySettings, manager: CallManager) -> None:
         self._settings = settings
         self._manager = manager
-        self._resumption = Resumption(settings.resume_keep_s)
+        self._resumption = Resumption(settings.resume_keep_s, most_lost=settings.max_sessions)
         self._sockets: set[web.WebSocketResponse] = set()
 
     async def handle(self, request: web.Request) -> web.WebSocketResponse:
@@ -123,7 +123,7 @@ class WebSocketHandler:
         return _End(WSCloseCode.GOING_AWAY if connection.cut_short else WSCloseCode.OK)
 
     async def _resume(self, connection: WebSocketConnection) -> Conversation | None:
-        """The conversation that the client comes back for, if he does and it is still there."""
+        """The conversation that the client comes back for, if it is one who does and it is still there."""
         if connection.asked.resume is None:
             return None
         earlier = await self._resumption.take(connection.asked.resume)
@@ -135,9 +135,9 @@ class WebSocketHandler:
     def _resumable(
         self, connection: WebSocketConnection, request: web.Request, earlier: Conversation | None
     ) -> Iterator[None]:
-        """While inside, and a while after an end that was nobody's wish, another connection may take the call up.
+        """While inside, and a while after an end that nobody asked for, another connection may take the call up.
 
-        earlier: what it goes on with; it can be taken up again if this call never begins.
+        earlier: the conversation that it goes on with, to be taken up again if this call never begins.
         """
         begun: list[Conversation] = []
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 import importlib.metadata
 from typing import Any
 
-from moshi_cluster.services.gateway.api.websocket.query import ChatRequest
+from moshi_cluster.services.gateway.api.websocket.query import SAMPLING_PARAMETERS, ChatRequest
 from moshi_cluster.services.gateway.calls.call import Call
-from moshi_cluster.services.gateway.calls.events import CallEvent
-from moshi_cluster.services.gateway.calls.outgoing import Started
+from moshi_cluster.services.gateway.calls.events import CallEvent, Started
 from moshi_cluster.v1 import common_pb2
 
 _COUNTERS = ("frames_in", "frames_out", "frames_filled", "frames_dropped", "frames_late", "reply_frames_dropped")
@@ -37,7 +36,7 @@ def resume(key: str) -> Metadata:
 
 
 def queue(position: int, waiting: int) -> Metadata:
-    """Where a client stands in socket_."""
+    """A client's position in the admission queue, 1 for the next; of how many."""
     return {"queue": {"position": position, "waiting": waiting}}
 
 
@@ -77,17 +76,9 @@ def event(event: CallEvent) -> Metadata:
 
 
 def _sampling(sampling: common_pb2.Sampling) -> Metadata:
-    """Under upstream's names; a loopback call samples nothing and has none."""
-    names = {
-        "text_temperature": "text_temperature",
-        "text_topk": "text_top_k",
-        "audio_temperature": "audio_temperature",
-        "audio_topk": "audio_top_k",
-        "pad_mult": "padding_multiplier",
-        "repetition_penalty": "repetition_penalty",
-        "repetition_penalty_context": "repetition_penalty_context",
-    }
-    return {ours: _tidy(getattr(sampling, name)) for ours, name in names.items() if sampling.HasField(name)}
+    """Parameters in use, under upstream's names; a loopback call samples nothing and has none."""
+    names = SAMPLING_PARAMETERS.items()
+    return {name: _tidy(getattr(sampling, field)) for name, field in names if sampling.HasField(field)}
 
 
 def _tidy(value: float) -> float:

@@ -1,64 +1,72 @@
-"""The caller's side in simulated time: every frame is taken, waiting or dropped, and every drop is told."""
+"""Ingress in simulated time: every frame is taken, waiting or dropped, and every drop is told."""
 
 from __future__ import annotations
-
-from collections import Counter as Tally
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from prometheus_client import CollectorRegistry
 
 from moshi_cluster.audio.frame import FRAME_SAMPLES
 from moshi_cluster.services.common.errors import InvalidInput
+from moshi_cluster.services.gateway.audio.formats import AudioFormat, Encoding
+from moshi_cluster.services.gateway.calls.clock import CallerClock
 from moshi_cluster.services.gateway.calls.counters import CallCounters
 from moshi_cluster.services.gateway.calls.events import EventKind, PendingEvents
 from moshi_cluster.services.gateway.calls.ingress import Ingress
-from moshi_cluster.services.gateway.calls.spec import parse_start
-from moshi_cluster.services.gateway.settings import GatewaySettings
-from moshi_cluster.v1 import gateway_pb2
-from tests.services.gateway.caller import F32_24K
+from moshi_cluster.services.gateway.metrics import GatewayMetrics
 
 START_S = 50.0
+FLOATS = AudioFormat(Encoding.PCM_F32LE, 24_000)
 
 
 class Line:
-    """An edge, and a clock that the test moves."""
+    """An ingress, and the time that the test lets pass."""
 
-    def __init__(self, backlog_frames: int = 8, jitter_allowance_ms: int = 100, **fields: object) -> None:
-        start = gateway_pb2.Start(**{"input_format": F32_24K, "jitter_allowance_ms": jitter_allowance_ms, **fields})
-        self.counters, self.happened = CallCounters(), Tally()
-        self.news = PendingEvents(lambda kind, frames: self.happened.update({kind: frames}))
-        spec = parse_start(start, GatewaySettings())
-        self.edge = Ingress(spec, backlog_frames, START_S, self.counters, self.news)
+    def __init__(self, backlog_frames: int = 8, clock: CallerClock | None = None) -> None:
+        self.registry = CollectorRegistry()
+        self.counters = CallCounters(GatewayMetrics(self.registry))
+        self.pending = PendingEvents(START_S)
+        clock = clock or CallerClock(START_S, 0.1, backlog_frames)
+        self.ingress = Ingress(FLOATS, clock, self.counters, self.pending)
         self.now_s = START_S
         self.taken: list[np.ndarray] = []
+        self.told = dict.fromkeys(EventKind, 0)
 
     def say(self, *levels: float) -> int:
         """A frame of each level in one packet."""
-        return self.edge.feed(np.repeat(np.array(levels, "<f4"), FRAME_SAMPLES).tobytes(), self.now_s)
+        return self.ingress.feed(np.repeat(np.array(levels, "<f4"), FRAME_SAMPLES).tobytes(), self.now_s)
 
     def wait(self, seconds: float) -> None:
         """Time passes; the gaps are filled when they are due."""
         end_s = self.now_s + seconds
-        while self.edge.next_deadline_s <= end_s:
-            self.now_s = max(self.now_s, self.edge.next_deadline_s)
-            self.edge.fill(self.now_s)
+        while self.ingress.next_deadline_s <= end_s:
+            self.now_s = max(self.now_s, self.ingress.next_deadline_s)
+            self.ingress.fill(self.now_s)
         self.now_s = end_s
 
     def take(self, frames: int | None = None) -> list[float]:
         """Takes waiting frames, all of them by default; their first samples."""
-        count = len(self.edge) if frames is None else frames
-        taken = [self.edge.take().pcm for _ in range(count)]
+        count = len(self.ingress) if frames is None else frames
+        taken = [self.ingress.take().pcm for _ in range(count)]
         self.taken += taken
         return [float(pcm[0]) for pcm in taken]
+
+    def tell(self) -> dict[EventKind, int]:
+        """What the caller is told now."""
+        frames = self.pending.take(self.now_s, last=True)
+        for kind, count in frames.items():
+            self.told[kind] += count
+        return frames
 
     def check(self) -> None:
         counters = self.counters
         stepped = counters.frames_in + counters.frames_filled - counters.frames_dropped
-        assert stepped == len(self.taken) + len(self.edge)
-        assert self.happened[EventKind.FILLED] == counters.frames_filled
-        assert self.happened[EventKind.DROPPED] == counters.frames_dropped
+        assert stepped == len(self.taken) + len(self.ingress)
+        self.tell()
+        assert self.told[EventKind.FILLED] == counters.frames_filled
+        assert self.told[EventKind.DROPPED] == counters.frames_dropped
         assert all(pcm.shape == (FRAME_SAMPLES,) for pcm in self.taken)
 
 
@@ -75,17 +83,17 @@ def test_every_frame_is_taken_waiting_or_dropped(story: list[tuple[str, float]],
     samples = 0
     for what, amount in story:
         if what == "say":
-            line.edge.feed(np.full(int(amount), 0.5, "<f4").tobytes(), line.now_s)
+            line.ingress.feed(np.full(int(amount), 0.5, "<f4").tobytes(), line.now_s)
             samples += int(amount)
         elif what == "wait":
             line.wait(amount)
         else:
-            line.take(min(int(amount), len(line.edge)))
+            line.take(min(int(amount), len(line.ingress)))
         line.check()
-        assert len(line.edge) <= backlog_frames
-        assert len(line.edge) <= line.counters.backlog_frames_max <= backlog_frames
+        assert len(line.ingress) <= backlog_frames
+        assert len(line.ingress) <= line.counters.backlog_frames_max <= backlog_frames
         assert line.counters.samples_in == samples
-    line.edge.end(line.now_s)
+    line.ingress.end(line.now_s)
     line.take()
     line.check()
 
@@ -95,8 +103,8 @@ def test_packets_of_any_length_give_every_sample_once_and_in_order(sizes: list[i
     line = Line(backlog_frames=1000)
     said = np.arange(1, sum(sizes) + 1, dtype="<f4") / 50_000 / 8
     for end, size in zip(np.cumsum(sizes), sizes, strict=True):
-        line.edge.feed(said[end - size : end].tobytes(), line.now_s)
-    line.edge.end(line.now_s)
+        line.ingress.feed(said[end - size : end].tobytes(), line.now_s)
+    line.ingress.end(line.now_s)
     line.take()
     line.check()
     heard = np.concatenate(line.taken) if line.taken else np.empty(0, "<f4")
@@ -122,13 +130,13 @@ def test_a_silent_caller_is_filled_in_at_the_pace_of_the_model() -> None:
     for _ in range(10):
         line.wait(0.080)
         assert line.take() == [0.0]
-    assert line.news.take() == {EventKind.FILLED: 10}
+    assert line.tell() == {EventKind.FILLED: 10}
     line.check()
 
 
 def test_what_was_begun_before_a_silence_leads_the_frame_filled_in() -> None:
     line = Line()
-    line.edge.feed(np.full(100, 0.25, "<f4").tobytes(), line.now_s)
+    line.ingress.feed(np.full(100, 0.25, "<f4").tobytes(), line.now_s)
     line.wait(0.2)
     line.take()
     (frame,) = line.taken
@@ -140,24 +148,28 @@ def test_a_burst_beyond_the_backlog_loses_its_oldest_frames() -> None:
     line = Line(backlog_frames=4)
     assert line.say(0.1, 0.2, 0.3, 0.4, 0.5, 0.6) == 6
     assert line.take() == pytest.approx([0.3, 0.4, 0.5, 0.6])
-    assert line.news.take() == {EventKind.DROPPED: 2}
+    assert line.tell() == {EventKind.DROPPED: 2}
     line.check()
 
 
-def test_the_clock_is_told_which_frames_are_quiet(monkeypatch: pytest.MonkeyPatch) -> None:
-    line = Line()
+def test_the_clock_is_told_which_frames_are_quiet() -> None:
     told = []
-    monkeypatch.setattr(line.edge._clock, "on_frame", lambda now_s, quiet: told.append(quiet) or 0)
-    line.say(0.5, 0.0, -0.0029, 0.0031, -0.0031)
+
+    class NotedClock(CallerClock):
+        def on_frame(self, now_s: float, waiting_frames: int, quiet: bool = False) -> int:
+            told.append(quiet)
+            return super().on_frame(now_s, waiting_frames, quiet)
+
+    Line(clock=NotedClock(START_S)).say(0.5, 0.0, -0.0029, 0.0031, -0.0031)
     assert told == [False, True, True, False, False]
 
 
 def test_a_refused_packet_changes_nothing() -> None:
     line = Line()
-    line.edge.feed(np.full(100, 0.25, "<f4").tobytes(), line.now_s)
+    line.ingress.feed(np.full(100, 0.25, "<f4").tobytes(), line.now_s)
     with pytest.raises(InvalidInput, match="audio.data"):
-        line.edge.feed(bytes(5), line.now_s)
-    line.edge.feed(np.full(FRAME_SAMPLES - 100, 0.25, "<f4").tobytes(), line.now_s)
+        line.ingress.feed(bytes(5), line.now_s)
+    line.ingress.feed(np.full(FRAME_SAMPLES - 100, 0.25, "<f4").tobytes(), line.now_s)
     assert line.take() == [0.25]
     assert line.counters.samples_in == FRAME_SAMPLES
 
@@ -165,21 +177,26 @@ def test_a_refused_packet_changes_nothing() -> None:
 @pytest.mark.parametrize(("samples", "frames"), [(0, 0), (1, 1), (1919, 1), (1920, 1), (1921, 2)])
 def test_the_end_completes_what_was_begun_and_nothing_else(samples: int, frames: int) -> None:
     line = Line()
-    line.edge.feed(np.full(samples, 0.5, "<f4").tobytes(), line.now_s)
-    line.edge.end(line.now_s)
+    line.ingress.feed(np.full(samples, 0.5, "<f4").tobytes(), line.now_s)
+    line.ingress.end(line.now_s)
     assert len(line.take()) == line.counters.frames_in == frames
 
 
 def test_a_frame_is_complete_when_its_last_sample_came() -> None:
     line = Line()
-    line.edge.feed(bytes(4 * 1000), START_S)
-    line.edge.feed(bytes(4 * 920), START_S + 0.02)
-    assert line.edge.take().complete_s == START_S + 0.02
+    line.ingress.feed(bytes(4 * 1000), START_S)
+    line.ingress.feed(bytes(4 * 920), START_S + 0.02)
+    assert line.ingress.take().complete_s == START_S + 0.02
 
 
 def test_of_a_quiet_frame_nothing_is_missed_so_it_goes_before_the_speech_that_waits() -> None:
     line = Line(backlog_frames=4)
     line.say(0.1, 0.2, 0.3, 0.4, 0.0)
     assert line.take() == pytest.approx([0.1, 0.2, 0.3, 0.4])
-    assert line.news.take() == {EventKind.DROPPED: 1}
+    assert line.tell() == {EventKind.DROPPED: 1}
     line.check()
+
+
+def test_without_a_waiting_frame_there_is_none_to_take() -> None:
+    with pytest.raises(IndexError):
+        Line().ingress.take()

@@ -85,8 +85,19 @@ async def test_metadata_comes_first_then_what_is_in_use_then_the_handshake() -> 
         assert len(metadata["build_info"]) == 10
         assert all(isinstance(text, str) for text in metadata["build_info"].values())
         (spec,) = lm.runner.specs.values()
-        assert (spec.text_temperature, spec.audio_top_k, spec.text_top_k) == (0.5, 12, 25)
-        assert (spec.padding_multiplier, spec.repetition_penalty, spec.repetition_penalty_context) == (-1.5, 1.25, 32)
+        assert (spec.sampling.text_temperature, spec.sampling.audio_top_k, spec.sampling.text_top_k) == (0.5, 12, 25)
+        assert (spec.sampling.padding_multiplier, spec.sampling.repetition_penalty) == (-1.5, 1.25)
+        assert spec.sampling.repetition_penalty_context == 32
+
+
+async def test_a_top_k_that_upstreams_clients_may_ask_for_is_lowered_and_told() -> None:
+    lm = EchoLm()
+    query = "?text_topk=2048&audio_topk=501"
+    async with cluster(lms=[lm], **HTTP) as all_of_it, chatting(all_of_it, query) as chatter:
+        await chatter.ready()
+        assert (chatter.metadata["text_topk"], chatter.metadata["audio_topk"]) == (500, 500)
+        (spec,) = lm.runner.specs.values()
+        assert (spec.sampling.text_top_k, spec.sampling.audio_top_k) == (500, 500)
 
 
 async def test_browsers_and_those_who_ask_get_figures_and_others_do_not() -> None:
@@ -117,7 +128,7 @@ async def test_the_same_seeds_are_the_same_conversation() -> None:
             async with chatting(all_of_it, query) as chatter:
                 await chatter.ready()
                 (spec,) = lm.runner.specs.values()
-                seeds.append(spec.seed)
+                seeds.append(spec.sampling.seed)
             await eventually(lambda: not lm.runner.specs)
     assert seeds[0] == seeds[1]
     assert len(set(seeds)) == 4

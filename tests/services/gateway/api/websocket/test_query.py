@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from moshi_cluster.services.common.errors import InvalidInput
 from moshi_cluster.services.gateway.api.websocket.query import ChatRequest, parse_query
 from moshi_cluster.services.gateway.audio.formats import AudioFormat, Encoding
+from moshi_cluster.services.gateway.calls.spec import Slo
 from moshi_cluster.services.gateway.settings import GatewaySettings
 
-SETTINGS = GatewaySettings()
+SETTINGS = GatewaySettings(jitter_allowance_ms=120)
 
 
 def parse(**query: str) -> ChatRequest:
@@ -24,24 +25,28 @@ def test_without_parameters_everything_is_left_to_the_checkpoint_and_chance() ->
     first, second = parse(), parse()
     assert [field.name for field, _ in first.spec.sampling.ListFields()] == ["seed"]
     assert first.spec.sampling.seed != second.spec.sampling.seed
+    seeds = (first.text_seed, first.audio_seed, second.text_seed, second.audio_seed)
+    assert len(set(seeds)) == 4
+    assert max(seeds) < 2**53, "a number that a browser reads rounded"
     assert (first.resume, first.stats, first.spec.loopback, first.spec.paced) == (None, False, False, False)
+    assert (first.spec.slo, first.spec.label, first.spec.jitter_allowance_s) == (Slo(), "chat", 0.12)
     assert first.spec.input_format == first.spec.output_format == AudioFormat(Encoding.OPUS, 24_000)
     assert first.spec.reply_packet_ms == 40
 
 
 def test_what_moshis_own_web_page_sends_is_taken() -> None:
-    wish = parse(
+    asked = parse(
         worker_auth_id="x", email="a@b.c", text_temperature="0.7", text_topk="25", audio_temperature="0.8",
         audio_topk="250", pad_mult="-0.05", text_seed="831204", audio_seed="0", repetition_penalty_context="64",
         repetition_penalty="1", image_url="u", image_resolution="224",
     )  # fmt: skip
-    sampling = wish.spec.sampling
+    sampling = asked.spec.sampling
     assert (sampling.text_top_k, sampling.audio_top_k, sampling.repetition_penalty_context) == (25, 250, 64)
     assert sampling.text_temperature == pytest.approx(0.7)
     assert sampling.audio_temperature == pytest.approx(0.8)
     assert sampling.padding_multiplier == pytest.approx(-0.05)
     assert sampling.repetition_penalty == 1.0
-    assert (wish.text_seed, wish.audio_seed) == (831204, 0)
+    assert (asked.text_seed, asked.audio_seed) == (831204, 0)
 
 
 def test_seeds_decide_the_noise_each_for_itself() -> None:
@@ -50,6 +55,12 @@ def test_seeds_decide_the_noise_each_for_itself() -> None:
     assert len(seeds) == len(pairs)
     assert parse(text_seed="1", audio_seed="2").spec.sampling.seed in seeds
     assert parse(text_seed="1").spec.sampling.seed != parse(text_seed="1").spec.sampling.seed
+
+
+@pytest.mark.parametrize(("given", "used"), [("1", 1), ("500", 500), ("501", 500), ("2048", 500)])
+def test_a_top_k_beyond_ours_but_not_upstreams_is_lowered(given: str, used: int) -> None:
+    sampling = parse(text_topk=given, audio_topk=given).spec.sampling
+    assert (sampling.text_top_k, sampling.audio_top_k) == (used, used)
 
 
 REFUSED = [
@@ -97,6 +108,6 @@ def test_any_text_is_taken_or_refused(query: dict[str, str]) -> None:
         parse_query(query, False, SETTINGS)
 
 
-def test_browsers_get_figures_unasked() -> None:
+def test_browsers_get_stats_unasked() -> None:
     assert parse_query({}, True, SETTINGS).stats
     assert parse(stats="true").stats

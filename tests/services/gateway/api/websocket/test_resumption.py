@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
 
-from moshi_cluster.services.gateway.calls import resumption
-from moshi_cluster.services.gateway.calls.history import History
-from moshi_cluster.services.gateway.calls.resumption import Conversation, Resumption
-from moshi_cluster.v1 import common_pb2
 from tests.services.gateway.api.websocket.chatter import HTTP, LOOPBACK, METADATA, Chatter, chatting
 from tests.services.gateway.caller import Caller
 from tests.services.gateway.cluster import Cluster, EchoCodec, EchoLm, cluster
@@ -55,7 +50,7 @@ async def test_a_lost_conversation_goes_on_with_its_tokens_sampling_and_seeds() 
             (after,) = lm.runner.specs.values()
             assert len(before.history) == 0
             assert [row[0] for row in after.history.tolist()] == [0, 1, 2]  # text tokens of the frames before
-            assert (after.seed, after.text_temperature) == (before.seed, before.text_temperature)
+            assert after.sampling == before.sampling
             next_key = await chatter.until(METADATA, "resume")
             assert next_key != key
             await chatter.say(2)
@@ -66,6 +61,19 @@ async def test_a_lost_conversation_goes_on_with_its_tokens_sampling_and_seeds() 
             await chatter.ready()
             (again,) = lm.runner.specs.values()
             assert len(again.history) == 5
+
+
+async def test_a_conversation_goes_on_with_as_many_frames_as_the_lm_looks_back_on() -> None:
+    lm = EchoLm(context=2)
+    async with cluster(lms=[lm], **HTTP) as all_of_it:
+        async with talking(all_of_it, frames=5) as (chatter, key):
+            chatter.vanish()
+        await eventually(lambda: not lm.runner.specs)
+        async with chatting(all_of_it, f"?resume={key}") as chatter:
+            await chatter.ready()
+            assert chatter.metadata["resumed"] is True
+            (after,) = lm.runner.specs.values()
+            assert [row[0] for row in after.history.tolist()] == [3, 4]  # text tokens of the last frames
 
 
 async def test_a_client_that_is_back_before_its_loss_was_noticed_takes_over() -> None:
@@ -113,7 +121,7 @@ async def test_what_cannot_be_resumed_begins_anew(why: str) -> None:
         if why == "unknown":
             key = "no-such-key"
         elif why == "too old":
-            await eventually(lambda: not all_of_it.service._http._chat._resumption._conversations)  # type: ignore[union-attr]
+            await eventually(lambda: not all_of_it.service._http._chat._resumption.lost_conversations)  # type: ignore[union-attr]
         elif why == "used":
             async with chatting(all_of_it, f"?resume={key}") as chatter:
                 await chatter.ready()
@@ -155,27 +163,3 @@ async def test_where_nothing_can_be_resumed_no_key_is_told(settings: dict[str, f
         await chatter.answered(1)
         await chatter.pong()
         assert "resume" not in chatter.metadata
-
-
-def conversation(give_up: asyncio.Event) -> Conversation:
-    return Conversation(common_pb2.Sampling(seed=1), 1, 2, History(), give_up.set)
-
-
-async def test_two_who_come_back_with_one_key_get_it_once() -> None:
-    room, told = Resumption(keep_s=60.0), asyncio.Event()
-    begun = conversation(told)
-    room.begin(begun)
-    both = [asyncio.create_task(room.take(begun.key)) for _ in range(2)]
-    await told.wait()
-    room.end(begun, lost=True)
-    assert sorted(map(bool, await asyncio.gather(*both))) == [False, True]
-
-
-async def test_a_connection_that_does_not_give_up_keeps_its_conversation(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(resumption, "_GIVE_UP_TIMEOUT_S", 0.01)
-    room, told = Resumption(keep_s=60.0), asyncio.Event()
-    begun = conversation(told)
-    room.begin(begun)
-    assert await room.take(begun.key) is None
-    room.end(begun, lost=True)
-    assert await room.take(begun.key) is begun
