@@ -1,35 +1,27 @@
-"""The whole cluster as processes of this machine, for the demo, whole-cluster tests and benchmarks."""
+"""A whole cluster as processes of this machine: what serve, the demo, whole-cluster tests and benchmarks start."""
 
 from __future__ import annotations
 
 import os
 import signal
-import socket
-import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-import grpc
-from grpc_health.v1 import health_pb2, health_pb2_grpc
-
 import moshi_cluster
+from moshi_cluster.cluster.ports import LOOPBACK, free_ports
+from moshi_cluster.cluster.process import ClusterError, ServiceProcess
 
 _PACKAGE_PARENT = Path(moshi_cluster.__file__).parent.parent  # the checkout, or site-packages
-_HOST = "127.0.0.1"
-_POLL_S = 0.05
-_REPORT_PERIOD_S = 5.0
-_LOG_TAIL_LINES = 15
-
-
-class ClusterError(Exception):
-    """A service did not start or stop as it should; the message names it and ends with its last log lines."""
+_POLL_S = 0.1
+_REPORT_PERIOD_S = 0.5
+_SIGN_OF_LIFE_S = 10.0
+_STOP_TIMEOUT_S = 15.0
 
 
 @dataclass(frozen=True)
@@ -40,23 +32,11 @@ class Layout:
     codec_workers: int = 1
     lm_workers: int = 1
     gateways: int = 1
-    slots: int = 8  # of every worker
-
-
-@dataclass
-class _Process:
-    name: str
-    service: str
-    port: int
-    metrics_port: int
-    http_port: int  # gateways only
-    environment: dict[str, str]
-    log_path: Path
-    popen: subprocess.Popen[bytes] | None = None
+    slots: int | None = 8  # of every worker; None: what the services find right
 
 
 class LocalCluster:
-    """Processes named `codec-0`, `lm-0`, `lm-1`, ..., `gateway-0`, each on free ports, logging to a file.
+    """Processes named `codec-0`, `lm-0`, `lm-1`, ..., `gateway-0`, each logging to a file.
 
     A context manager: entering starts everything and waits until it serves, leaving stops everything, whatever
     happened. Variables that begin with MOSHI_ are not inherited from this process.
@@ -65,15 +45,19 @@ class LocalCluster:
     def __init__(
         self, layout: Layout, environment: Mapping[str, str] | None = None, log_folder: Path | None = None
     ) -> None:
-        """environment: more variables, for example MOSHI_LM_CONTEXT, given to every process.
+        """environment: more variables, for example MOSHI_LM_CONTEXT, given to every process. A service listens on a
+        free port of 127.0.0.1 unless they say otherwise.
 
         log_folder: kept after the end; a temporary one is used, and removed, when absent.
+
+        Raises SettingError for a setting that a service refuses.
         """
         self._resources = ExitStack()
         temporary = tempfile.TemporaryDirectory(prefix="moshi-cluster-", ignore_cleanup_errors=True)
         self.log_folder = log_folder or Path(self._resources.enter_context(temporary))
         self.log_folder.mkdir(parents=True, exist_ok=True)
-        self._processes = {process.name: process for process in _plan(layout, dict(environment or {}), self.log_folder)}
+        planned = _plan(layout, dict(environment or {}), self.log_folder)
+        self._processes = {process.name: process for process in planned}
 
     # --- the whole
 
@@ -92,46 +76,47 @@ class LocalCluster:
         self.stop()
 
     def start(self, *names: str) -> None:
-        """Starts the named processes, all of them if none is named; a process that ended may be started again."""
+        """Starts the named processes, all of them if none is named; a process that ended may be started again.
+
+        Raises ClusterError, with nothing started, when a port is taken.
+        """
         for name in names or self.names:
-            _launch(self._processes[name])
+            self._processes[name].check_ports()
+        for name in names or self.names:
+            self._processes[name].start()
 
     def wait_until_serving(self, timeout_s: float = 60.0, report: Callable[[str], None] = lambda _line: None) -> None:
-        """Returns once every running process reports SERVING. Raises ClusterError if one ends or takes too long.
+        """Returns once every started process reports SERVING. Raises ClusterError if one ends or takes too long.
 
-        report: called with a line for people whenever a process serves, and now and then while waiting for one.
+        report: called with a line for people whenever a process serves, says how far it is with loading, or has been
+        silent for a while.
         """
+        waiting = [process for process in self._processes.values() if process.started]
         deadline_s = time.monotonic() + timeout_s
-        for process in self._processes.values():
-            if process.popen is not None:
-                self._wait_for(process, deadline_s, report)
-                report(f"{process.name} serves at {self.address(process.name)}")
-
-    def _wait_for(self, process: _Process, deadline_s: float, report: Callable[[str], None]) -> None:
-        next_report_s = time.monotonic() + _REPORT_PERIOD_S
-        while not _serving(process):
-            if not self.running(process.name):
-                raise ClusterError(f"{process.name} ended while starting{self.log_tail(process.name)}")
-            now_s = time.monotonic()
-            if now_s > deadline_s:
-                raise ClusterError(f"{process.name} is not serving in time{self.log_tail(process.name)}")
-            if now_s > next_report_s:
-                next_report_s += _REPORT_PERIOD_S
-                report(f"waiting for {process.name}{self.log_tail(process.name, lines=1)}")
+        progress = _Progress(report)
+        while waiting := [process for process in waiting if not _serves(process, report)]:
+            if time.monotonic() > deadline_s:
+                raise ClusterError(f"{waiting[0].name} is not serving in time{waiting[0].log_tail()}")
+            progress.show(waiting)
             time.sleep(_POLL_S)
 
-    def stop(self, timeout_s: float = 15.0) -> dict[str, int]:
+    def check(self) -> None:
+        """Raises ClusterError, with its last log lines, if a process that was started has ended."""
+        for process in self._processes.values():
+            process.check()
+
+    def stop(self, timeout_s: float = _STOP_TIMEOUT_S) -> dict[str, int]:
         """Stops what is running, gateways first; kills what does not stop in time. Returns the exit codes."""
-        running = [name for name in reversed(self.names) if self.running(name)]
-        for name in running:
-            self.signal(name, signal.SIGTERM)
+        running = [process for process in reversed(self._processes.values()) if process.running]
+        for process in running:
+            process.signal(signal.SIGTERM)
         deadline_s = time.monotonic() + timeout_s
         try:
-            return {name: self._reap(name, max(0.0, deadline_s - time.monotonic())) for name in running}
+            return {process.name: process.wait_or_kill(max(0.0, deadline_s - time.monotonic())) for process in running}
         finally:
-            for name in running:  # reached with processes alive only when waiting was interrupted
-                if self.running(name):
-                    self.kill(name)
+            for process in running:  # reached with processes alive only when waiting was interrupted
+                if process.running:
+                    process.kill()
             self._resources.close()
 
     # --- one process
@@ -141,124 +126,120 @@ class LocalCluster:
         """All processes, workers before gateways."""
         return list(self._processes)
 
+    def process(self, name: str) -> ServiceProcess:
+        """The process called `name`."""
+        return self._processes[name]
+
     def address(self, name: str = "gateway-0") -> str:
         """host:port of its gRPC server."""
-        return f"{_HOST}:{self._processes[name].port}"
+        return self._processes[name].address
 
     def metrics_url(self, name: str) -> str:
-        """Where its Prometheus metrics are."""
-        return f"http://{_HOST}:{self._processes[name].metrics_port}/metrics"
+        """URL of its Prometheus metrics."""
+        return self._processes[name].metrics_url
 
     def http_url(self, name: str = "gateway-0") -> str:
-        """Where a gateway's web page is; /api/chat is below it."""
-        return f"http://{_HOST}:{self._processes[name].http_port}/"
+        """URL of a gateway's web page; /api/chat is below it."""
+        return self._processes[name].http_url
 
     def process_id(self, name: str) -> int:
         """Its process id. Raises ClusterError when it was never started."""
-        popen = self._processes[name].popen
-        if popen is None:
-            raise ClusterError(f"{name} was never started")
-        return popen.pid
+        return self._processes[name].process_id
 
     def running(self, name: str) -> bool:
         """Whether it was started and has not ended."""
-        popen = self._processes[name].popen
-        return popen is not None and popen.poll() is None
+        return self._processes[name].running
 
     def signal(self, name: str, number: signal.Signals) -> None:
         """Sends a signal to a running process and returns at once."""
-        os.kill(self.process_id(name), number)
+        self._processes[name].signal(number)
 
-    def terminate(self, name: str, timeout_s: float = 15.0) -> int:
+    def terminate(self, name: str, timeout_s: float = _STOP_TIMEOUT_S) -> int:
         """SIGTERM, wait, SIGKILL if it takes too long; returns the exit code (negative: the signal that ended it)."""
         self.signal(name, signal.SIGTERM)
-        return self._reap(name, timeout_s)
+        return self._processes[name].wait_or_kill(timeout_s)
 
     def kill(self, name: str) -> None:
         """SIGKILL: as a machine that loses power."""
-        popen = self._processes[name].popen
-        if popen is not None:
-            popen.kill()
-            popen.wait()
+        self._processes[name].kill()
 
     def wait(self, name: str, timeout_s: float) -> int:
         """The exit code of a process that ends by itself. Raises ClusterError when it does not."""
-        popen = self._processes[name].popen
-        try:
-            return popen.wait(timeout_s) if popen is not None else 0
-        except subprocess.TimeoutExpired as error:
-            raise ClusterError(f"{name} is still running after {timeout_s:g} s{self.log_tail(name)}") from error
-
-    def log_tail(self, name: str, lines: int = _LOG_TAIL_LINES) -> str:
-        """Its last log lines, for an error message: starts with a colon and a line end, or is empty."""
-        path = self._processes[name].log_path
-        text = path.read_text(errors="replace") if path.exists() else ""
-        return ":\n  " + "\n  ".join(text.splitlines()[-lines:]) if text else ""
-
-    def _reap(self, name: str, timeout_s: float) -> int:
-        try:
-            return self.wait(name, timeout_s)
-        except ClusterError:
-            self.kill(name)
-            return -signal.SIGKILL
+        return self._processes[name].wait(timeout_s)
 
 
-def _plan(layout: Layout, environment: dict[str, str], log_folder: Path) -> list[_Process]:
+class _Progress:
+    """Passes on what services say about loading, and that they still start when they say nothing."""
+
+    def __init__(self, report: Callable[[str], None]) -> None:
+        self._report = report
+        self._told: dict[str, int] = {}  # loading lines by process
+        self._looked_s = self._spoke_s = time.monotonic()
+
+    def show(self, waiting: list[ServiceProcess]) -> None:
+        now_s = time.monotonic()
+        if not waiting or now_s - self._looked_s < _REPORT_PERIOD_S:
+            return
+        self._looked_s = now_s
+        news = [line for process in waiting for line in self._news(process)]
+        if not news and now_s - self._spoke_s >= _SIGN_OF_LIFE_S:
+            news = [f"still starting: {', '.join(process.name for process in waiting)}"]
+        for line in news:
+            self._report(line)
+            self._spoke_s = now_s
+
+    def _news(self, process: ServiceProcess) -> Iterator[str]:
+        lines = process.loading_lines()
+        yield from (f"{process.name}: {line}" for line in lines[self._told.get(process.name, 0) :])
+        self._told[process.name] = len(lines)
+
+
+def _serves(process: ServiceProcess, report: Callable[[str], None]) -> bool:
+    if process.serving:
+        report(f"{process.name} serves at {process.address}")
+        return True
+    if not process.running:
+        raise ClusterError(f"{process.name} ended while starting{process.log_tail()}")
+    return False
+
+
+def _plan(layout: Layout, environment: dict[str, str], log_folder: Path) -> list[ServiceProcess]:
     counts = {"codec": layout.codec_workers, "lm": layout.lm_workers, "gateway": layout.gateways}
     names = [(service, f"{service}-{index}") for service, count in counts.items() for index in range(count)]
-    ports = iter(_free_ports(3 * len(names)))
-    processes = [
-        _Process(name, service, next(ports), next(ports), next(ports), {}, log_folder / f"{name}.log")
-        for service, name in names
-    ]
-    shared = {
-        "MOSHI_CODEC_CHECKPOINT": layout.checkpoint,
-        "MOSHI_CODEC_SLOTS": str(layout.slots),
-        "MOSHI_LM_CHECKPOINT": layout.checkpoint,
-        "MOSHI_LM_SLOTS": str(layout.slots),
-        "MOSHI_GATEWAY_CODEC_TARGETS": _targets(processes, "codec"),
-        "MOSHI_GATEWAY_LM_TARGETS": _targets(processes, "lm"),
-    }
-    inherited = {key: value for key, value in os.environ.items() if not key.startswith("MOSHI_")}
-    inherited["PYTHONPATH"] = os.pathsep.join(filter(None, [str(_PACKAGE_PARENT), inherited.get("PYTHONPATH")]))
-    for process in processes:
-        prefix = f"MOSHI_{process.service.upper()}_"
-        own = {"HOST": _HOST, "PORT": str(process.port), "METRICS_PORT": str(process.metrics_port)}
-        if process.service == "gateway":
-            own["HTTP_PORT"] = str(process.http_port)
-        process.environment = inherited | shared | environment | {prefix + key: value for key, value in own.items()}
+    ports = iter(free_ports(3 * len(names)))
+    shared = _inherited() | _model(layout) | environment
+    processes: list[ServiceProcess] = []
+    for service, name in names:
+        own = _places(service, environment, ports)
+        if service == "gateway":
+            own |= {
+                "MOSHI_GATEWAY_CODEC_TARGETS": _targets(processes, "codec"),
+                "MOSHI_GATEWAY_LM_TARGETS": _targets(processes, "lm"),
+            }
+        processes.append(ServiceProcess(name, service, shared | own, log_folder / f"{name}.log"))
     return processes
 
 
-def _targets(processes: list[_Process], service: str) -> str:
-    return ",".join(f"{_HOST}:{process.port}" for process in processes if process.service == service)
+def _inherited() -> dict[str, str]:
+    inherited = {key: value for key, value in os.environ.items() if not key.startswith("MOSHI_")}
+    inherited["PYTHONPATH"] = os.pathsep.join(filter(None, [str(_PACKAGE_PARENT), inherited.get("PYTHONPATH")]))
+    return inherited
 
 
-def _free_ports(count: int) -> list[int]:
-    """Different ones, because all are held until all are known."""
-    with ExitStack() as held:
-        sockets = [held.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind((_HOST, 0))
-        return [each.getsockname()[1] for each in sockets]
+def _model(layout: Layout) -> dict[str, str]:
+    slots = {} if layout.slots is None else {"SLOTS": str(layout.slots)}
+    given = {"CHECKPOINT": layout.checkpoint} | slots
+    return {f"MOSHI_{service}_{key}": value for service in ("CODEC", "LM") for key, value in given.items()}
 
 
-def _launch(process: _Process) -> None:
-    with process.log_path.open("ab") as log:
-        process.popen = subprocess.Popen(
-            [sys.executable, "-m", f"moshi_cluster.services.{process.service}"],
-            env=process.environment,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,  # Ctrl-C is ours alone: we stop the services in order
-        )
+def _places(service: str, environment: Mapping[str, str], free: Iterator[int]) -> dict[str, str]:
+    """Where a service listens, as far as the environment does not say."""
+    prefix = f"MOSHI_{service.upper()}_"
+    ports = ("PORT", "METRICS_PORT", "HTTP_PORT") if service == "gateway" else ("PORT", "METRICS_PORT")
+    wanted = [prefix + key for key in ports if environment.get(prefix + key, "0") == "0"]
+    host = environment.get(f"{prefix}HOST", LOOPBACK)
+    return {f"{prefix}HOST": host} | {variable: str(next(free)) for variable in wanted}
 
 
-def _serving(process: _Process) -> bool:
-    with grpc.insecure_channel(f"{_HOST}:{process.port}") as channel:
-        try:
-            answer = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=1.0)
-        except grpc.RpcError:
-            return False
-    return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
+def _targets(processes: list[ServiceProcess], service: str) -> str:
+    return ",".join(process.address for process in processes if process.service == service)

@@ -1,7 +1,8 @@
-"""A cluster that somebody waits for: found checkpoint, started services, orderly stop, with lines for people."""
+"""A cluster that somebody waits for: files found or downloaded, services started and stopped, with lines for people."""
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import subprocess
 import sys
@@ -11,20 +12,29 @@ from pathlib import Path
 from types import FrameType
 
 from moshi_cluster.cluster.default_checkpoint import DEFAULT_CHECKPOINT
-from moshi_cluster.cluster.local_cluster import ClusterError, Layout, LocalCluster
-from moshi_cluster.models.loading import CheckpointError, resolve
+from moshi_cluster.cluster.local_cluster import Layout, LocalCluster
+from moshi_cluster.cluster.process import ClusterError
+from moshi_cluster.models.loading import CheckpointError
+from moshi_cluster.services.codec import loading as codec
+from moshi_cluster.services.common.settings import SettingError
+from moshi_cluster.services.lm import loading as lm
 
-EXIT_FAILED, EXIT_INTERRUPTED = 1, 130
+EXIT_FAILED, EXIT_BAD_SETTING, EXIT_INTERRUPTED = 1, 2, 130
 _START_TIMEOUT_S = 600.0  # 15 GB from a slow disk
+_STOP_MARGIN_S = 10.0  # beyond the drain: connections close, models are freed
 _SLOTS = 2  # a connection that was lost may hold one a little longer
 
 
 def exit_code(program: Callable[[], int]) -> int:
     """Runs a program that holds a cluster: SIGTERM and SIGHUP stop it as Ctrl-C does, failures are said, not thrown."""
     for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _interrupt)
+        if signal.getsignal(number) != signal.SIG_IGN:  # nohup has its reasons
+            signal.signal(number, _interrupt)
     try:
         return program()
+    except SettingError as error:
+        say(f"error: {error}")
+        return EXIT_BAD_SETTING
     except (CheckpointError, ClusterError, OSError, subprocess.TimeoutExpired) as error:
         say(f"error: {error}")
         return EXIT_FAILED
@@ -38,33 +48,43 @@ def running_cluster(
     checkpoint: str | None,
     logs: Path | None = None,
     environment: Mapping[str, str] | None = None,
-    slots: int = _SLOTS,
+    slots: int | None = _SLOTS,
 ) -> Iterator[LocalCluster]:
     """One process of each service, serving until the context is left. checkpoint: None for the default one.
 
-    logs, environment: of LocalCluster. Raises ClusterError, CheckpointError, OSError.
+    logs, environment, slots: of LocalCluster. Raises ClusterError, CheckpointError, SettingError, OSError.
     """
-    cluster = LocalCluster(Layout(_found(checkpoint), slots=slots), environment, logs)
+    cluster = LocalCluster(Layout(checkpoint or str(DEFAULT_CHECKPOINT), slots=slots), environment, logs)
     try:
+        _fetch(cluster)
         say(f"starting {', '.join(cluster.names)}")
         cluster.start()
         cluster.wait_until_serving(_START_TIMEOUT_S, say)
         yield cluster
     finally:
-        cluster.stop()
-        say("everything is stopped")
+        _stop(cluster)
 
 
 def say(line: str) -> None:
-    """A line for people, on stderr."""
-    print(line, file=sys.stderr, flush=True)
+    """A line for people, on stderr; lost without complaint when its terminal is gone."""
+    with contextlib.suppress(OSError):
+        print(line, file=sys.stderr, flush=True)
 
 
-def _found(checkpoint: str | None) -> str:
-    if checkpoint is None:
-        return str(DEFAULT_CHECKPOINT)
-    resolve(checkpoint)  # downloads what is missing here, where its progress can be seen
-    return checkpoint
+def _fetch(cluster: LocalCluster) -> None:
+    """Downloads what is missing in this process, where its progress can be seen."""
+    settings = cluster.process("lm-0").settings
+    say(f"finding the files of {settings.hf_repo or settings.checkpoint}")
+    codec.find(cluster.process("codec-0").settings)
+    lm.find(settings)
+
+
+def _stop(cluster: LocalCluster) -> None:
+    grace_s = max(cluster.process(name).settings.drain_grace_s for name in cluster.names)
+    for name, code in cluster.stop(grace_s + _STOP_MARGIN_S).items():
+        if code == -signal.SIGKILL:
+            say(f"{name} did not stop within {grace_s + _STOP_MARGIN_S:g} s and was killed")
+    say("everything is stopped")
 
 
 def _interrupt(_number: int, _frame: FrameType | None) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from moshi_cluster.models.loading import FileNames, Part, resolve
+from moshi_cluster.models.loading import Checkpoint, FileNames, Part, resolve
 from moshi_cluster.models.loading.mimi import load_mimi
 from moshi_cluster.services.codec.engine import programs
 from moshi_cluster.services.codec.server import CodecModel
@@ -15,11 +15,16 @@ from moshi_cluster.services.common.worker.program import CPU_GATHER_MS, gather_s
 _CPU_ENCODE_GATHER_MS = 18.0
 
 
+def find(settings: CodecSettings) -> Checkpoint:
+    """Finds, and downloads if need be, Mimi's files. Raises CheckpointError."""
+    files = FileNames(config=settings.config, mimi=settings.mimi_weights, mimi_config=settings.mimi_config)
+    return resolve(settings.hf_repo or settings.checkpoint, files, Part.MIMI)
+
+
 def load(settings: CodecSettings) -> CodecModel:
     """Finds, downloads if need be, and loads Mimi. Raises CheckpointError."""
     torch.set_num_threads(settings.threads)
-    files = FileNames(config=settings.config, mimi=settings.mimi_weights, mimi_config=settings.mimi_config)
-    checkpoint = resolve(settings.hf_repo or settings.checkpoint, files, Part.MIMI)
+    checkpoint = find(settings)
     mimi = load_mimi(checkpoint, settings.device)
     return CodecModel(
         programs=programs(

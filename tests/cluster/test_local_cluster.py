@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from moshi_cluster.cluster.default_checkpoint import DEFAULT_CHECKPOINT
-from moshi_cluster.cluster.local_cluster import ClusterError, Layout, LocalCluster
+from moshi_cluster.cluster.local_cluster import Layout, LocalCluster
+from moshi_cluster.cluster.process import ClusterError
 
 pytestmark = pytest.mark.cluster
 
@@ -34,13 +35,16 @@ def test_workers_die_and_come_back_and_nothing_is_left(checkpoint: str) -> None:
         cluster.start()
         cluster.wait_until_serving(report=reports.append)
         assert cluster.names == ["codec-0", "lm-0", "gateway-0"]
-        assert [line for line in reports if " serves at " in line] == [
+        assert {line for line in reports if " serves at " in line} == {
             f"{name} serves at {cluster.address(name)}" for name in cluster.names
-        ]
+        }
+        cluster.check()
         process_ids = [cluster.process_id(name) for name in cluster.names]
 
         cluster.kill("lm-0")
         assert not cluster.running("lm-0")
+        with pytest.raises(ClusterError, match=r"(?s)lm-0 ended with exit code -9:.*serving name=lm"):
+            cluster.check()
         assert cluster.wait("lm-0", timeout_s=0) == -signal.SIGKILL
         assert cluster.terminate("codec-0") == 0
         cluster.start("lm-0", "codec-0")

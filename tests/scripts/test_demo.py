@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import signal
-import socket
 import subprocess
 import sys
 import wave
@@ -14,6 +13,7 @@ import numpy as np
 import pytest
 
 from moshi_cluster.cluster.recorded_callers import read
+from tests.cluster.processes import listening
 
 pytestmark = pytest.mark.cluster
 
@@ -33,12 +33,6 @@ def _demo(*arguments: str) -> subprocess.Popen[str]:
     )
 
 
-def _listening(address: str) -> bool:
-    host, port = address.split(":")
-    with socket.socket() as probe:
-        return probe.connect_ex((host, int(port))) == 0
-
-
 def test_the_demo_asks_shows_the_latencies_and_leaves_nothing_but_both_voices(tmp_path: Path) -> None:
     demo = _demo("--callers", "2", "--output", str(tmp_path / "calls"))
     printed, progress = demo.communicate(timeout=_TIMEOUT_S)
@@ -53,7 +47,7 @@ def test_the_demo_asks_shows_the_latencies_and_leaves_nothing_but_both_voices(tm
         _assert_both_voices(path, len(recording.mu_law) / 8000)
     addresses = re.findall(r"serves at (\S+)", progress)
     assert len(addresses) == 3
-    assert not any(_listening(address) for address in addresses)
+    assert not any(listening(address) for address in addresses)
 
 
 def _assert_both_voices(path: Path, seconds: float) -> None:
@@ -73,7 +67,7 @@ def test_an_interrupted_demo_leaves_nothing(tmp_path: Path) -> None:
     assert demo.returncode == 130
     addresses = re.findall(r"serves at (\S+)", progress)
     assert len(addresses) == 3
-    assert not any(_listening(address) for address in addresses)
+    assert not any(listening(address) for address in addresses)
 
 
 def test_a_checkpoint_that_does_not_exist_is_named() -> None:
