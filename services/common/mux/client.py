@@ -59,11 +59,6 @@ class MuxStream(Generic[Response]):
         self._is_held = False
         self._held_or_over = asyncio.Event()
 
-    @property
-    def is_over(self) -> bool:
-        """Whether nothing more will come."""
-        return self._inbox.end is not None
-
     async def write(self, message: Message) -> None:
         """Sends one message. Raises StreamEnded."""
         await self._outbox.until_writable()

@@ -16,15 +16,15 @@ from moshi_cluster.v1 import trunk_pb2, trunk_pb2_grpc
 
 _log = logging.getLogger(__name__)
 
-STREAMS_MAX = 4096
-"""Streams of one connection; sessions are limited by slots, this limits what is refused at one moment."""
-
 
 class MuxServicer(trunk_pb2_grpc.TrunkServicer):
     """Carries the streams of a worker's own methods."""
 
-    def __init__(self, methods: Methods, draining: asyncio.Event, streams_max: int = STREAMS_MAX) -> None:
-        """draining: once it is set, a connection ends with its last stream."""
+    def __init__(self, methods: Methods, draining: asyncio.Event, streams_max: int = 4096) -> None:
+        """draining: once it is set, a connection ends with its last stream.
+
+        streams_max: of one connection; slots limit the sessions, this limits how many are refused at one moment.
+        """
         self._methods = methods
         self._draining = draining
         self._streams_max = streams_max

@@ -42,11 +42,6 @@ class CapacityServicer(worker_pb2_grpc.WorkerServicer):
         self._draining = True
         self.changed()
 
-    @property
-    def sessions(self) -> int:
-        """Slots held now, all tables together."""
-        return sum(table.used for table in self._tables())
-
     async def WatchCapacity(self, request: worker_pb2.WatchCapacityRequest, context: grpc.aio.ServicerContext) -> None:
         changed = asyncio.Event()
         self._watchers.add(changed)
@@ -54,7 +49,9 @@ class CapacityServicer(worker_pb2_grpc.WorkerServicer):
             while True:
                 changed.clear()
                 await context.write(self._capacity())
-                if self._draining and not self.sessions:  # nothing will change: a watcher must not hold up the stop
+                if self._draining and not any(
+                    table.used for table in self._tables()
+                ):  # nothing will change: a watcher must not hold up the stop
                     await context.abort(grpc.StatusCode.UNAVAILABLE, "the worker is stopping")
                 await asyncio.sleep(_MIN_INTERVAL_S)
                 await set_within(changed, self._heartbeat_s)
