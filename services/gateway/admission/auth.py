@@ -1,8 +1,9 @@
-"""What callers must show: bearer tokens, kept in a file so that no command line and no log has them."""
+"""Bearer tokens that callers must show, kept in a file so that no command line and no log has them."""
 
 from __future__ import annotations
 
 import hmac
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -10,29 +11,38 @@ from moshi_cluster.services.common.errors import Unauthenticated
 from moshi_cluster.services.common.settings import SettingError
 
 _SCHEME = "bearer"
+_SETTING = "MOSHI_GATEWAY_TOKEN_FILE"
+_TOKEN = re.compile(r"[!-~]+")  # what a header and a query can carry
 
 
 class Tokens:
-    """Those that are accepted; with none of them, nobody is asked."""
+    """The accepted tokens; without any, nobody is asked for one."""
 
     def __init__(self, accepted: Iterable[str] = ()) -> None:
         self._accepted = [token.encode() for token in accepted]
 
     @classmethod
     def of_file(cls, path: str) -> Tokens:
-        """One a line; no path: none. Raises SettingError for a file that cannot be read or holds none."""
+        """The tokens of a file; no path: none. Raises SettingError for a file that cannot be read, or has none.
+
+        One a line. Blank lines and those that begin with # are comments, a byte-order mark is passed over; a line of
+        several words is refused, for one of them would be a credential that nobody meant.
+        """
         if not path:
             return cls()
         try:
-            accepted = Path(path).read_text("utf-8").split()
-        except (OSError, UnicodeDecodeError) as error:
-            raise SettingError(f"MOSHI_GATEWAY_TOKEN_FILE: {path} cannot be read: {error}") from None
+            lines = Path(path).read_text("utf-8-sig").splitlines()
+        except OSError as error:
+            raise SettingError(f"{_SETTING}: {path} cannot be read: {error.strerror}") from None
+        except UnicodeDecodeError:
+            raise SettingError(f"{_SETTING}: {path} is not UTF-8 text") from None
+        accepted = [_token(line, f"{path}, line {number}") for number, line in enumerate(lines, 1) if _counts(line)]
         if not accepted:
-            raise SettingError(f"MOSHI_GATEWAY_TOKEN_FILE: no token in {path}")
+            raise SettingError(f"{_SETTING}: no token in {path}")
         return cls(accepted)
 
     def require(self, shown: str | None) -> None:
-        """Raises Unauthenticated unless this is one of them. How long it takes does not say how close it was."""
+        """Raises Unauthenticated unless this token is accepted. How long it takes does not say how close it was."""
         if not self._accepted:
             return
         if not shown:
@@ -40,6 +50,18 @@ class Tokens:
         given = shown.encode("utf-8", "surrogateescape")
         if not sum(hmac.compare_digest(given, token) for token in self._accepted):  # looks at all of them
             raise Unauthenticated("the token is not known here")
+
+
+def _counts(line: str) -> bool:
+    return bool(line.strip()) and not line.lstrip().startswith("#")
+
+
+def _token(line: str, where: str) -> str:
+    """The token of a line. The message never shows any of it."""
+    token = line.strip()
+    if not _TOKEN.fullmatch(token):
+        raise SettingError(f"{_SETTING}: {where}: expected one token of printable ASCII without spaces")
+    return token
 
 
 def bearer(header: str | bytes | None) -> str | None:

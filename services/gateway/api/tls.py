@@ -23,15 +23,21 @@ def context_of(folder: Path, self_signed: bool) -> ssl.SSLContext:
     if self_signed and not (certificate.exists() or key.exists()):
         write_self_signed(folder)
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2  # whatever this machine's OpenSSL would still speak
     try:
-        context.load_cert_chain(certificate, key)
+        context.load_cert_chain(certificate, key, password=_no_password)
     except (OSError, ssl.SSLError) as error:
         raise SettingError(f"MOSHI_GATEWAY_TLS_DIR: no usable {CERTIFICATE} and {KEY} in {folder}: {error}") from None
     return context
 
 
+def _no_password() -> str:
+    """A service has nobody to ask; without this the key's password would be asked for on the terminal."""
+    raise SettingError(f"MOSHI_GATEWAY_TLS_DIR: {KEY} is encrypted; give the service a key without a password")
+
+
 def grpc_credentials(folder: Path, self_signed: bool) -> grpc.ServerCredentials:
-    """The same for gRPC."""
+    """The folder's pair for gRPC, whose own library speaks TLS 1.2 and later only. Raises SettingError."""
     context_of(folder, self_signed)  # gRPC itself would take any bytes and then refuse every client
     return grpc.ssl_server_credentials([((folder / KEY).read_bytes(), (folder / CERTIFICATE).read_bytes())])
 

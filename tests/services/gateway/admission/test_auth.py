@@ -64,6 +64,36 @@ def test_a_file_without_tokens_is_an_error_at_start(tmp_path: Path, content: byt
         Tokens.of_file(str(path))
 
 
+def file_of(tmp_path: Path, content: bytes) -> str:
+    path = tmp_path / "tokens"
+    path.write_bytes(content)
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"secret-a\nsecret-b\n",
+        b"# the switchboard, renewed in May\nsecret-a\n\n   # and the other one\n\tsecret-b \n",
+        b"\xef\xbb\xbfsecret-a\r\nsecret-b",
+    ],
+)
+def test_only_whole_lines_are_tokens(tmp_path: Path, content: bytes) -> None:
+    tokens = Tokens.of_file(file_of(tmp_path, content))
+    for accepted in "secret-a", "secret-b":
+        tokens.require(accepted)
+    for word in "#", "the", "switchboard,", "May", "\ufeffsecret-a", "secret-a\r":
+        with pytest.raises(Unauthenticated):
+            tokens.require(word)
+
+
+@pytest.mark.parametrize("line", [b"secret-a for the switchboard", b"two secrets", "gehe\u00efm".encode(), b"a\x00b"])
+def test_a_line_that_is_no_token_is_refused_with_its_number_and_without_its_words(tmp_path: Path, line: bytes) -> None:
+    with pytest.raises(SettingError, match=r"MOSHI_GATEWAY_TOKEN_FILE: .*tokens, line 3: expected one token") as raised:
+        Tokens.of_file(file_of(tmp_path, b"first\n# comment\n" + line + b"\n"))
+    assert not any(word.decode() in str(raised.value) for word in line.split() if word != b"for")
+
+
 async def calling(all_of_it: Cluster, *headers: str) -> tuple[grpc.StatusCode, str]:
     call = all_of_it.stub.Converse(metadata=[("authorization", header) for header in headers])
     await call.write(gateway_pb2.ConverseRequest(start=start(loopback=True)))

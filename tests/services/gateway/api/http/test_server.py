@@ -13,6 +13,7 @@ from typing import Any
 import aiohttp
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives import serialization
 
 from moshi_cluster.services.common.settings import SettingError
 from moshi_cluster.services.gateway.api import tls
@@ -47,7 +48,7 @@ async def test_health_says_whether_calls_are_taken() -> None:
     async with cluster(lms=[lm], **HTTP) as all_of_it:
         assert await get(all_of_it, "/health") == (200, "serving\n")
         lm.drain(60.0)
-        await eventually(lambda: not all_of_it.service._manager._lm.is_reachable)
+        await eventually(lambda: all_of_it.sample("moshi_gateway_workers", service="lm") == 0)
         assert await get(all_of_it, "/health") == (503, "not serving\n")
     async with cluster(**HTTP) as all_of_it:
         all_of_it.service.drain(60.0)
@@ -102,6 +103,24 @@ def test_the_self_signed_pair_names_this_machine_and_is_no_authority(tmp_path: P
 def test_an_old_protocol_version_is_refused(tmp_path: Path) -> None:
     context = tls.context_of(tmp_path, self_signed=True)
     assert context.minimum_version >= ssl.TLSVersion.TLSv1_2
+
+
+def test_the_oldest_version_is_not_left_to_the_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lenient = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    lenient.minimum_version = ssl.TLSVersion.MINIMUM_SUPPORTED  # as some distributions have it
+    monkeypatch.setattr(ssl, "create_default_context", lambda *_arguments: lenient)
+    assert tls.context_of(tmp_path, self_signed=True).minimum_version == ssl.TLSVersion.TLSv1_2
+
+
+def test_an_encrypted_key_is_refused_without_asking_for_its_password(tmp_path: Path) -> None:
+    tls.write_self_signed(tmp_path)
+    key = serialization.load_pem_private_key((tmp_path / "key.pem").read_bytes(), None)
+    locked = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.BestAvailableEncryption(b"secret")
+    )
+    (tmp_path / "key.pem").write_bytes(locked)
+    with pytest.raises(SettingError, match="MOSHI_GATEWAY_TLS_DIR: key.pem is encrypted"):
+        tls.context_of(tmp_path, self_signed=False)
 
 
 @pytest.mark.parametrize("files", [(), ("cert.pem",), ("key.pem",), ("cert.pem", "key.pem")])
