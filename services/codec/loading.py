@@ -1,4 +1,4 @@
-"""From settings to a codec that runs."""
+"""Codec loading: from settings to a Mimi that runs."""
 
 from __future__ import annotations
 

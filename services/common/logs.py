@@ -1,4 +1,4 @@
-"""One log line per event on stderr. Never audio, never text of a conversation."""
+"""Logging: one line per event on stderr, never audio, never text of a conversation."""
 
 from __future__ import annotations
 

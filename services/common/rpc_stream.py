@@ -1,4 +1,4 @@
-"""A session's stream as a gRPC stream of its own, as tools and load generators open it."""
+"""A gRPC stream of its own as a session's stream: what tools and load generators open."""
 
 from __future__ import annotations
 

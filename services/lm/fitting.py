@@ -1,4 +1,4 @@
-"""How many sessions an lm worker holds, and the types it runs in."""
+"""Memory fit of an lm worker: how many sessions it holds, and the types it runs in."""
 
 from __future__ import annotations
 

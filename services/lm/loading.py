@@ -1,4 +1,4 @@
-"""From settings to an lm that runs."""
+"""Lm loading: from settings to a Moshi that runs."""
 
 from __future__ import annotations
 

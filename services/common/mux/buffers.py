@@ -1,4 +1,4 @@
-"""What waits at either end of the stream multiplexer: many streams' items in few messages (trunk.proto).
+"""Buffers at either end of the stream multiplexer: many streams' items in few messages (trunk.proto).
 
 Why not one gRPC stream per session and hop: a message costs each side 0.1 to 0.2 ms whatever its size, and a step
 answers many sessions at one moment. With 16 callers on two cores that was a quarter of all work.

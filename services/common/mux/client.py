@@ -45,7 +45,7 @@ class MuxClient:
 
 
 class MuxStream(Generic[Response]):
-    """One session's stream."""
+    """One session's stream as the gateway holds it."""
 
     def __init__(
         self, number: int, response_type: type[Response], outbox: Outbox, forget: Callable[[], object]
@@ -113,7 +113,7 @@ class MuxStream(Generic[Response]):
 
 
 class MuxConnection:
-    """One connection and the streams on it."""
+    """One connection to a worker and the streams on it."""
 
     def __init__(self, channel: grpc.aio.Channel) -> None:
         self.is_lost = False

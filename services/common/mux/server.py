@@ -18,7 +18,7 @@ _log = logging.getLogger(__name__)
 
 
 class MuxServicer(trunk_pb2_grpc.TrunkServicer):
-    """Carries the streams of a worker's own methods."""
+    """Servicer of the multiplexer: carries the streams of a worker's own methods."""
 
     def __init__(self, methods: Methods, draining: asyncio.Event, streams_max: int = 4096) -> None:
         """draining: once it is set, a connection ends with its last stream.

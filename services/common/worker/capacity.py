@@ -49,14 +49,15 @@ class CapacityServicer(worker_pb2_grpc.WorkerServicer):
             while True:
                 changed.clear()
                 await context.write(self._capacity())
-                if self._draining and not any(
-                    table.used for table in self._tables()
-                ):  # nothing will change: a watcher must not hold up the stop
+                if self._draining and self._is_idle():  # nothing will change: a watcher must not hold up the stop
                     await context.abort(grpc.StatusCode.UNAVAILABLE, "the worker is stopping")
                 await asyncio.sleep(_MIN_INTERVAL_S)
                 await set_within(changed, self._heartbeat_s)
         finally:
             self._watchers.discard(changed)
+
+    def _is_idle(self) -> bool:
+        return not any(table.used for table in self._tables())
 
     def _capacity(self) -> worker_pb2.Capacity:
         fullest = min(self._tables(), key=lambda table: table.total - table.used, default=SlotTable("none", 0))

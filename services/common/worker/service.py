@@ -1,4 +1,4 @@
-"""What codec and lm workers have in common: an engine, admission by free slots, capacity reports, drain and stop."""
+"""Base of the codec and lm workers: an engine, admission by free slots, capacity reports, drain and stop."""
 
 from __future__ import annotations
 

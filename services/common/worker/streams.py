@@ -1,4 +1,4 @@
-"""One session's traffic between its stream and the engine, alike for every worker."""
+"""Session pump: one session's frames from its stream to the engine, and the replies back."""
 
 from __future__ import annotations
 

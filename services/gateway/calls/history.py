@@ -1,4 +1,4 @@
-"""A live session's token history: all that another worker needs to go on with it."""
+"""Token history of a session: all that another worker needs to go on with it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The workers that a gateway knows, and the choice among them."""
+"""Worker pool: the workers of one service that a gateway knows, and the choice among them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A call's three streams to its workers, each one frame in, one frame out."""
+"""Worker streams: a call's three streams to its workers, each one frame in, one frame out."""
 
 from __future__ import annotations
 
