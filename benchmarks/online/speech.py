@@ -49,7 +49,7 @@ class LineFormat:
 
 
 def speech_messages(path: Path, line: LineFormat) -> list[bytes]:
-    """A recording, to be looped, as serialised requests of one packet each. Raises AudioError."""
+    """A recording, to be looped, as serialised requests of one packet each. Raises BadInput."""
     samples = looped(read_wav(path), line.rate_hz, line.packet_samples)
     return [
         gateway_pb2.ConverseRequest(

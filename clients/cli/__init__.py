@@ -1,1 +1,1 @@
-"""A command-line caller: streams a recording to a gateway in real time and keeps the reply."""
+"""The command-line client: a live conversation, or one call with a recording."""

@@ -1,4 +1,4 @@
-"""How a client reaches a gateway that is not open to everybody: TLS and a token."""
+"""Access to a gateway: TLS, the authority to trust, a token."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ TOKEN_VARIABLE = "MOSHI_TOKEN"
 
 @dataclass(frozen=True)
 class Access:
-    """What to show and whom to trust."""
+    """What a client shows a gateway, and whom it trusts."""
 
     tls: bool = False
     ca_file: Path | None = None  # of the authority to trust instead of the system's
@@ -34,11 +34,11 @@ class Access:
         return grpc.aio.secure_channel(target, grpc.ssl_channel_credentials(roots))
 
     def grpc_metadata(self) -> tuple[tuple[str, str], ...]:
-        """What goes beside a call."""
+        """The metadata of a call: the token, where there is one."""
         return (("authorization", f"Bearer {self.token}"),) if self.token else ()
 
     def ssl_context(self) -> ssl.SSLContext:
-        """For HTTPS. Raises BadInput when the certificate cannot be read."""
+        """The TLS settings for HTTPS and WebSockets. Raises BadInput when the certificate cannot be read."""
         try:
             return ssl.create_default_context(cafile=self.ca_file)
         except (OSError, ssl.SSLError) as error:
@@ -46,7 +46,7 @@ class Access:
 
 
 OPEN = Access()
-"""To a gateway that asks nothing."""
+"""For a gateway that asks for nothing."""
 
 
 def add_access_options(command: argparse.ArgumentParser) -> None:
@@ -62,5 +62,5 @@ def add_access_options(command: argparse.ArgumentParser) -> None:
 
 
 def access_of(arguments: argparse.Namespace) -> Access:
-    """What they say."""
+    """The access that --tls, --ca and --token ask for."""
     return Access(arguments.tls, arguments.ca, arguments.token)

@@ -1,4 +1,4 @@
-"""One call with what is said prepared: audio out on an absolute schedule, audio and text in as they come."""
+"""One call over gRPC, its packets prepared: sent on an absolute schedule, what comes back gathered."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class CallResult:
 
 
 class Listener:
-    """Told what happens while the call runs; does nothing unless overridden."""
+    """Told of what happens while a call runs; does nothing unless overridden."""
 
     def started(self, started: gateway_pb2.Started) -> None:
         """The call is up."""
@@ -73,7 +73,7 @@ async def converse(target: str, script: CallScript, listener: Listener, access: 
 
 
 async def connect(channel: grpc.aio.Channel, target: str, access: Access) -> None:
-    """Returns once the gateway answers. Raises CallError."""
+    """Waits until the gateway at host:port answers. Raises CallError."""
     try:
         async with asyncio.timeout(CONNECT_TIMEOUT_S):
             await channel.channel_ready()
@@ -141,7 +141,7 @@ def _take(message: gateway_pb2.ConverseResponse, result: CallResult, listener: L
 
 
 def retry_hint(error: grpc.aio.AioRpcError) -> str:
-    """When the gateway says to try again, for people; empty when it says nothing."""
+    """The gateway's hint when to try again, in words; empty when it gives none."""
     status = rpc_status.from_call(error)
     for detail in status.details if status is not None else ():
         retry = error_details_pb2.RetryInfo()

@@ -1,4 +1,4 @@
-"""WAV files with the very bytes that telephones send (ITU-T G.711). The standard library reads linear samples only."""
+"""WAV files of G.711, the very bytes that telephones send. The standard library reads linear samples only."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class TelephoneRecording:
 
 
 def read_telephone_wav(path: Path) -> TelephoneRecording:
-    """Raises OSError, and ValueError for anything else than G.711, mono, 8000 Hz."""
+    """The G.711 of a WAV file. Raises OSError, and ValueError for anything but mono at 8000 Hz."""
     chunks = _chunks(path.read_bytes())
     try:
         kind, channels, rate_hz = struct.unpack_from("<HHI", chunks[b"fmt "])
@@ -38,7 +38,7 @@ def read_telephone_wav(path: Path) -> TelephoneRecording:
 
 
 def _chunks(content: bytes) -> dict[bytes, bytes]:
-    """Of a RIFF file, by name; none when it is no such file."""
+    """The chunks of a RIFF file by name; none when it is no such file."""
     found: dict[bytes, bytes] = {}
     if content[:4] + content[8:12] != b"RIFFWAVE":
         return found

@@ -30,7 +30,7 @@ _NOTICES = 4
 
 @dataclass
 class State:
-    """Everything there is to show."""
+    """The state of a conversation: everything there is to show."""
 
     target: str
     phase: str = "connecting"
@@ -48,20 +48,20 @@ class State:
 
     @property
     def seconds(self) -> float:
-        """Since the beginning, by the microphone's clock."""
+        """Seconds since the beginning, by the microphone's clock."""
         return self.said / MODEL_RATE_HZ
 
 
 @dataclass(frozen=True)
 class Recorders:
-    """Files that grow while the conversation runs."""
+    """Recordings that grow while the conversation runs."""
 
     moshi: WavWriter | None = None  # everything that came back
     both: WavWriter | None = None  # stereo, as it was heard here: the caller left, Moshi right
 
 
 async def hold(connection: Connection, sound: Sound, state: State, recorders: Recorders) -> None:
-    """Returns when the caller has hung up and everything is answered. Raises CallError, NoSound, AudioError."""
+    """Holds a conversation until everything said is answered. Raises CallError, NoSound, BadInput."""
     ready = asyncio.Event()
     listening = asyncio.create_task(_listen(connection, state, recorders, ready))
     speaking = asyncio.create_task(_speak(connection, sound, state, recorders, ready))

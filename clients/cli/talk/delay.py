@@ -33,5 +33,5 @@ class Delay:
 
     @property
     def seconds(self) -> float | None:
-        """None before the first value."""
+        """The average; None before the first value."""
         return max(0.0, self._sum_s / self._weight) if self._weight else None

@@ -89,7 +89,7 @@ class DeviceSound:
 
 
 def list_devices() -> str:
-    """A table for people. Raises NoSound."""
+    """The sound devices of this machine, a table for people. Raises NoSound."""
     return str(_portaudio().query_devices())
 
 

@@ -1,4 +1,4 @@
-"""How loud a voice is, and what a meter shows of it."""
+"""Loudness of a voice, and the meter that shows it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _FULL_SCALE = 32_768
 
 
 class LevelMeter:
-    """Rises at once, falls slowly, as people expect of meters. Time is that of the samples."""
+    """A level meter: rises at once, falls slowly, as people expect. Time is that of the samples."""
 
     def __init__(self) -> None:
         self.level_db = FLOOR_DB  # of full scale, FLOOR_DB to 0
@@ -27,11 +27,11 @@ class LevelMeter:
 
     @property
     def fraction(self) -> float:
-        """0 at the floor, 1 at full scale."""
+        """The level as a share of the meter: 0 at the floor, 1 at full scale."""
         return 1 - self.level_db / FLOOR_DB
 
 
 def rms_db(samples: S16Samples) -> float:
-    """Level relative to full scale, never below FLOOR_DB; a full-scale square wave has 0."""
+    """Level of samples relative to full scale, never below FLOOR_DB; a full-scale square wave has 0."""
     power = sum(map(mul, samples, samples)) / (len(samples) * _FULL_SCALE**2) if samples else 0.0
     return max(FLOOR_DB, 10 * math.log10(power)) if power else FLOOR_DB

@@ -12,7 +12,7 @@ Moshi from hearing itself. Ctrl-C hangs up."""
 
 
 def add_options(command: argparse.ArgumentParser) -> None:
-    """Adds them."""
+    """Adds the options of `talk` to a command."""
     command.description = _DESCRIPTION
     whom = command.add_mutually_exclusive_group()
     whom.add_argument("--target", metavar="TARGET", help="a gateway: HOST:PORT (gRPC), or the URL of its web page")

@@ -27,7 +27,7 @@ _LOUD_DB, _QUIET_DB = -6.0, -50.0
 
 
 class Screen:
-    """Fills the terminal until it is left. Nothing is drawn but by `show`: there is no thread."""
+    """A full terminal, until it is left. Nothing is drawn but by `show`: there is no thread."""
 
     def __init__(self, console: Console | None = None) -> None:
         self._console = console or Console()

@@ -1,4 +1,4 @@
-"""Where the caller's voice comes from and Moshi's goes: 20 ms of both at a time."""
+"""Sound in and out, 20 ms of both at a time: where the caller's voice comes from and Moshi's goes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ BLOCK_S = BLOCK_SAMPLES / MODEL_RATE_HZ
 
 @dataclass(frozen=True)
 class Block:
-    """One moment: what was said and what was played in it, of equal length."""
+    """A block of sound: what was said and what was played meanwhile, of equal length."""
 
     said: S16Samples
     played: S16Samples

@@ -1,4 +1,4 @@
-"""What people see of a conversation where there is no screen to draw on: text on stdout, the rest on stderr."""
+"""Views of a conversation. Where there is no screen to draw on: text on stdout, the rest on stderr."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from moshi_cluster.clients.cli.talk.conversation import State
 
 
 class View(Protocol):
-    """Shown the state several times a second, a last time at the end. A context manager."""
+    """Somewhere to show a conversation: told its state several times a second, and at the end. A context manager."""
 
     def show(self, state: State) -> None:
         """Draws what is new."""
@@ -23,7 +23,7 @@ class View(Protocol):
 
 
 class PlainView:
-    """For pipes and logs."""
+    """A view for pipes and logs."""
 
     def __init__(self) -> None:
         self._phase = ""
@@ -52,7 +52,7 @@ class PlainView:
 
 
 def summary(state: State) -> str:
-    """One line at the end."""
+    """A conversation in one line, for its end."""
     playback = state.playback
     parts = [f"{state.seconds:.1f} s said"]
     if state.delay.seconds is not None:

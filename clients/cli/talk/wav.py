@@ -1,4 +1,4 @@
-"""WAV files that are written while a conversation runs."""
+"""WAV files that grow while a conversation runs."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class WavWriter:
         self._resources.close()
 
     def write(self, samples: S16Samples) -> None:
-        """Appends samples, those of one instant side by side."""
+        """Appends samples; with several channels those of one instant lie side by side."""
         try:
             self._wave.writeframes(samples.tobytes())
         except OSError as error:
