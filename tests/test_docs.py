@@ -127,8 +127,9 @@ def test_links_between_pages_lead_somewhere() -> None:
 
 
 def test_files_and_commands_that_pages_name_are_there() -> None:
-    assert not wrong_in(pages(), lambda page, text: missing_modules(text))
-    assert not wrong_in([page for page in pages() if page != ROOT / MODEL], missing_files)
+    present = [page for page in pages() if page.name != "CHANGELOG.md"]  # which names what is gone
+    assert not wrong_in(present, lambda page, text: missing_modules(text))
+    assert not wrong_in([page for page in present if page != ROOT / MODEL], missing_files)
 
 
 def test_every_page_is_listed() -> None:
