@@ -32,20 +32,21 @@ async def test_who_finds_no_slot_waits_with_his_position_and_gets_the_next_one(w
         chatting(all_of_it) as first,
     ):
         await first.ready()
-        async with chatting(all_of_it) as second, chatting(all_of_it) as third:
+        async with chatting(all_of_it) as second:
             assert await second.until(METADATA, "queue") == {"position": 1, "waiting": 1}
-            assert await third.until(METADATA, "queue") == {"position": 2, "waiting": 2}
-            assert all_of_it.sample("moshi_gateway_waiting") == 2
-            await first.socket.close()
-            await second.ready()
-            assert second.metadata["queue"] == {"position": 0, "waiting": 1}
-            assert await third.until(METADATA, "queue") == {"position": 1, "waiting": 1}
-            await second.say(2)
-            await second.answered(2)
-            second.vanish()
-            await third.ready()
-            await third.say(2)
-            await third.answered(2)
+            async with chatting(all_of_it) as third:
+                assert await third.until(METADATA, "queue") == {"position": 2, "waiting": 2}
+                assert all_of_it.sample("moshi_gateway_waiting") == 2
+                await first.socket.close()
+                await second.ready()
+                assert second.metadata["queue"] == {"position": 0, "waiting": 1}
+                assert await third.until(METADATA, "queue") == {"position": 1, "waiting": 1}
+                await second.say(2)
+                await second.answered(2)
+                second.vanish()
+                await third.ready()
+                await third.say(2)
+                await third.answered(2)
         await all_of_it.until_free()
         assert all_of_it.sample("moshi_gateway_waiting") == 0
 
@@ -81,9 +82,10 @@ async def test_closing_gives_up_the_place() -> None:
 async def test_beyond_the_line_a_client_is_turned_away_with_1013() -> None:
     async with cluster(lms=[EchoLm(1)], queue_clients=1, **HTTP) as all_of_it, chatting(all_of_it) as first:
         await first.ready()
-        async with chatting(all_of_it) as second, chatting(all_of_it) as third:
+        async with chatting(all_of_it) as second:
             await second.until(METADATA, "queue")
-            assert await third.end() == (1013, "every slot is in use, and 1 clients wait already")
+            async with chatting(all_of_it) as third:
+                assert await third.end() == (1013, "every slot is in use, and 1 clients wait already")
 
 
 async def test_nobody_waits_for_long_when_the_workers_are_gone(monkeypatch: pytest.MonkeyPatch) -> None:
