@@ -11,6 +11,7 @@ from prometheus_client import CollectorRegistry
 
 from moshi_cluster.services.common import main
 from moshi_cluster.services.gateway.api.tls import grpc_credentials
+from moshi_cluster.services.gateway.calls.manager import CallManager
 from moshi_cluster.services.gateway.metrics import GatewayMetrics
 from moshi_cluster.services.gateway.server import GatewayService
 from moshi_cluster.services.gateway.settings import PREFIX, GatewaySettings
@@ -19,7 +20,7 @@ _SPARE_STREAMS = 64  # beyond the calls: refused calls get their status, and hea
 
 
 def _service(settings: GatewaySettings, registry: CollectorRegistry) -> GatewayService:
-    return GatewayService(settings, GatewayMetrics(registry))
+    return GatewayService(settings, CallManager(settings, GatewayMetrics(registry)))
 
 
 def _credentials(settings: GatewaySettings) -> grpc.ServerCredentials | None:

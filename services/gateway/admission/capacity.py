@@ -1,4 +1,4 @@
-"""Who may call: free places, places per client, drain."""
+"""Capacity of a gateway: how many calls at once, how many of each client, none during a drain."""
 
 from __future__ import annotations
 
@@ -13,16 +13,17 @@ from moshi_cluster.services.gateway.settings import GatewaySettings
 
 
 class Admission:
-    """The places of one gateway."""
+    """The slots of one gateway."""
 
     def __init__(self, settings: GatewaySettings, metrics: GatewayMetrics) -> None:
-        self.sessions = 0
+        self.calls = 0
+        """Slots in use."""
+        self.is_draining = False
+        self.on_change: Callable[[], None] = lambda: None
+        """Called whenever a slot was taken or is free again, and once nobody is admitted any more."""
         self._settings = settings
         self._metrics = metrics
         self._clients = ClientQuota(settings.max_sessions_per_client)
-        self.is_draining = False
-        self.on_change: Callable[[], None] = lambda: None
-        """Called whenever a place was taken or is free again, and once nobody is admitted any more."""
         self._idle = asyncio.Event()
         self._idle.set()
 
@@ -34,11 +35,11 @@ class Admission:
             yield
 
     @contextmanager
-    def place(self) -> Iterator[None]:
-        """A place for as long as the context lasts. Raises Draining or NoFreeSlot."""
+    def slot(self) -> Iterator[None]:
+        """A slot for as long as the context lasts. Raises Draining or NoFreeSlot."""
         self.require_open()
-        if not self.has_room:
-            raise NoFreeSlot(f"this gateway holds its {self.sessions} calls", self._settings.retry_after_ms)
+        if not self.has_capacity:
+            raise NoFreeSlot(f"this gateway holds its {self.calls} calls", self._settings.retry_after_ms)
         self._count(+1)
         try:
             yield
@@ -46,9 +47,9 @@ class Admission:
             self._count(-1)
 
     @property
-    def has_room(self) -> bool:
-        """Whether a place is free."""
-        return self.sessions < self._settings.max_sessions
+    def has_capacity(self) -> bool:
+        """Whether a slot is free."""
+        return self.calls < self._settings.max_sessions
 
     def require_open(self) -> None:
         """Raises Draining once nobody is admitted."""
@@ -56,18 +57,18 @@ class Admission:
             raise Draining("the gateway is draining")
 
     def drain(self) -> None:
-        """From now on nobody is admitted."""
+        """Admits nobody from now on."""
         self.is_draining = True
         self.on_change()
 
     async def until_idle(self) -> None:
-        """Returns once every place is free."""
+        """Returns once every slot is free."""
         await self._idle.wait()
 
     def _count(self, change: int) -> None:
-        self.sessions += change
-        self._metrics.calls_active.set(self.sessions)
-        if self.sessions:
+        self.calls += change
+        self._metrics.calls_active.set(self.calls)
+        if self.calls:
             self._idle.clear()
         else:
             self._idle.set()

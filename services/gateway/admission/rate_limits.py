@@ -1,4 +1,4 @@
-"""What one client may ask of a gateway: messages and audio per second of a call, calls at a time."""
+"""Rate limits: messages and audio per second of one call, calls at a time of one client."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ class RateQuota:
 
 
 def message_quota(messages_per_s: float, start_s: float) -> RateQuota:
-    """Of a call. A stalled network delivers two seconds' worth at once without being taken for a flood."""
+    """The messages of a call. A stalled network delivers two seconds' worth at once and is not taken for a flood."""
     return RateQuota(messages_per_s, 2 * messages_per_s, "messages", start_s)
 
 
 def audio_quota(start_s: float) -> RateQuota:
-    """Of a call, in seconds of audio: decoding what the clock then drops costs all calls of the gateway their time.
+    """The audio of a call, in seconds: decoding what the clock then drops costs all calls of the gateway their time.
 
-    Twice real time, and a minute at once for who sends a file.
+    Twice real time, and a minute at once for callers who send a file.
     """
     return RateQuota(2.0, 60.0, "seconds of audio", start_s)
 

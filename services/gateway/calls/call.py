@@ -1,6 +1,6 @@
-"""One call: the caller's edge, the workers behind it, the reply, and what the caller is told.
+"""Call: what a transport feeds and what it sends, the workers between, the limits around.
 
-    feed -> backlog -> pipeline -> reply queue -> outgoing
+    feed -> ingress -> pipeline -> egress -> outgoing
 
 The transport (gRPC, WebSocket) feeds packets in, sends what `outgoing` yields and runs `run` beside both.
 """
@@ -11,33 +11,32 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections import deque
 from collections.abc import AsyncGenerator
 
 from moshi_cluster.audio.frame import FRAME_S
 from moshi_cluster.audio.pcm import Samples
 from moshi_cluster.services.common.errors import LimitReached
 from moshi_cluster.services.gateway.admission.rate_limits import audio_quota
-from moshi_cluster.services.gateway.audio.framing import ReplyCutter, ReplyPacket
+from moshi_cluster.services.gateway.audio.framing import ReplyPacket
+from moshi_cluster.services.gateway.calls.clock import CallerClock
 from moshi_cluster.services.gateway.calls.counters import CallCounters
-from moshi_cluster.services.gateway.calls.events import CallEvent, Event, EventKind, PendingEvents, TextPiece
+from moshi_cluster.services.gateway.calls.egress import Egress
+from moshi_cluster.services.gateway.calls.events import Event, EventKind, PendingEvents
 from moshi_cluster.services.gateway.calls.history import History
 from moshi_cluster.services.gateway.calls.hop_times import HopTimes
 from moshi_cluster.services.gateway.calls.ingress import Ingress, UserFrame
 from moshi_cluster.services.gateway.calls.limits import CallLimits, check_slo
 from moshi_cluster.services.gateway.calls.pipeline import Pipeline
-from moshi_cluster.services.gateway.calls.reply_queue import ReplyQueue, TooManyEvents
 from moshi_cluster.services.gateway.calls.spec import CallSpec
 from moshi_cluster.services.gateway.metrics import GatewayMetrics
 from moshi_cluster.services.gateway.settings import GatewaySettings
 from moshi_cluster.services.gateway.workers.streams import CallStreams
 
 _log = logging.getLogger(__name__)
-_REPORT_INTERVAL_S = 1.0
 
 
 class Call:
-    """A call from `started` to `ended`."""
+    """A call from `Started` to `Ended`."""
 
     def __init__(
         self,
@@ -50,7 +49,7 @@ class Call:
     ) -> None:
         """streams: None for a loopback call, which answers every frame with itself. history: goes on from here."""
         now_s = time.monotonic()
-        self.counters = CallCounters()
+        self.counters = CallCounters(metrics)
         self.history = history
         self.hop_times = HopTimes(metrics)
         self.cut_short = False
@@ -58,22 +57,15 @@ class Call:
         self._spec = spec
         self._metrics = metrics
         self._streams = streams
-        self._pending = PendingEvents(self._count)
-        self._edge = Ingress(spec, settings.backlog_frames, now_s, self.counters, self._pending)
+        pending = PendingEvents(now_s)
+        clock = CallerClock(now_s, spec.jitter_allowance_s, settings.backlog_frames)
+        self._ingress = Ingress(spec.input_format, clock, self.counters, pending)
+        self._egress = Egress(spec, settings, self.counters, pending, self.hop_times, self._check_slo)
         self._limits = CallLimits(settings, now_s)
         self._audio_quota = audio_quota(now_s)
-        self._cutter = ReplyCutter(spec.output_format, spec.reply_packet_ms)
-        self._replies: ReplyQueue[Event] = ReplyQueue(
-            spec.output_format.rate_hz, settings.reply_backlog_ms, settings.reply_notes_max, spec.paced
-        )
         self._inflight = asyncio.Semaphore(settings.inflight_frames)
         self._frame_waits = asyncio.Event()
-        self._reply_waits = asyncio.Event()
-        self._all_sent = asyncio.Event()
-        self._hung_up = self._all_pushed = False
-        self._leaving: deque[UserFrame] = deque()  # frames whose reply has not left; bounded by the reply queue
-        self._replied_frames = 0
-        self._next_report_s = now_s
+        self._hung_up = False
 
     # --- the transport's side
 
@@ -86,16 +78,15 @@ class Call:
             return  # the gateway has ended the call, the caller does not know it yet
         start_s = time.monotonic()
         self._limits.heard(start_s)
-        if frames := self._edge.feed(data, start_s):
-            self._metrics.frames["in"].inc(frames)
+        if frames := self._ingress.feed(data, start_s):
             self.hop_times.observe("edge_in", time.monotonic() - start_s)
             self._audio_quota.take(start_s, frames * FRAME_S)
             self._frame_waits.set()
-            self._report(start_s)
-            check_slo(self._spec.slo, self.counters, len(self._edge))
+            self._egress.notify_pending(start_s)
+            self._check_slo()
 
     def heard(self) -> None:
-        """The caller sent something that is not audio: he is still there."""
+        """The caller sent something that is not audio: they are still there."""
         self._limits.heard(time.monotonic())
 
     def hang_up(self) -> None:
@@ -103,8 +94,7 @@ class Call:
         if not self._hung_up:
             now_s = time.monotonic()
             self._limits.hung_up(now_s)
-            if frames := self._edge.end(now_s):
-                self._metrics.frames["in"].inc(frames)
+            if self._ingress.end(now_s):
                 self.hop_times.observe("edge_in", time.monotonic() - now_s)
             self._hung_up = True
             self._frame_waits.set()
@@ -116,58 +106,38 @@ class Call:
 
     def clear(self) -> None:
         """Throws away reply audio that has not left."""
-        self._event(EventKind.CLEARED, self._withdrawn(self._replies.clear()))
+        self._egress.clear()
 
     def pause(self) -> None:
         """Replies stop; what Moshi says meanwhile is dropped and counted."""
-        self._event(EventKind.PAUSED, self._withdrawn(self._replies.pause()))
+        self._egress.pause()
 
     def resume(self) -> None:
         """Replies go on."""
-        self._replies.resume()
-        self._event(EventKind.RESUMED)
+        self._egress.resume()
 
     def mark(self, name: str) -> None:
         """Echoes the name once the reply audio before it has left."""
-        self._event(EventKind.MARK, detail=name)
+        self._egress.notify(EventKind.MARK, detail=name)
 
     def digit(self, digit: str) -> None:
         """Notes a key press: the caller gets the digit back, the log only that there was one."""
         _log.info("key pressed session=%s", self._session_id)
         self._metrics.digit()
-        self._event(EventKind.DTMF, detail=digit)
+        self._egress.notify(EventKind.DTMF, detail=digit)
 
-    def tell_status(self) -> None:
-        """Sends the counters so far, and how long each hop takes."""
-        hops_s = self.hop_times.take_medians_s()
-        self._note(CallEvent(EventKind.STATUS, self._replied_frames, counters=self.counters, hops_s=hops_s))
+    def notify_status(self) -> None:
+        """Tells the caller the counters so far, and how long each hop takes."""
+        self._egress.notify_status()
 
     def go_away(self, grace_s: float) -> None:
-        """Tells the caller that the gateway stops in `grace_s`, unless so much waits for him that he reads nothing."""
+        """Tells the caller that the gateway stops in `grace_s`, unless they have read nothing for long."""
         with contextlib.suppress(LimitReached):
-            self._event(EventKind.GO_AWAY, detail=f"the gateway stops in {grace_s:g} s")
+            self._egress.notify(EventKind.GO_AWAY, detail=f"the gateway stops in {grace_s:g} s")
 
-    async def outgoing(self) -> AsyncGenerator[ReplyPacket | Event, None]:
+    def outgoing(self) -> AsyncGenerator[ReplyPacket | Event, None]:
         """What is to be sent, as it becomes due. An item counts as sent when the next one is asked for."""
-        while True:
-            now_s = time.monotonic()
-            item = self._replies.pop(now_s)
-            if item is not None:
-                if isinstance(item, ReplyPacket):
-                    # Taken out first: what is lost while the caller reads slowly is what waits behind it.
-                    frames = [self._leaving.popleft() for _ in range(item.frames_ended)]
-                    yield item
-                    self._sent(item, frames)
-                else:
-                    yield item
-            elif (due_s := self._replies.next_due_s(now_s)) is not None:
-                await asyncio.sleep(due_s - now_s)
-            elif self._all_pushed:
-                self._all_sent.set()
-                return
-            else:
-                self._reply_waits.clear()
-                await self._reply_waits.wait()
+        return self._egress.outgoing()
 
     # --- the tasks
 
@@ -179,12 +149,7 @@ class Call:
         async with asyncio.TaskGroup() as tasks:
             beside = [tasks.create_task(self._fill_gaps()), tasks.create_task(self._watch_limits())]
             await self._carry()
-            for packet in self._cutter.flush():
-                self._push(packet)
-            self._report(time.monotonic(), last=True)
-            self._all_pushed = True
-            self._reply_waits.set()
-            await self._all_sent.wait()
+            await self._egress.finish()
             for task in beside:
                 task.cancel()
 
@@ -200,91 +165,34 @@ class Call:
             self._reply(frame, frame.pcm)
 
     async def _next_frame(self) -> UserFrame | None:
-        """The caller's oldest waiting frame, None once he has hung up and none is left."""
+        """The caller's oldest waiting frame, None once they have hung up and none is left."""
         await self._inflight.acquire()  # first, so that the frame may still be dropped while it waits
-        while not len(self._edge):
+        while not len(self._ingress):
             if self._hung_up:
                 return None
             self._frame_waits.clear()
             await self._frame_waits.wait()
-        self._metrics.backlog_frames.observe(len(self._edge) - 1)
-        return self._edge.take()
+        self._metrics.backlog_frames.observe(len(self._ingress) - 1)
+        return self._ingress.take()
+
+    def _reply(self, frame: UserFrame, pcm: Samples) -> None:
+        self._inflight.release()
+        self._egress.reply(frame, pcm)
 
     async def _fill_gaps(self) -> None:
         """The model speaks only when it is stepped: silence stands in for a caller who sends nothing."""
         while not self._hung_up:
-            await asyncio.sleep(max(0.0, self._edge.next_deadline_s - time.monotonic()))
+            await asyncio.sleep(max(0.0, self._ingress.next_deadline_s - time.monotonic()))
             now_s = time.monotonic()
-            if self._edge.next_deadline_s <= now_s and not self._hung_up:
-                self._edge.fill(now_s)
+            if self._ingress.next_deadline_s <= now_s and not self._hung_up:
+                self._ingress.fill(now_s)
                 self._frame_waits.set()
-                self._report(now_s)
+                self._egress.notify_pending(now_s)
 
     async def _watch_limits(self) -> None:
         while True:
             now_s = time.monotonic()
             await asyncio.sleep(self._limits.check(now_s) - now_s)
 
-    # --- one frame's way
-
-    def _reply(self, frame: UserFrame, pcm: Samples) -> None:
-        self._inflight.release()
-        if frame.text_piece:
-            self._note(TextPiece(frame.text_piece, self._replied_frames))
-        self._replied_frames += 1
-        self._leaving.append(frame)
-        for packet in self._cutter.push(pcm):
-            self._push(packet)
-
-    def _push(self, packet: ReplyPacket) -> None:
-        dropped_frames = self._replies.push_audio(packet, time.monotonic())
-        if dropped_frames:
-            self._pending.add(EventKind.REPLY_DROPPED, self._lost(dropped_frames))
-        self._reply_waits.set()
-
-    def _withdrawn(self, frames: int) -> int:
-        """Reply frames lost at the caller's own request, of which another event tells him."""
-        self._count(EventKind.REPLY_DROPPED, frames)
-        return self._lost(frames)
-
-    def _lost(self, frames: int) -> int:
-        """Reply frames that will never leave; the oldest of those that have not."""
-        for _ in range(frames):
-            self._leaving.popleft()
-        self.counters.reply_frames_dropped += frames
-        return frames
-
-    def _sent(self, packet: ReplyPacket, frames: list[UserFrame]) -> None:
-        self.counters.samples_out += packet.samples
-        now_s = time.monotonic()
-        for frame in frames:
-            self.hop_times.observe("edge_out", now_s - frame.sent_s)
-            self.hop_times.observe("turnaround", now_s - frame.complete_s)
-            self._metrics.frames["out"].inc()
-            self.counters.answered(now_s - frame.complete_s)
-            if now_s - frame.complete_s > FRAME_S:
-                self._metrics.frames["late"].inc()
-        check_slo(self._spec.slo, self.counters, len(self._edge))
-
-    # --- what the operator and the caller are told
-
-    def _count(self, kind: EventKind, frames: int) -> None:
-        self._metrics.frames[kind.name.lower()].inc(frames)
-
-    def _event(self, kind: EventKind, frames: int = 0, detail: str = "") -> None:
-        self._note(CallEvent(kind, self._replied_frames, frames, detail))
-
-    def _note(self, note: Event) -> None:
-        try:
-            self._replies.push_event(note)
-        except TooManyEvents as error:
-            raise LimitReached(str(error)) from None
-        self._reply_waits.set()
-
-    def _report(self, now_s: float, last: bool = False) -> None:
-        """Tells what was filled and dropped, at most once a second: a long hold is not a flood of events."""
-        if now_s < self._next_report_s and not last:
-            return
-        for kind, frames in self._pending.take().items():
-            self._event(kind, frames)
-            self._next_report_s = now_s + _REPORT_INTERVAL_S
+    def _check_slo(self) -> None:
+        check_slo(self._spec.slo, self.counters, len(self._ingress))

@@ -1,12 +1,12 @@
-"""A call's figures."""
+"""Counters of a call: its frames, samples and turnarounds, counted here once for the caller and the metrics alike."""
 
 from __future__ import annotations
 
 from array import array
 from dataclasses import dataclass, field
 
-from moshi_cluster.audio.pcm import FRAME_S
-from moshi_cluster.v1 import gateway_pb2
+from moshi_cluster.audio.frame import FRAME_S
+from moshi_cluster.services.gateway.metrics import GatewayMetrics
 
 _BIN_S = 0.0005
 _BINS = 4000  # the last one holds everything from 2 s on
@@ -37,42 +37,52 @@ class LatencySketch:
         raise AssertionError("unreachable: the counts add up to the total")
 
 
-@dataclass
 class CallCounters:
-    """What has happened to a call so far; names and meanings as in the public contract."""
+    """What has happened to a call so far, under the names and with the meanings of the public contract.
 
-    frames_in: int = 0
-    frames_out: int = 0
-    frames_filled: int = 0
-    frames_dropped: int = 0
-    frames_late: int = 0
-    reply_frames_dropped: int = 0
-    moves: int = 0
-    backlog_frames_max: int = 0
-    samples_in: int = 0
-    samples_out: int = 0
-    turnaround: LatencySketch = field(default_factory=LatencySketch)
+    frames_in + frames_filled - frames_dropped = frames stepped + frames waiting, always.
+    """
 
-    def answered(self, turnaround_s: float) -> None:
-        """Counts a reply frame that has left."""
+    def __init__(self, metrics: GatewayMetrics) -> None:
+        """metrics: count the frames of all calls together."""
+        self.frames_in = self.frames_out = 0
+        self.frames_filled = self.frames_dropped = self.frames_late = 0
+        self.reply_frames_dropped = 0
+        self.moves = 0
+        self.backlog_frames_max = 0
+        self.samples_in = self.samples_out = 0
+        self.turnaround = LatencySketch()
+        self._all_calls = metrics.frames
+
+    def frame_in(self) -> None:
+        """Counts a frame that the caller completed."""
+        self.frames_in += 1
+        self._all_calls["in"].inc()
+
+    def frame_filled(self) -> None:
+        """Counts a frame of silence in the caller's place."""
+        self.frames_filled += 1
+        self._all_calls["filled"].inc()
+
+    def frame_dropped(self) -> None:
+        """Counts a caller's frame that the model will not hear."""
+        self.frames_dropped += 1
+        self._all_calls["dropped"].inc()
+
+    def backlog(self, frames: int) -> None:
+        """Notes how many of the caller's frames wait."""
+        self.backlog_frames_max = max(self.backlog_frames_max, frames)
+
+    def frame_out(self, turnaround_s: float) -> None:
+        """Counts a reply frame that has left; one that took longer than a frame is late."""
         self.frames_out += 1
+        self._all_calls["out"].inc()
         self.turnaround.add(turnaround_s)
         if turnaround_s > FRAME_S:
             self.frames_late += 1
+            self._all_calls["late"].inc()
 
-    def message(self) -> gateway_pb2.Counters:
-        """The figures as the caller gets them."""
-        return gateway_pb2.Counters(
-            frames_in=self.frames_in,
-            frames_out=self.frames_out,
-            frames_filled=self.frames_filled,
-            frames_dropped=self.frames_dropped,
-            frames_late=self.frames_late,
-            reply_frames_dropped=self.reply_frames_dropped,
-            moves=self.moves,
-            backlog_frames_max=self.backlog_frames_max,
-            turnaround_p50_us=round(self.turnaround.quantile_s(0.5) * 1e6),
-            turnaround_p99_us=round(self.turnaround.quantile_s(0.99) * 1e6),
-            samples_in=self.samples_in,
-            samples_out=self.samples_out,
-        )
+    def reply_dropped(self, frames: int) -> None:
+        """Counts reply frames that will never leave."""
+        self.reply_frames_dropped += frames
+        self._all_calls["reply_dropped"].inc(frames)

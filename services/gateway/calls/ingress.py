@@ -1,4 +1,4 @@
-"""The caller's side of a call: packets in, frames waiting for the model out."""
+"""Ingress of a call: the caller's packets in, frames that wait for the model out."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from moshi_cluster.audio.pcm import FRAME_SAMPLES, Samples
+from moshi_cluster.audio.frame import FRAME_SAMPLES
+from moshi_cluster.audio.pcm import Samples
+from moshi_cluster.services.gateway.audio.formats import AudioFormat
 from moshi_cluster.services.gateway.audio.framing import FrameAssembler
 from moshi_cluster.services.gateway.audio.transcode import AudioDecoder
 from moshi_cluster.services.gateway.calls.clock import CallerClock
 from moshi_cluster.services.gateway.calls.counters import CallCounters
 from moshi_cluster.services.gateway.calls.events import EventKind, PendingEvents
-from moshi_cluster.services.gateway.calls.spec import CallSpec
 
 _SILENCE: Samples = np.zeros(FRAME_SAMPLES, dtype=np.float32)
 _QUIET_PEAK = 0.003  # about -50 dB: nothing is missed of such a frame
@@ -25,7 +26,7 @@ class UserFrame:
 
     pcm: Samples
     complete_s: float  # when its last sample was there
-    sent_s: float = 0.0  # when the hop that has it got it
+    sent_s: float = 0.0  # when the worker that has it got it
     user_codes: tuple[int, ...] = ()
     text_piece: str = ""
 
@@ -36,16 +37,14 @@ class Ingress:
     All times are seconds on one monotonic clock.
     """
 
-    def __init__(
-        self, spec: CallSpec, backlog_frames: int, start_s: float, counters: CallCounters, pending: PendingEvents
-    ) -> None:
-        """counters and pending: kept up to date here."""
-        self._decoder = AudioDecoder(spec.input_format)
+    def __init__(self, source: AudioFormat, clock: CallerClock, counters: CallCounters, pending: PendingEvents) -> None:
+        """source: what the packets are. counters and pending: kept up to date here."""
+        self._decoder = AudioDecoder(source)
         self._assembler = FrameAssembler()
-        self._clock = CallerClock(start_s, spec.jitter_allowance_s, backlog_frames)
+        self._clock = clock
         self._counters = counters
-        self._backlog: deque[UserFrame] = deque()  # bounded by the clock: it says what to drop
         self._pending = pending
+        self._backlog: deque[UserFrame] = deque()  # bounded by the clock: it says what to drop
 
     def __len__(self) -> int:
         return len(self._backlog)
@@ -64,15 +63,16 @@ class Ingress:
         return len(frames)
 
     def fill(self, now_s: float) -> None:
-        """Silence for every slot that the caller has missed; what he had begun to say leads the first of them."""
-        for _ in range(self._clock.due(now_s)):
+        """Adds silence for every frame that the caller has missed; what they had begun to say leads the first one."""
+        for _ in range(self._clock.due(now_s, len(self._backlog))):
             begun = self._assembler.flush()
             self._backlog.append(UserFrame(begun.samples if begun else _SILENCE, now_s))
+            self._counters.frame_filled()
             self._pending.add(EventKind.FILLED, 1)
-        self._note()
+        self._counters.backlog(len(self._backlog))
 
     def end(self, now_s: float) -> int:
-        """The caller has hung up: silence completes what he had begun. Returns how many frames that is."""
+        """Completes with silence what the caller had begun when they hung up. Returns how many frames that is."""
         begun = self._assembler.flush(self._decoder.flush())
         if begun is None:
             return 0
@@ -80,25 +80,19 @@ class Ingress:
         return 1
 
     def take(self) -> UserFrame:
-        """The oldest waiting frame."""
-        frame = self._backlog.popleft()
-        self._clock.on_step()
-        return frame
+        """The oldest waiting frame. Raises IndexError when none waits."""
+        return self._backlog.popleft()
 
     def _add(self, pcm: Samples, now_s: float) -> None:
         quiet = bool(np.abs(pcm).max() < _QUIET_PEAK)
+        drops = self._clock.on_frame(now_s, len(self._backlog), quiet)
+        self._counters.frame_in()
         self._backlog.append(UserFrame(pcm, now_s))
-        for dropped in range(self._clock.on_frame(now_s, quiet)):
+        for dropped in range(drops):
             if quiet and not dropped:
                 self._backlog.pop()  # nothing is missed of it; what waits before it may be speech
             else:
                 self._backlog.popleft()
+            self._counters.frame_dropped()
             self._pending.add(EventKind.DROPPED, 1)
-        self._note()
-
-    def _note(self) -> None:
-        figures = self._clock.counters
-        self._counters.frames_in = figures.frames_in
-        self._counters.frames_filled = figures.frames_filled
-        self._counters.frames_dropped = figures.frames_dropped
-        self._counters.backlog_frames_max = figures.backlog_frames_max
+        self._counters.backlog(len(self._backlog))

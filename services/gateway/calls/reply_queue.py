@@ -1,10 +1,12 @@
-"""What waits to be sent to one caller: reply audio, bounded in time, and the text and events between it."""
+"""Reply queue of a call: audio that waits for the caller, bounded in time, and the text and events between it."""
+
+from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from moshi_cluster.audio.pcm import FRAME_S
+from moshi_cluster.audio.frame import FRAME_S
+from moshi_cluster.services.common.errors import LimitReached
 from moshi_cluster.services.gateway.audio.framing import ReplyPacket
 
 Event = TypeVar("Event")
@@ -12,61 +14,37 @@ Event = TypeVar("Event")
 STANDING_S = 0.4
 """A paced queue that never fell below one frame for this long is behind, not smoothing jitter."""
 
-
 _LONGEST_PACKET_MS = 100
 
 
-class TooManyEvents(Exception):
-    """The caller reads neither audio nor text: the call cannot go on."""
-
-
-@dataclass(frozen=True, slots=True)
-class ReplyCounters:
-    """Frames count with the packet that holds their last sample. Every one is out, dropped or waiting."""
-
-    frames_out: int
-    frames_dropped: int
-    samples_out: int
-
-
 class ReplyQueue(Generic[Event]):
-    """One call's replies in the order in which they were pushed. Audio may be dropped, notes (text, events) never.
+    """One call's replies in the order in which they were pushed. Audio may be dropped, text and events never.
 
-    A mark is a note: pushed when the caller asks for it, it leaves once the audio before it has left or was dropped.
+    A mark is an event: pushed when the caller asks for it, it leaves once the audio before it has left or was dropped.
 
     Paced, packets leave one packet length apart on an absolute schedule, which starts again with the first packet after
     the queue ran dry. Every `now_s` is a time on one monotonic clock, in seconds.
     """
 
     def __init__(self, rate_hz: int, limit_ms: int, events_max: int, paced: bool) -> None:
-        """`limit_ms` of audio at `rate_hz` and `events_max` notes may wait for a caller who reads slowly."""
+        """`limit_ms` of audio at `rate_hz` and `events_max` texts and events may wait for a caller who reads slowly."""
         if limit_ms < _LONGEST_PACKET_MS:
             raise ValueError(f"limit_ms: must be at least {_LONGEST_PACKET_MS}, the longest packet, got {limit_ms}")
         self._rate_hz = rate_hz
         self._limit_samples = limit_ms * rate_hz // 1000
-        self._notes_max = events_max
+        self._events_max = events_max
         self._paced = paced
         self._paused = False
         self._audio: deque[tuple[int, ReplyPacket]] = deque()
-        self._notes: deque[tuple[int, Event]] = deque()
+        self._events: deque[tuple[int, Event]] = deque()
         self._pushed = 0
         self._audio_samples = 0
         self._pace = _Pace(rate_hz)
-        self._frames_out = self._frames_dropped = self._samples_out = 0
-
-    @property
-    def audio_ms(self) -> float:
-        """Audio that waits, in milliseconds."""
-        return 1000 * self._audio_samples / self._rate_hz
-
-    @property
-    def counters(self) -> ReplyCounters:
-        return ReplyCounters(self._frames_out, self._frames_dropped, self._samples_out)
 
     def push_audio(self, packet: ReplyPacket, now_s: float) -> int:
         """Returns how many frames were dropped for it: the oldest beyond the limit, or its own while paused."""
         if self._paused:
-            return self._count_dropped(packet)
+            return packet.frames_ended
         if not self._audio:
             self._pace.restart_if_late(now_s)
         self._audio.append((self._next_number(), packet))
@@ -78,34 +56,32 @@ class ReplyQueue(Generic[Event]):
             excess = max(excess, standing - packet.samples + 1)
         return self._drop_oldest(excess)
 
-    def push_event(self, note: Event) -> None:
-        """Raises TooManyEvents when `events_max` wait already."""
-        if len(self._notes) >= self._notes_max:
-            raise TooManyEvents(f"{self._notes_max} texts and events wait unread")
-        self._notes.append((self._next_number(), note))
+    def push_event(self, event: Event) -> None:
+        """Raises LimitReached when `events_max` wait already: the caller reads neither audio nor text."""
+        if len(self._events) >= self._events_max:
+            raise LimitReached(f"{self._events_max} texts and events wait unread")
+        self._events.append((self._next_number(), event))
 
     def pop(self, now_s: float) -> ReplyPacket | Event | None:
         """What leaves now; None when nothing may."""
-        if self._note_is_next():
-            return self._notes.popleft()[1]
+        if self._event_is_next():
+            return self._events.popleft()[1]
         if not self._audio or (self._paced and self._pace.due_s > now_s):
             return None
         packet = self._take_audio()
         self._pace.sent(packet.samples, self._audio_samples)
-        self._frames_out += packet.frames_ended
-        self._samples_out += packet.samples
         return packet
 
     def next_due_s(self, now_s: float) -> float | None:
         """When `pop` next has something: `now_s` for at once, None for not before a push."""
-        if self._note_is_next():
+        if self._event_is_next():
             return now_s
         if not self._audio:
             return None
         return max(now_s, self._pace.due_s) if self._paced else now_s
 
     def clear(self) -> int:
-        """Drops the audio that has not left; what notes waited behind it leave next. Returns how many frames."""
+        """Drops the audio that has not left; text and events behind it leave next. Returns how many frames."""
         return self._drop_oldest(self._audio_samples)
 
     def pause(self) -> int:
@@ -114,14 +90,15 @@ class ReplyQueue(Generic[Event]):
         return self.clear()
 
     def resume(self) -> None:
+        """Takes audio again."""
         self._paused = False
 
     def _next_number(self) -> int:
         self._pushed += 1
         return self._pushed
 
-    def _note_is_next(self) -> bool:
-        return bool(self._notes) and (not self._audio or self._notes[0][0] < self._audio[0][0])
+    def _event_is_next(self) -> bool:
+        return bool(self._events) and (not self._audio or self._events[0][0] < self._audio[0][0])
 
     def _take_audio(self) -> ReplyPacket:
         _, packet = self._audio.popleft()
@@ -132,12 +109,8 @@ class ReplyQueue(Generic[Event]):
         """Drops packets until at least `excess_samples` are gone; none when that is not positive."""
         dropped, goal = 0, self._audio_samples - excess_samples
         while self._audio_samples > goal:
-            dropped += self._count_dropped(self._take_audio())
+            dropped += self._take_audio().frames_ended
         return dropped
-
-    def _count_dropped(self, packet: ReplyPacket) -> int:
-        self._frames_dropped += packet.frames_ended
-        return packet.frames_ended
 
 
 class _Pace:
@@ -162,6 +135,7 @@ class _Pace:
             self._sent_samples = 0
 
     def sent(self, samples: int, left_samples: int) -> None:
+        """A packet has left, with so many samples behind it."""
         self._sent_samples += samples
         self._least_samples = min(self._least_samples, left_samples)
 

@@ -8,14 +8,15 @@ from contextlib import AsyncExitStack, asynccontextmanager
 import pytest
 from prometheus_client import CollectorRegistry
 
-from benchmarks.online.driver import CallOptions, drive, make_callers
+from benchmarks.online.driver import RunOptions, drive, make_callers
 from benchmarks.online.impairments import IMPAIRMENTS
 from benchmarks.online.live import LiveView
 from benchmarks.online.processes import ProcessWatch
-from benchmarks.online.report import Report, make_report
+from benchmarks.online.report import LoadReport, make_report
 from benchmarks.online.scenarios import SCENARIOS, Size
 from benchmarks.online.speech import LineFormat, speech_messages
 from moshi_cluster.clients.cli.__main__ import DEMO_UTTERANCE
+from moshi_cluster.services.gateway.calls.manager import CallManager
 from moshi_cluster.services.gateway.metrics import GatewayMetrics
 from moshi_cluster.services.gateway.server import GatewayService
 from moshi_cluster.services.gateway.settings import GatewaySettings
@@ -33,11 +34,11 @@ async def gateway(slots: int) -> AsyncIterator[str]:
         codec = await stack.enter_async_context(serving(FakeCodec(slots)))
         lm = await stack.enter_async_context(serving(FakeLm(slots)))
         settings = GatewaySettings(codec_targets=(codec.target,), lm_targets=(lm.target,), http=False)
-        service = GatewayService(settings, GatewayMetrics(CollectorRegistry()))
+        service = GatewayService(settings, CallManager(settings, GatewayMetrics(CollectorRegistry())))
         yield (await stack.enter_async_context(serving(service))).target
 
 
-async def run(target: str, scenario: str, size: Size, options: CallOptions, stop_after_s: float = 1e9) -> Report:
+async def run(target: str, scenario: str, size: Size, options: RunOptions, stop_after_s: float = 1e9) -> LoadReport:
     loops = [speech_messages(DEMO_UTTERANCE, options.line)]
     callers = make_callers(SCENARIOS[scenario].plan(size), options, loops)
     watch = ProcessWatch({})
@@ -48,7 +49,7 @@ async def run(target: str, scenario: str, size: Size, options: CallOptions, stop
     return make_report(await drive(target, callers, 1, watch, look), {}, watch)
 
 
-def assert_accounted_for(report: Report, wanted: int) -> None:
+def assert_accounted_for(report: LoadReport, wanted: int) -> None:
     frames = report.frames
     assert (report.calls.ok, report.calls.failed, report.calls.disagreeing) == (report.calls.made, {}, 0)
     assert (frames.wanted, frames.deficit) == (wanted, 0)
@@ -59,7 +60,7 @@ def assert_accounted_for(report: Report, wanted: int) -> None:
 @pytest.mark.parametrize("line", LINES, ids=lambda line: line.encoding)
 async def test_every_frame_of_a_few_callers_is_accounted_for(line: LineFormat) -> None:
     async with gateway(slots=3) as target:
-        report = await run(target, "steady", Size(3, 2.0, 1, 1.0), CallOptions(line))
+        report = await run(target, "steady", Size(3, 2.0, 1, 1.0), RunOptions(line))
     assert_accounted_for(report, wanted=3 * 25)
     assert report.gaps == 0
     assert len(report.callers) == 3
@@ -67,13 +68,13 @@ async def test_every_frame_of_a_few_callers_is_accounted_for(line: LineFormat) -
 
 async def test_calls_that_end_at_the_edge_are_measured_too() -> None:
     async with gateway(slots=1) as target:
-        report = await run(target, "steady", Size(4, 1.0, 1, 1.0), CallOptions(MULAW, loopback=True))
+        report = await run(target, "steady", Size(4, 1.0, 1, 1.0), RunOptions(MULAW, loopback=True))
     assert_accounted_for(report, wanted=4 * 12)
 
 
 async def test_on_a_bad_line_frames_are_still_accounted_for() -> None:
     impairments: Sequence[str] = ["burst-loss", "bursts", "jitter"]
-    options = CallOptions(MULAW, [IMPAIRMENTS[name][0] for name in impairments], seed=3)
+    options = RunOptions(MULAW, [IMPAIRMENTS[name][0] for name in impairments], seed=3)
     async with gateway(slots=4) as target:
         report = await run(target, "steady", Size(4, 4.0, 1, 1.0), options)
     assert_accounted_for(report, wanted=report.frames.sent)
@@ -82,7 +83,7 @@ async def test_on_a_bad_line_frames_are_still_accounted_for() -> None:
 
 async def test_callers_without_a_slot_are_refused_and_counted() -> None:
     async with gateway(slots=2) as target:
-        report = await run(target, "over-capacity", Size(4, 2.0, 1, 1.0), CallOptions(MULAW))
+        report = await run(target, "over-capacity", Size(4, 2.0, 1, 1.0), RunOptions(MULAW))
     assert (report.calls.made, report.calls.ok, report.calls.rejected) == (4, 2, 2)
     assert report.frames.wanted == 100
     assert report.frames.in_time_ratio <= 0.5
@@ -90,7 +91,7 @@ async def test_callers_without_a_slot_are_refused_and_counted() -> None:
 
 async def test_a_run_that_is_stopped_hangs_up_and_makes_no_further_call() -> None:
     async with gateway(slots=4) as target:
-        report = await run(target, "ramp", Size(4, 0.0, 1, 1.5), CallOptions(MULAW), stop_after_s=0.5)
+        report = await run(target, "ramp", Size(4, 0.0, 1, 1.5), RunOptions(MULAW), stop_after_s=0.5)
     assert (report.stopped_because, report.calls.made, report.calls.ok) == ("time is up", 1, 1)
     assert report.frames.deficit == 0
 
@@ -98,4 +99,4 @@ async def test_a_run_that_is_stopped_hangs_up_and_makes_no_further_call() -> Non
 async def test_nobody_there_is_said_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("benchmarks.online.driver._CONNECT_TIMEOUT_S", 0.1)
     with pytest.raises(ConnectionError, match="no gateway answers"):
-        await run("127.0.0.1:1", "steady", Size(1, 1.0, 1, 1.0), CallOptions(MULAW))
+        await run("127.0.0.1:1", "steady", Size(1, 1.0, 1, 1.0), RunOptions(MULAW))

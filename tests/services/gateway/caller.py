@@ -12,8 +12,8 @@ import numpy as np
 
 from moshi_cluster.v1 import gateway_pb2, gateway_pb2_grpc
 from tests.services.fake_workers import FRAME_SAMPLES
-from tests.services.gateway.cluster import LEVELS
-from tests.services.in_process import read
+from tests.services.gateway.cluster import LEVELS, Cluster
+from tests.services.in_process import read, status_of
 
 F32_24K = gateway_pb2.AudioFormat(encoding=gateway_pb2.ENCODING_PCM_F32LE, sample_rate_hz=24_000)
 Kind = gateway_pb2.Event.Kind
@@ -133,3 +133,23 @@ def start(**fields: Any) -> gateway_pb2.Start:
 def frame(level: int) -> bytes:
     """One frame of float samples at 24 kHz."""
     return np.full(FRAME_SAMPLES, level / LEVELS, "<f4").tobytes()
+
+
+START = gateway_pb2.ConverseRequest(start=start())
+SAID = [(7 * index) % LEVELS for index in range(24)]
+"""Levels of a caller who says something else every frame."""
+
+
+def balanced(counters: gateway_pb2.Counters) -> bool:
+    stepped = counters.frames_in + counters.frames_filled - counters.frames_dropped
+    return stepped == counters.frames_out + counters.reply_frames_dropped
+
+
+async def status_after(all_of_it: Cluster, *requests: gateway_pb2.ConverseRequest) -> tuple[grpc.StatusCode, str]:
+    """How a call ends that sends these messages and, when there are none, hangs up."""
+    call = all_of_it.stub.Converse()
+    for request in requests:
+        await call.write(request)
+    if not requests:
+        await call.done_writing()
+    return await status_of(call)

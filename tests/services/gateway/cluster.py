@@ -86,6 +86,7 @@ class Cluster:
     target: str  # host:port
     channel: grpc.aio.Channel
     workers: Sequence[Service]
+    listening: Sequence[Listening]  # of the workers
     https: bool = False
 
     @property
@@ -114,11 +115,13 @@ async def cluster(
     codecs = [EchoCodec()] if codecs is None else codecs
     lms = [EchoLm()] if lms is None else lms
     async with AsyncExitStack() as stack:
-        codec_targets = [(await stack.enter_async_context(serving(codec))).target for codec in codecs]
-        lm_targets = [(await stack.enter_async_context(serving(lm))).target for lm in lms]
+        workers = [*codecs, *lms]
+        listening = [await stack.enter_async_context(serving(worker)) for worker in workers]
+        targets = [listener.target for listener in listening]
+        codec_targets, lm_targets = targets[: len(codecs)], targets[len(codecs) :]
         async with gateway(codec_targets, lm_targets, **settings) as (service, manager, registry, listener):
             target, channel, https = listener.target, listener.channel, bool(settings.get("tls_dir"))
-            yield Cluster(service, manager, registry, target, channel, [*codecs, *lms], https)
+            yield Cluster(service, manager, registry, target, channel, workers, listening, https)
 
 
 @asynccontextmanager

@@ -1,4 +1,4 @@
-"""What a caller sends, from the wire to the call."""
+"""Requests of the public gRPC contract, from the wire to the call."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def _apply(control: gateway_pb2.Control, call: Call) -> None:
     elif kind == "resume":
         call.resume()
     elif kind == "status":
-        call.tell_status()
+        call.notify_status()
     elif kind == "dtmf":
         call.digit(_digit(control.dtmf.digit))
     else:

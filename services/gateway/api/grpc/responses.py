@@ -1,15 +1,15 @@
-"""What leaves a call, as the public contract has it."""
+"""Responses of the public gRPC contract, from the items that leave a call."""
 
 from __future__ import annotations
 
 from moshi_cluster.services.gateway.audio.framing import ReplyPacket
-from moshi_cluster.services.gateway.calls.events import CallEvent, TextPiece
-from moshi_cluster.services.gateway.calls.outgoing import Ended, Outgoing, Started
+from moshi_cluster.services.gateway.calls.counters import CallCounters
+from moshi_cluster.services.gateway.calls.events import CallEvent, Ended, Outgoing, Started, TextPiece
 from moshi_cluster.v1 import gateway_pb2
 
 
 def render(item: Outgoing) -> gateway_pb2.ConverseResponse:
-    """One item as a message."""
+    """An item as a message."""
     if isinstance(item, ReplyPacket):
         return gateway_pb2.ConverseResponse(
             audio=gateway_pb2.ReplyAudio(data=item.data, first_sample=item.first_sample)
@@ -31,7 +31,7 @@ def _event(item: CallEvent) -> gateway_pb2.Event:
         detail=item.detail,
     )
     if item.counters is not None:
-        event.counters.CopyFrom(item.counters.message())
+        event.counters.CopyFrom(_counters(item.counters))
     if item.hops_s is not None:
         event.hops.CopyFrom(gateway_pb2.HopMedians(**{f"{hop}_us": round(s * 1e6) for hop, s in item.hops_s.items()}))
     return event
@@ -53,4 +53,21 @@ def _started(item: Started) -> gateway_pb2.Started:
 
 def _ended(item: Ended) -> gateway_pb2.Ended:
     reason = gateway_pb2.Ended.REASON_SHUTDOWN if item.cut_short else gateway_pb2.Ended.REASON_HANGUP
-    return gateway_pb2.Ended(reason=reason, counters=item.counters.message())
+    return gateway_pb2.Ended(reason=reason, counters=_counters(item.counters))
+
+
+def _counters(counters: CallCounters) -> gateway_pb2.Counters:
+    return gateway_pb2.Counters(
+        frames_in=counters.frames_in,
+        frames_out=counters.frames_out,
+        frames_filled=counters.frames_filled,
+        frames_dropped=counters.frames_dropped,
+        frames_late=counters.frames_late,
+        reply_frames_dropped=counters.reply_frames_dropped,
+        moves=counters.moves,
+        backlog_frames_max=counters.backlog_frames_max,
+        turnaround_p50_us=round(counters.turnaround.quantile_s(0.5) * 1e6),
+        turnaround_p99_us=round(counters.turnaround.quantile_s(0.99) * 1e6),
+        samples_in=counters.samples_in,
+        samples_out=counters.samples_out,
+    )

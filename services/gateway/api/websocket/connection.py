@@ -9,8 +9,9 @@ from collections.abc import Callable
 
 from aiohttp import WebSocketError, WSCloseCode, WSMsgType, web
 
+from moshi_cluster.audio.frame import MODEL_RATE_HZ
 from moshi_cluster.audio.ogg import OpusStreamReader, OpusStreamWriter
-from moshi_cluster.audio.pcm import MODEL_RATE_HZ
+from moshi_cluster.services.common.deadlines import set_within
 from moshi_cluster.services.common.errors import CallerLost, InvalidInput
 from moshi_cluster.services.gateway.admission.rate_limits import message_quota
 from moshi_cluster.services.gateway.api.websocket import messages, metadata
@@ -18,8 +19,7 @@ from moshi_cluster.services.gateway.api.websocket.messages import Kind
 from moshi_cluster.services.gateway.api.websocket.query import ChatRequest
 from moshi_cluster.services.gateway.audio.framing import ReplyPacket
 from moshi_cluster.services.gateway.calls.call import Call
-from moshi_cluster.services.gateway.calls.events import CallEvent, TextPiece
-from moshi_cluster.services.gateway.calls.outgoing import Outgoing, Started
+from moshi_cluster.services.gateway.calls.events import CallEvent, Outgoing, Started, TextPiece
 
 _STATS_INTERVAL_S = 1.0
 
@@ -48,7 +48,7 @@ class WebSocketConnection:
     async def receive(self) -> None:
         """Takes messages until the client closes.
 
-        Raises CallerLost when he does so before the call is up or without a word, OverQuota, InvalidInput.
+        Raises CallerLost when they do so before the call is up or without a word, OverQuota, InvalidInput.
         """
         async for message in self._websocket:
             self._quota.take(time.monotonic())
@@ -65,7 +65,7 @@ class WebSocketConnection:
         self._call = call
         if (key := self.on_call(call)) is not None:
             await self.notify(metadata.resume(key))
-        while not await self._closed_within(_STATS_INTERVAL_S if self.asked.stats else None):
+        while not await set_within(self._closed, _STATS_INTERVAL_S if self.asked.stats else None):
             await self.notify(metadata.stats(call))
         call.hang_up()
 
@@ -84,12 +84,6 @@ class WebSocketConnection:
                 with contextlib.suppress(InvalidInput):  # no Opus: the next packet may be
                     self._call.feed(packet)
 
-    async def _closed_within(self, seconds: float | None) -> bool:
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self._closed.wait()
-        return self._closed.is_set()
-
     # --- to the client
 
     async def send(self, item: Outgoing) -> None:
@@ -107,7 +101,7 @@ class WebSocketConnection:
             self.cut_short = item.cut_short
 
     async def notify_position(self, position: int, waiting: int) -> None:
-        """Says where the client stands in websocket."""
+        """Tells the client their position in the admission queue."""
         await self.notify(metadata.queue(position, waiting))
 
     async def notify(self, what: metadata.Metadata) -> None:

@@ -16,16 +16,18 @@ from tests.services.in_process import eventually, few_turns
 
 
 class Machine:
-    """Slots, and the room in front of them."""
+    """Slots, and the queue in front of them."""
 
-    def __init__(self, limit: int = 10, free: int = 0) -> None:
+    def __init__(self, limit: int = 10, free: int = 0, **times_s: float) -> None:
+        """times_s: of the queue, those that a test does not want to wait for."""
         self.free = free
         self.lies = 0  # so often it looks free and is not
         self.draining = False
         self.served: list[str] = []
         self.told: dict[str, list[tuple[int, int]]] = {}
         self.registry = CollectorRegistry()
-        self.room = AdmissionQueue(limit, lambda: self.free > 0, GatewayMetrics(self.registry), 250)
+        metrics = GatewayMetrics(self.registry)
+        self.queue = AdmissionQueue(limit, lambda: self.free > 0, metrics, 250, **times_s)
 
     async def wait(self, name: str) -> str:
         async def attempt() -> str:
@@ -37,10 +39,10 @@ class Machine:
             self.served.append(name)
             return name
 
-        async def tell(position: int, count: int) -> None:
+        async def notify(position: int, count: int) -> None:
             self.told.setdefault(name, []).append((position, count))
 
-        return await self.room.wait(attempt, tell, self.check)
+        return await self.queue.wait(attempt, notify, self.check)
 
     def check(self) -> None:
         if self.draining:
@@ -48,7 +50,7 @@ class Machine:
 
     def release(self, slots: int = 1) -> None:
         self.free += slots
-        self.room.look_again()
+        self.queue.look_again()
 
     @property
     def gauge(self) -> float | None:
@@ -56,8 +58,8 @@ class Machine:
 
 
 @asynccontextmanager
-async def in_line(machine: Machine, *names: str) -> AsyncIterator[list[asyncio.Task[str]]]:
-    """Everyone in line, in this order; what is left at the end is cancelled."""
+async def queued(machine: Machine, *names: str) -> AsyncIterator[list[asyncio.Task[str]]]:
+    """Everyone queues, in this order; what is left at the end is cancelled."""
     tasks = []
     for name in names:
         tasks.append(asyncio.create_task(machine.wait(name)))
@@ -70,15 +72,15 @@ async def in_line(machine: Machine, *names: str) -> AsyncIterator[list[asyncio.T
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def test_nobody_waits_while_there_is_room() -> None:
+async def test_nobody_waits_while_there_is_capacity() -> None:
     machine = Machine(free=2)
     assert [await machine.wait("a"), await machine.wait("b")] == ["a", "b"]
     assert machine.told == {}
 
 
-async def test_first_come_first_served_and_everyone_knows_his_place() -> None:
+async def test_first_come_first_served_and_everyone_knows_their_position() -> None:
     machine = Machine()
-    async with in_line(machine, "a", "b", "c") as tasks:
+    async with queued(machine, "a", "b", "c") as tasks:
         assert machine.gauge == 3
         machine.release()
         assert await tasks[0] == "a"
@@ -96,16 +98,16 @@ async def test_first_come_first_served_and_everyone_knows_his_place() -> None:
 
 async def test_who_comes_later_does_not_overtake() -> None:
     machine = Machine()
-    async with in_line(machine, "a") as first:
-        machine.free = 1  # of which the line has not been told
-        async with in_line(machine, "b"):
+    async with queued(machine, "a") as first:
+        machine.free = 1  # of which the queue has not been told
+        async with queued(machine, "b"):
             assert await first[0] == "a"
             assert machine.served == ["a"]
 
 
-async def test_who_leaves_gives_his_place_to_the_next() -> None:
+async def test_who_leaves_gives_their_position_to_the_next() -> None:
     machine = Machine()
-    async with in_line(machine, "a", "b", "c") as tasks:
+    async with queued(machine, "a", "b", "c") as tasks:
         tasks[0].cancel()
         await few_turns()
         assert machine.told["b"][-1] == (1, 2)
@@ -116,36 +118,35 @@ async def test_who_leaves_gives_his_place_to_the_next() -> None:
 
 async def test_one_too_many_is_refused_at_once() -> None:
     machine = Machine(limit=2)
-    async with in_line(machine, "a", "b"):
+    async with queued(machine, "a", "b"):
         with pytest.raises(NoFreeSlot, match="every slot is in use, and 2 clients wait already") as error:
             await machine.wait("c")
         assert error.value.retry_after_ms == 250
         assert "c" not in machine.told
 
 
-async def test_without_a_line_a_full_machine_refuses() -> None:
+async def test_without_a_queue_a_full_machine_refuses() -> None:
     with pytest.raises(NoFreeSlot, match="every slot is in use$"):
         await Machine(limit=0).wait("a")
 
 
-async def test_a_slot_that_only_looked_free_costs_nobody_his_place(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("moshi_cluster.services.gateway.admission.queue._RETRY_S", 0.001)
-    machine = Machine()
-    async with in_line(machine, "a", "b") as tasks:
+async def test_a_slot_that_only_looked_free_costs_nobody_their_position() -> None:
+    machine = Machine(retry_s=0.001)
+    async with queued(machine, "a", "b") as tasks:
         machine.lies = 3
         machine.release()
         for _ in range(3):
             await eventually(lambda: not machine.lies or machine.served != [])
-            machine.room.look_again()
+            machine.queue.look_again()
         assert await tasks[0] == "a"
         assert machine.served == ["a"]
 
 
 async def test_a_drain_ends_the_wait_of_everyone() -> None:
     machine = Machine()
-    async with in_line(machine, "a", "b") as tasks:
+    async with queued(machine, "a", "b") as tasks:
         machine.draining = True
-        machine.room.look_again()
+        machine.queue.look_again()
         for task in tasks:
             with pytest.raises(Draining):
                 await task
@@ -153,20 +154,18 @@ async def test_a_drain_ends_the_wait_of_everyone() -> None:
             await machine.wait("c")
 
 
-async def test_who_waits_is_reminded_of_his_place(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("moshi_cluster.services.gateway.admission.queue._TELL_INTERVAL_S", 0.001)
-    machine = Machine()
-    async with in_line(machine, "a"):
+async def test_who_waits_is_reminded_of_their_position() -> None:
+    machine = Machine(notify_interval_s=0.001)
+    async with queued(machine, "a"):
         await eventually(lambda: machine.told["a"][:3] == [(1, 1)] * 3)
 
 
-async def test_who_waits_is_reminded_although_workers_report_all_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("moshi_cluster.services.gateway.admission.queue._TELL_INTERVAL_S", 0.02)
-    machine = Machine()
-    async with in_line(machine, "a"):
+async def test_who_waits_is_reminded_although_workers_report_all_the_time() -> None:
+    machine = Machine(notify_interval_s=0.02)
+    async with queued(machine, "a"):
 
         def reported() -> bool:
-            machine.room.look_again()
+            machine.queue.look_again()
             return machine.told["a"][:3] == [(1, 1)] * 3
 
         await eventually(reported)

@@ -1,48 +1,56 @@
-"""What bad lines do to a call, in simulated time: 20 ms packets through the frame assembler and the caller's clock."""
+"""What bad lines do to a call, in simulated time: 20 ms packets through the ingress, which a model steps at once."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 import pytest
+from prometheus_client import CollectorRegistry
 
-from moshi_cluster.services.gateway.audio.framing import FrameAssembler
-from moshi_cluster.services.gateway.calls.clock import CallerClock, ClockCounters
+from moshi_cluster.services.gateway.audio.formats import AudioFormat, Encoding
+from moshi_cluster.services.gateway.calls.clock import CallerClock
+from moshi_cluster.services.gateway.calls.counters import CallCounters
+from moshi_cluster.services.gateway.calls.events import PendingEvents
+from moshi_cluster.services.gateway.calls.ingress import Ingress
+from moshi_cluster.services.gateway.metrics import GatewayMetrics
 
 PACKET_S = 0.02
 FRAME_S = 0.08
 MINUTE = 3_000
+FLOATS = AudioFormat(Encoding.PCM_F32LE, 24_000)
+LOUDEST = 8_192  # packet numbers are sent as samples from 0.5 to 1, which no one takes for silence
 
 
 @dataclass(frozen=True)
 class Heard:
-    """What the model was given."""
+    """What the model was given: of each sample the number of its packet, from 1; 0 is silence."""
 
     samples: np.ndarray
-    counters: ClockCounters
+    counters: CallCounters
 
 
 def call(arrivals_s: Iterable[float], end_s: float, allowance_s: float = 0.1) -> Heard:
     """A caller whose packets arrive at these times; their samples count up from 1. The model steps at once."""
-    clock, assembler = CallerClock(0.0, jitter_allowance_s=allowance_s), FrameAssembler()
+    counters = CallCounters(GatewayMetrics(CollectorRegistry()))
+    ingress = Ingress(FLOATS, CallerClock(0.0, allowance_s), counters, PendingEvents(0.0))
     heard: list[np.ndarray] = []
 
+    def step() -> None:
+        while len(ingress):
+            heard.append(ingress.take().pcm)
+
     def fill_until(now_s: float) -> None:
-        while clock.next_deadline_s <= now_s:
-            for _ in range(clock.due(clock.next_deadline_s)):
-                begun = assembler.flush()
-                heard.append(begun.samples if begun else np.zeros(1_920, dtype=np.float32))
-                clock.on_step()
+        while ingress.next_deadline_s <= now_s:
+            ingress.fill(ingress.next_deadline_s)
+            step()
 
     for index, now_s in enumerate(sorted(arrivals_s)):
         fill_until(now_s)
-        packet = np.full(480, index + 1, dtype=np.float32)
-        for frame in assembler.push(packet):
-            if not clock.on_frame(now_s):
-                heard.append(frame)
-                clock.on_step()
+        ingress.feed(np.full(480, 0.5 + (index + 1) / LOUDEST, dtype="<f4").tobytes(), now_s)
+        step()
     fill_until(end_s)
-    return Heard(np.concatenate(heard), clock.counters)
+    samples = np.concatenate(heard)
+    return Heard(np.where(samples == 0, 0, (samples - 0.5) * LOUDEST), counters)
 
 
 def sent(count: int, keep: np.ndarray | None = None, jitter_s: np.ndarray | None = None) -> np.ndarray:
@@ -56,8 +64,9 @@ def sent(count: int, keep: np.ndarray | None = None, jitter_s: np.ndarray | None
 
 def assert_in_real_time(heard: Heard, end_s: float) -> None:
     counters = heard.counters
-    assert counters.frames_in + counters.frames_filled - counters.frames_dropped == counters.frames_stepped
-    assert counters.frames_stepped * FRAME_S == pytest.approx(end_s, abs=0.3 + 0.001 * end_s)
+    stepped = heard.samples.size / 1_920
+    assert counters.frames_in + counters.frames_filled - counters.frames_dropped == stepped
+    assert stepped * FRAME_S == pytest.approx(end_s, abs=0.3 + 0.001 * end_s)
 
 
 def packets_heard(heard: Heard) -> int:
@@ -101,7 +110,7 @@ def test_loss_and_jitter_together_keep_the_call_in_real_time(seed):
     assert packets_heard(heard) >= 0.97 * keep.sum()
 
 
-def test_a_caller_who_falls_silent_in_the_middle_of_a_frame_is_heard_to_his_last_word():
+def test_a_caller_who_falls_silent_in_the_middle_of_a_frame_is_heard_to_their_last_word():
     heard = call(sent(103), end_s=3)
     last_word = np.flatnonzero(heard.samples == 103)
     assert last_word.size == 480

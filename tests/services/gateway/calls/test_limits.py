@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import pytest
+from prometheus_client import CollectorRegistry
 
 from moshi_cluster.services.common.errors import LimitReached
 from moshi_cluster.services.gateway.calls.counters import CallCounters
 from moshi_cluster.services.gateway.calls.limits import CallLimits, check_slo
 from moshi_cluster.services.gateway.calls.spec import Slo
+from moshi_cluster.services.gateway.metrics import GatewayMetrics
 from moshi_cluster.services.gateway.settings import GatewaySettings
 
 SETTINGS = GatewaySettings(idle_timeout_s=60.0, session_max_s=3600.0, flush_timeout_s=10.0)
@@ -81,7 +83,10 @@ def test_an_hour_long_call_that_hangs_up_may_still_flush() -> None:
 
 
 def counted(out: int, late: int) -> CallCounters:
-    return CallCounters(frames_out=out, frames_late=late)
+    counters = CallCounters(GatewayMetrics(CollectorRegistry()))
+    for frame in range(out):
+        counters.frame_out(0.1 if frame < late else 0.01)
+    return counters
 
 
 @pytest.mark.parametrize(
@@ -98,12 +103,12 @@ def test_a_call_within_its_slo_goes_on(slo: Slo, counters: CallCounters, backlog
     check_slo(slo, counters, backlog)
 
 
-def test_a_share_of_late_frames_beyond_the_slo_ends_the_call_with_the_figures() -> None:
+def test_a_share_of_late_frames_beyond_the_slo_ends_the_call_with_the_counts() -> None:
     with pytest.raises(LimitReached) as error:
         check_slo(Slo(0.1, 0), counted(50, 6), 0)
     assert str(error.value) == "slo: 6 of 50 frames were late, a share of 0.1200, more than 0.1"
 
 
-def test_a_backlog_beyond_the_slo_ends_the_call_with_the_figures() -> None:
+def test_a_backlog_beyond_the_slo_ends_the_call_with_the_counts() -> None:
     with pytest.raises(LimitReached, match="slo: 5 frames wait, more than 4"):
         check_slo(Slo(0.0, 4), counted(0, 0), 5)

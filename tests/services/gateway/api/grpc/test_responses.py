@@ -1,14 +1,15 @@
-"""What leaves a call, as messages of the contract."""
+"""Responses of the public gRPC contract: everything that leaves a call, whole and under its own name."""
 
 from __future__ import annotations
 
 import pytest
+from prometheus_client import CollectorRegistry
 
 from moshi_cluster.services.gateway.api.grpc.responses import render
 from moshi_cluster.services.gateway.audio.framing import ReplyPacket
 from moshi_cluster.services.gateway.calls.counters import CallCounters
-from moshi_cluster.services.gateway.calls.events import CallEvent, EventKind, TextPiece
-from moshi_cluster.services.gateway.metrics import HOPS
+from moshi_cluster.services.gateway.calls.events import CallEvent, Ended, EventKind, TextPiece
+from moshi_cluster.services.gateway.metrics import HOPS, GatewayMetrics
 from moshi_cluster.v1 import gateway_pb2
 
 Response = gateway_pb2.ConverseResponse
@@ -28,8 +29,27 @@ def test_every_event_is_rendered_with_all_that_it_says(kind: EventKind) -> None:
     assert rendered == Response(event=event)
 
 
+def counted() -> CallCounters:
+    return CallCounters(GatewayMetrics(CollectorRegistry()))
+
+
+def test_every_counter_has_its_own_field() -> None:
+    counts = [field.name for field in gateway_pb2.Counters.DESCRIPTOR.fields if not field.name.startswith("turnaround")]
+    counters = counted()
+    for value, name in enumerate(counts, start=1):
+        assert getattr(counters, name) == 0
+        setattr(counters, name, value)
+    for milliseconds in range(1, 101):
+        counters.turnaround.add(milliseconds / 1000 - 0.0001)
+    message = render(Ended(False, counters)).ended.counters
+    assert [getattr(message, name) for name in counts] == list(range(1, len(counts) + 1))
+    assert (message.turnaround_p50_us, message.turnaround_p99_us) == (50_000, 99_000)
+
+
 def test_only_a_status_has_counters() -> None:
-    counters = CallCounters(frames_in=5)
+    counters = counted()
+    for _ in range(5):
+        counters.frame_in()
     assert render(CallEvent(EventKind.STATUS, 0, counters=counters)).event.counters.frames_in == 5
     assert not render(CallEvent(EventKind.FILLED, 0)).event.HasField("counters")
 

@@ -101,7 +101,7 @@ async def test_without_workers_a_client_waits_a_little_and_is_told() -> None:
     lm = EchoLm()
     async with cluster(lms=[lm], open_timeout_s=0.2, **HTTP) as all_of_it:
         lm.drain(60.0)
-        await eventually(lambda: not all_of_it.service._manager._lm.is_reachable)
+        await eventually(lambda: all_of_it.sample("moshi_gateway_workers", service="lm") == 0)
         async with chatting(all_of_it) as chatter:
             assert await chatter.end() == (1011, "no lm worker is within reach")
 

@@ -1,0 +1,91 @@
+"""Reservations: what a call needs before it begins, a slot of this gateway and its workers' slots, held together."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Awaitable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+
+from moshi_cluster.services.gateway.admission.capacity import Admission
+from moshi_cluster.services.gateway.admission.queue import AdmissionQueue, NotifyPosition
+from moshi_cluster.services.gateway.calls.history import History
+from moshi_cluster.services.gateway.calls.spec import CallSpec
+from moshi_cluster.services.gateway.metrics import GatewayMetrics
+from moshi_cluster.services.gateway.settings import GatewaySettings
+from moshi_cluster.services.gateway.workers.fleet import WorkerFleet
+from moshi_cluster.services.gateway.workers.streams import CallStreams
+
+
+@dataclass(frozen=True)
+class Reservation:
+    """The slots of one call, held."""
+
+    spec: CallSpec
+    streams: CallStreams | None  # None for a loopback call
+    history: History  # of what was said before
+    asked_s: float  # when the caller asked for it
+
+
+class Reservations:
+    """Reserves for callers who take a refusal, and for clients who wait in the admission queue."""
+
+    def __init__(
+        self, settings: GatewaySettings, metrics: GatewayMetrics, admission: Admission, fleet: WorkerFleet
+    ) -> None:
+        self._admission = admission
+        self._fleet = fleet
+        self._queue = AdmissionQueue(settings.queue_clients, self._has_capacity, metrics, settings.retry_after_ms)
+        admission.on_change = self._queue.look_again
+        fleet.on_report(self._queue.look_again)
+
+    @asynccontextmanager
+    async def reserve(self, peer: str, spec: CallSpec) -> AsyncIterator[Reservation]:
+        """Held for as long as the context lasts. Raises Unavailable, NoFreeSlot or OverQuota, all at once.
+
+        peer: the caller's address, as gRPC spells it.
+        """
+        with self._admission.client(peer):
+            async with self._reserve(spec, History()) as reservation:
+                yield reservation
+
+    @asynccontextmanager
+    async def reserve_in_queue(
+        self, peer: str, spec: CallSpec, notify: NotifyPosition, history: History | None = None
+    ) -> AsyncIterator[Reservation]:
+        """Held for as long as the context lasts, for a client who waits in the queue while every slot is in use.
+
+        notify: called with their position while they wait. history: of the conversation to go on with. Raises
+        Unavailable, OverQuota, or NoFreeSlot when too many wait.
+        """
+        async with AsyncExitStack() as held:
+            held.enter_context(self._admission.client(peer))
+
+            def attempt() -> Awaitable[Reservation]:
+                return held.enter_async_context(self._reserve(spec, history or History()))
+
+            if spec.loopback:
+                yield await attempt()
+            else:
+                await self._fleet.until_reachable()  # a gateway may be younger than its workers
+                yield await self._queue.wait(attempt, notify, self._check_queue)
+
+    @asynccontextmanager
+    async def _reserve(self, spec: CallSpec, history: History) -> AsyncIterator[Reservation]:
+        asked_s = time.monotonic()
+        with self._admission.slot():
+            streams = None if spec.loopback else await self._fleet.open(spec.sampling, history.messages)
+            try:
+                self._admission.require_open()  # a call that opens into a drain would never be told
+                yield Reservation(spec, streams, history, asked_s)
+            finally:
+                if streams is not None:
+                    streams.cancel()
+
+    def _has_capacity(self) -> bool:
+        return self._admission.has_capacity and self._fleet.has_capacity
+
+    def _check_queue(self) -> None:
+        """Who waits in the queue waits for a call to end, and only a little for a machine to come back."""
+        self._admission.require_open()
+        self._fleet.require_reachable()

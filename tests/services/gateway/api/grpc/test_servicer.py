@@ -1,0 +1,182 @@
+"""Converse over real gRPC: what it refuses, what `started` says, what hostile bytes leave behind."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import grpc
+import hypothesis
+import numpy as np
+import pytest
+from hypothesis import strategies as st
+
+from moshi_cluster.v1 import common_pb2, gateway_pb2
+from tests.services.gateway.caller import F32_24K, START, Caller, start, status_after
+from tests.services.gateway.cluster import EchoLm, cluster
+from tests.services.in_process import status_of
+
+pytestmark = pytest.mark.usefixtures("nothing_swallowed")
+
+Request = gateway_pb2.ConverseRequest
+Control = gateway_pb2.Control
+CONVERSE = "/moshi_cluster.v1.Gateway/Converse"
+
+
+# --- what is refused
+
+
+def audio(data: bytes) -> Request:
+    return Request(audio=gateway_pb2.Audio(data=data))
+
+
+def control(**kind: Any) -> Request:
+    return Request(control=Control(**kind))
+
+
+def floats(*values: float) -> bytes:
+    return np.array(values, "<f4").tobytes()
+
+
+REFUSED = {
+    "an empty stream": ([], "start: the stream ended before it"),
+    "audio before start": ([audio(b"")], "start: must be the first message"),
+    "control before start": ([control(status=Control.StatusRequest())], "start: must be the first message"),
+    "an empty message before start": ([Request()], "start: must be the first message"),
+    "no format": ([Request(start=gateway_pb2.Start())], "start.input_format: required"),
+    "an unknown rate": (
+        [Request(start=start(output_format=gateway_pb2.AudioFormat(encoding=1, sample_rate_hz=11_025)))],
+        "start.output_format.sample_rate_hz: must be",
+    ),
+    "a different second start": ([START, Request(start=start(call_label="b"))], "start: differs from the one"),
+    "an empty message": ([START, Request()], "message: is none of start, audio and control"),
+    "an odd number of bytes": ([START, audio(bytes(5))], "audio.data: must be whole samples of 4 bytes"),
+    "more than a second": ([START, audio(bytes(4 * 24_001))], "audio.data: must be at most 1 s"),
+    "a sample that is no number": ([START, audio(floats(0, float("nan")))], "audio.data: samples must be finite"),
+    "an infinite sample": ([START, audio(floats(float("-inf")))], "audio.data: samples must be finite"),
+    "an empty control": ([START, control()], "control: is none of clear, mark"),
+    "a mark without a name": ([START, control(mark=Control.Mark())], "control.mark.name: must be 1 to 64"),
+    "a mark with a long name": (
+        [START, control(mark=Control.Mark(name="x" * 65))],
+        "control.mark.name: must be 1 to 64",
+    ),
+    "an unknown key": ([START, control(dtmf=Control.Dtmf(digit="E"))], "control.dtmf.digit: must be one of"),
+    "two keys": ([START, control(dtmf=Control.Dtmf(digit="12"))], "control.dtmf.digit: must be one of"),
+}
+
+
+@pytest.mark.parametrize(("requests", "message"), REFUSED.values(), ids=REFUSED)
+async def test_what_makes_no_sense_is_refused_by_the_fields_name(requests: list[Request], message: str) -> None:
+    async with cluster() as all_of_it:
+        code, details = await status_after(all_of_it, *requests)
+        assert (code, details[: len(message)]) == (grpc.StatusCode.INVALID_ARGUMENT, message)
+        await all_of_it.until_free()
+        assert all_of_it.sample("moshi_gateway_sessions_total", outcome="INVALID_ARGUMENT") == 1
+
+
+async def test_bytes_that_are_no_message_are_refused_and_disturb_nobody() -> None:
+    noise = random.Random(1)
+    async with cluster() as all_of_it:
+        neighbour = Caller(all_of_it.stub)
+        await neighbour.start()
+        raw = all_of_it.channel.stream_stream(CONVERSE)
+        for before in ([], [START.SerializeToString()]):
+            for data in (b"\xff", b"\x0a\x05\x01", noise.randbytes(1000)):
+                call = raw()
+                for message in (*before, data):
+                    await call.write(message)
+                code, details = await status_of(call)
+                assert code == grpc.StatusCode.INVALID_ARGUMENT, details
+        await neighbour.say_levels([1, 2, 3])
+        assert (await neighbour.hang_up()).levels == [1, 2, 3]
+        await all_of_it.until_free()
+
+
+@hypothesis.settings(max_examples=25)
+@hypothesis.given(data=st.lists(st.binary(max_size=40), max_size=4), started=st.booleans())
+async def test_any_bytes_get_a_status_and_leave_nothing_behind(data: list[bytes], started: bool) -> None:
+    async with cluster() as all_of_it:
+        raw = all_of_it.channel.stream_stream(CONVERSE)
+        before = [START.SerializeToString()] if started else []
+        code, details = await status_of(raw(iter([*before, *data])))
+        # The client library calls it INTERNAL when the refusal comes while it still sends.
+        cut_short = (code, details) == (grpc.StatusCode.INTERNAL, "Internal error from Core")
+        assert cut_short or code in (grpc.StatusCode.OK, grpc.StatusCode.INVALID_ARGUMENT), details
+        await all_of_it.until_free()
+
+
+async def test_ten_megabytes_are_refused_and_disturb_nobody() -> None:
+    async with cluster() as all_of_it:
+        neighbour = Caller(all_of_it.stub)
+        await neighbour.start()
+        code, details = await status_after(all_of_it, START, audio(bytes(10_000_000)))
+        assert code == grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert "larger than max" in details
+        await neighbour.say_levels([1, 2, 3])
+        assert (await neighbour.hang_up()).levels == [1, 2, 3]
+        await all_of_it.until_free()
+
+
+async def test_a_bad_packet_in_mid_call_ends_only_that_call() -> None:
+    async with cluster() as all_of_it:
+        bad, neighbour = Caller(all_of_it.stub), Caller(all_of_it.stub)
+        for caller in (bad, neighbour):
+            await caller.start()
+            await caller.say_levels([5])
+            await caller.answered(1)
+        await bad.say(bytes(3))
+        code, _ = await bad.status()
+        assert code == grpc.StatusCode.INVALID_ARGUMENT
+        await neighbour.say_levels([6])
+        assert (await neighbour.hang_up()).levels == [5, 6]
+        await all_of_it.until_free()
+
+
+async def test_a_stream_that_sends_no_start_ends() -> None:
+    async with cluster(open_timeout_s=0.1) as all_of_it:
+        caller = Caller(all_of_it.stub)
+        code, details = await caller.status()
+        assert (code, details) == (grpc.StatusCode.DEADLINE_EXCEEDED, "no `start` came (limit 0.1 s)")
+        await all_of_it.until_free()
+
+
+# --- start
+
+
+async def test_an_identical_start_again_does_nothing() -> None:
+    async with cluster() as all_of_it:
+        caller = Caller(all_of_it.stub)
+        await caller.start(call_label="a line")
+        for level in (1, 2):
+            await caller.send_start(call_label="a line")
+            await caller.say_levels([level])
+        heard = await caller.hang_up()
+        assert heard.levels == [1, 2]
+        assert len([message for message in heard.messages if message.HasField("started")]) == 1
+
+
+async def test_started_says_what_the_call_is() -> None:
+    async with cluster() as all_of_it:
+        callers = [Caller(all_of_it.stub) for _ in range(3)]
+        seeded = await callers[0].start(sampling=common_pb2.Sampling(seed=17))
+        others = [await caller.start() for caller in callers[1:]]
+        assert seeded.seed == 17
+        assert others[0].seed != others[1].seed
+        assert seeded.output_format == F32_24K
+        assert len({started.session_id for started in (seeded, *others)}) == 3
+        assert all(len(bytes.fromhex(started.session_id)) == 16 for started in (seeded, *others))
+        assert seeded.setup_us > 0
+        for caller in callers:
+            await caller.hang_up()
+
+
+async def test_the_sampling_asked_for_reaches_the_lm() -> None:
+    lm = EchoLm()
+    async with cluster(lms=[lm]) as all_of_it:
+        caller = Caller(all_of_it.stub)
+        await caller.start(sampling=common_pb2.Sampling(seed=17, text_temperature=0.0, audio_top_k=3))
+        (spec,) = lm.runner.specs.values()
+        in_use = spec.sampling
+        assert (in_use.seed, in_use.text_temperature, in_use.audio_top_k) == (17, 0.0, 3)
+        assert (in_use.text_top_k, in_use.audio_temperature) == (25, pytest.approx(0.8))
+        await caller.hang_up()

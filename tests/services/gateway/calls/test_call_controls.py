@@ -1,0 +1,104 @@
+"""What controls do to a call: marks, clear, pause, status, keys."""
+
+from __future__ import annotations
+
+import pytest
+
+from moshi_cluster.v1 import gateway_pb2
+from tests.services.gateway.caller import SAID, Caller, Kind, balanced
+from tests.services.gateway.cluster import EchoCodec, cluster
+from tests.services.in_process import eventually
+
+pytestmark = pytest.mark.usefixtures("nothing_swallowed")
+
+
+async def test_a_mark_is_echoed_after_the_audio_before_it() -> None:
+    codec = EchoCodec()
+    async with cluster([codec]) as all_of_it:
+        caller = Caller(all_of_it.stub)
+        await caller.start()
+        await caller.say_levels([1, 2])
+        await caller.answered(2)
+        await caller.control(mark=gateway_pb2.Control.Mark(name="two said"))
+        await caller.until("event")
+        await caller.say_levels([3])
+        heard = await caller.hang_up()
+        position = [message.HasField("event") for message in heard.messages].index(True)
+        assert heard.messages[position].event == gateway_pb2.Event(
+            kind=Kind.KIND_MARK, detail="two said", frame_index=2
+        )
+        assert len([m for m in heard.messages[:position] if m.HasField("audio")]) == 2
+        assert heard.levels == [1, 2, 3]
+
+
+async def test_clear_throws_away_what_has_not_left_and_marks_behind_it_come_at_once() -> None:
+    async with cluster() as all_of_it:
+        caller = Caller(all_of_it.stub)
+        await caller.start(reply_pacing=gateway_pb2.Start.REPLY_PACING_PACED)
+        await caller.say_levels(SAID[:10])
+        await eventually(lambda: all_of_it.sample("moshi_gateway_hop_seconds_count", hop="decode") == 10)
+        await caller.control(mark=gateway_pb2.Control.Mark(name="end"))
+        await caller.control(clear=gateway_pb2.Control.Clear())
+        heard = await caller.hang_up()
+        (cleared,) = heard.events(Kind.KIND_CLEARED)
+        assert [event.detail for event in heard.events(Kind.KIND_MARK)] == ["end"]
+        assert cleared.frames == heard.counters.reply_frames_dropped > 0
+        assert heard.levels == SAID[: 10 - cleared.frames]
+        assert balanced(heard.counters)
+        assert all_of_it.sample("moshi_gateway_frames_total", kind="reply_dropped") == cleared.frames
+
+
+async def test_what_is_said_during_a_pause_is_dropped_and_counted() -> None:
+    async with cluster() as all_of_it:
+        caller = Caller(all_of_it.stub)
+        await caller.start()
+        await caller.say_levels([1, 2])
+        await caller.answered(2)
+        await caller.control(pause=gateway_pb2.Control.Pause())
+        await caller.until("event", Kind.KIND_PAUSED)
+        await caller.say_levels([3, 4, 5])
+        await eventually(lambda: all_of_it.sample("moshi_gateway_frames_total", kind="reply_dropped") == 3)
+        await caller.control(resume=gateway_pb2.Control.Resume())
+        await caller.until("event", Kind.KIND_RESUMED)
+        await caller.say_levels([6])
+        heard = await caller.hang_up()
+        assert heard.levels == [1, 2, 6]
+        assert heard.counters.reply_frames_dropped == 3
+        assert balanced(heard.counters)
+        assert [index for index, _ in heard.texts] == [0, 2, 4]
+
+
+async def test_a_call_that_hangs_up_paused_ends_balanced() -> None:
+    async with cluster() as all_of_it:
+        caller = Caller(all_of_it.stub)
+        await caller.start(reply_packet_ms=100)
+        await caller.control(pause=gateway_pb2.Control.Pause())
+        await caller.say_levels(SAID[:7])
+        heard = await caller.hang_up()
+        assert heard.packets == []
+        assert heard.counters.reply_frames_dropped == 7
+        assert balanced(heard.counters)
+
+
+async def test_status_tells_the_counters_so_far() -> None:
+    async with cluster() as all_of_it:
+        caller = Caller(all_of_it.stub)
+        await caller.start()
+        await caller.say_levels([1, 2, 3])
+        await caller.answered(3)
+        await caller.control(status=gateway_pb2.Control.StatusRequest())
+        event = (await caller.until("event")).event
+        assert event.kind == Kind.KIND_STATUS
+        assert (event.counters.frames_in, event.counters.frames_out, event.frame_index) == (3, 3, 3)
+        await caller.hang_up()
+
+
+async def test_keys_are_noted() -> None:
+    async with cluster() as all_of_it:
+        caller = Caller(all_of_it.stub)
+        await caller.start()
+        for digit in "0*#D":
+            await caller.control(dtmf=gateway_pb2.Control.Dtmf(digit=digit))
+        heard = await caller.hang_up()
+        assert [event.detail for event in heard.events(Kind.KIND_DTMF)] == list("0*#D")
+        assert all_of_it.sample("moshi_gateway_dtmf_total") == 4
