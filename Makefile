@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 STUBS := moshi_cluster/v1/.generated
-PROTOS := $(wildcard protos/moshi_cluster/v1/*.proto)
+PROTOS := protos/moshi_cluster/v1 $(wildcard protos/moshi_cluster/v1/*.proto)  # the folder: files come and go
 TYPED := -p moshi_cluster -p benchmarks -p training -p scripts
 
 GHZ_TARGET ?= localhost:50051
@@ -12,7 +12,7 @@ GHZ_CODEC_TARGET ?= localhost:50052
 GHZ_LM_TARGET ?= localhost:50053
 
 .DEFAULT_GOAL := help
-.PHONY: help install stubs demo eval test parity bench load ghz lint format clean
+.PHONY: help install stubs serve demo eval test parity bench load ghz lint format clean
 
 help: ## This list
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -20,6 +20,9 @@ help: ## This list
 install: $(INSTALLED) ## A virtual environment in .venv with everything that runs and checks the code
 
 stubs: $(STUBS) ## Python code for protos/, in moshi_cluster/v1/ (not checked in)
+
+serve: $(STUBS) ## Moshi on this machine, page and gRPC, until Ctrl-C; SERVE="--hf-repo OWNER/NAME" names another model
+	$(BIN)/moshi-cluster serve $(SERVE)
 
 demo: $(STUBS) ## Four callers talk with the demo model at once: questions, answers, both voices in demo/, latencies
 	$(BIN)/python -m scripts.demo
@@ -54,14 +57,15 @@ format: $(INSTALLED) ## Rewrite the code in the house format
 	$(BIN)/ruff format .
 
 clean: ## Remove what was generated; the virtual environment and downloads stay
-	rm -rf moshi_cluster/v1 build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis reply.wav demo
+	rm -rf moshi_cluster/v1 build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis reply.wav demo
 	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
 
-$(INSTALLED): pyproject.toml constraints.txt | $(BIN)/python
+$(INSTALLED): pyproject.toml setup.py constraints.txt | $(BIN)/python
 	@echo "== Installing into $(VENV): the first time takes some minutes, most of it PyTorch"
 	@# Alone and first: the largest download; pip's own configuration decides between a CPU and a GPU build.
 	$(BIN)/python -m pip install --disable-pip-version-check torch==2.13.0
-	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt setuptools
+	@# What builds this package: without isolation it comes from here, in the version that everything else uses.
+	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt setuptools grpcio-tools
 	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt --no-build-isolation \
 		-e '.[gateway,codec,lm,talk,bench,train,web-test,dev]'
 	@touch $@
@@ -74,6 +78,5 @@ $(BIN)/python:
 	done; echo "Python 3.11 or newer not found; name one with PYTHON=/path/to/python3.11" >&2; exit 1
 
 $(STUBS): $(PROTOS) $(INSTALLED)
-	@rm -rf moshi_cluster/v1
-	$(BIN)/python -m grpc_tools.protoc -I protos --python_out=. --pyi_out=. --grpc_python_out=. $(PROTOS)
-	@touch moshi_cluster/v1/__init__.py $@
+	$(BIN)/python setup.py -q stubs
+	@touch $@
