@@ -1,4 +1,4 @@
-"""Says what a checkpoint is and how many sessions would fit: `python -m models.inspect PATH`.
+"""Checkpoint inspector: what a checkpoint is and how many sessions would fit. `python -m models.inspect PATH`.
 
 PATH is a file of weights, a folder, or a repository owner/name[@revision]; of a repository only config.json and the LM
 are fetched.
@@ -16,7 +16,7 @@ import torch
 from moshi_cluster.models.free_memory import free_bytes
 from moshi_cluster.models.loading import CheckpointError, Part, resolve
 from moshi_cluster.models.loading.config import read_config
-from moshi_cluster.models.loading.inspect_lm import LmFile, recognise_lm
+from moshi_cluster.models.loading.inspect_lm import LmFile, inspect_lm
 from moshi_cluster.models.loading.opening import naming
 from moshi_cluster.models.moshi_lm import LmConfig
 from moshi_cluster.models.moshi_lm.sizes import Fit, slot_size
@@ -34,7 +34,7 @@ def report(arguments: argparse.Namespace) -> Iterator[str]:
         path, config = checkpoint.lm_weights, checkpoint.lm_config
     elif path.with_name("config.json").is_file():
         config = read_config(f"file://{path.with_name('config.json')}", None).lm
-    file = recognise_lm(path)
+    file = inspect_lm(path)
     yield from _weights(file, arguments)
     if config is None:
         yield _line("sessions", "unknown: no config.json beside the file")
@@ -75,7 +75,7 @@ def _sessions(config: LmConfig, arguments: argparse.Namespace, file: LmFile) -> 
 
 
 def _activations(file: LmFile, arguments: argparse.Namespace) -> str:
-    """As the lm worker chooses."""
+    """The type of activations, as the lm worker chooses it."""
     on_cpu = torch.device(arguments.device).type == "cpu"
     dense = not file.quantised and arguments.quantize is None
     return arguments.dtype or ("float32" if on_cpu and dense else "bfloat16")

@@ -1,4 +1,4 @@
-"""One variant in a process of its own, so that its memory is its own: JSON commands in, JSON answers out, by lines.
+"""Worker process of one variant, so that its memory is its own: JSON commands in, JSON answers out, by lines.
 
 The first command says what to load: folder, dtype, quantize, kv_dtype, device, slots. The answer: weights_mb and
 slot_mb as measured, weights_counted_mb and slot_counted_mb as the arithmetic says. Then `{"batch": B, "steps": N}` is
@@ -19,7 +19,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from moshi_cluster.models.loading import Part, resolve
-from moshi_cluster.models.loading.inspect_lm import recognise_lm
+from moshi_cluster.models.loading.inspect_lm import inspect_lm
 from moshi_cluster.models.loading.lm import LmOptions, load_lm
 from moshi_cluster.models.moshi_lm import Generator, MoshiLm, Sampling
 from moshi_cluster.models.moshi_lm.sizes import slot_size
@@ -57,7 +57,7 @@ class _Variant:
 
     def sizes(self) -> dict[str, float]:
         assert self._checkpoint.lm_weights is not None  # Part.LM asked for them
-        file = recognise_lm(self._checkpoint.lm_weights)
+        file = inspect_lm(self._checkpoint.lm_weights)
         return {
             "weights_mb": self._weights_mb,
             "weights_counted_mb": file.memory_bytes(self._command["dtype"], self._command["quantize"]) / _MB,
@@ -66,7 +66,7 @@ class _Variant:
         }
 
     def step_ms(self, batch: int, steps: int) -> list[float]:
-        """Of sessions that sample; after one that does not count."""
+        """Milliseconds of each of `steps` steps of sessions that sample, after one that does not count."""
         if batch not in self._generators:
             self._generators[batch] = _sessions(self._lm, batch, self._kv_dtype)
         generator = self._generators[batch]
@@ -89,8 +89,8 @@ class _Variant:
 
     def _slot_mb(self, slots: int) -> float:
         before_mb = self._memory_mb()
-        ring = self._lm.ring(slots, dtype=self._kv_dtype)
-        for tensor in (*ring.keys, *ring.values):
+        cache = self._lm.kv_cache(slots, dtype=self._kv_dtype)
+        for tensor in (*cache.keys, *cache.values):
             tensor.fill_(1)  # memory that nobody has written to is not there yet
         return (self._memory_mb() - before_mb) / slots
 

@@ -1,4 +1,4 @@
-"""Our LM step as a contender."""
+"""LM contender: our step."""
 
 from __future__ import annotations
 
@@ -49,12 +49,12 @@ def _codes(lm: MoshiLm, batch: int) -> Tensor:
 
 
 def _age(generator: Generator, slots: list[int], frames: int) -> None:
-    """As if that many frames, rounded up, had been stepped: a long call without the hour that it takes.
+    """Pretends that so many frames, rounded up, have been stepped: a long call without the hour that it takes.
 
     The session's number of calls is moved by whole turns of the token timeline, so that its entries stay where they
     are expected.
     """
-    for layer in (*generator.ring.keys, *generator.ring.values):
+    for layer in (*generator.kv_cache.keys, *generator.kv_cache.values):
         layer[:] = torch.randn_like(layer[0])
     turn = 2 * generator._config.max_delay + 2
     for slot in slots:

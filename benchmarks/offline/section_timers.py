@@ -1,4 +1,4 @@
-"""Section timers: functions of the models wrapped by stopwatches, for as long as a profile is taken."""
+"""Section timers: functions of the models wrapped by section_timers, for as long as a profile is taken."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from moshi_cluster.models.mimi.product import OnePerSession
 from moshi_cluster.models.mimi.quantizer import Quantizer
 from moshi_cluster.models.mimi.resample import Downsample, Upsample
 from moshi_cluster.models.mimi.seanet import SeanetDecoder, SeanetEncoder
-from moshi_cluster.models.mimi.transformer import Transformer
+from moshi_cluster.models.mimi.transformer import MimiTransformer
 from moshi_cluster.models.moshi_lm import MoshiLm
 from moshi_cluster.models.moshi_lm.attention import StepAttention
 from moshi_cluster.models.moshi_lm.depth import DepthTransformer
@@ -38,7 +38,7 @@ _LM_SECTIONS: list[tuple[type, str, str]] = [
 _MIMI_SECTIONS: list[tuple[type, str, str]] = [
     (SeanetEncoder, "__call__", "SEANet encoder"),
     (SeanetDecoder, "__call__", "SEANet decoder"),
-    (Transformer, "__call__", "transformers"),
+    (MimiTransformer, "__call__", "transformers"),
     (SlotBySlotAttention, "__call__", "transformers: attention"),
     (Downsample, "__call__", "resampling"),
     (Upsample, "__call__", "resampling"),
@@ -49,7 +49,7 @@ _SECTIONS = {"lm": _LM_SECTIONS, "mimi": _MIMI_SECTIONS}
 _PRODUCT_CALLS = [(owner, name) for owner in (Linear, OnePerSession) for name in ("__call__", "gelu", "add")]
 
 
-class Stopwatches:
+class SectionTimers:
     """Milliseconds by section. Time spent in an inner section is not counted in the outer one."""
 
     def __init__(self, device: torch.device) -> None:
@@ -82,25 +82,25 @@ class Stopwatches:
 
 
 @contextmanager
-def stopwatches(kind: str, device: torch.device) -> Iterator[Stopwatches]:
+def section_timers(kind: str, device: torch.device) -> Iterator[SectionTimers]:
     """kind: lm or mimi. Inside the block its sections are timed."""
-    watches = Stopwatches(device)
+    timers = SectionTimers(device)
     originals = []
     for owner, name, section in _SECTIONS[kind]:
         originals.append((owner, name, getattr(owner, name)))
-        setattr(owner, name, _timed(watches, getattr(owner, name), section))
+        setattr(owner, name, _timed(timers, getattr(owner, name), section))
     for owner, name in _PRODUCT_CALLS:
         originals.append((owner, name, getattr(owner, name)))
-        setattr(owner, name, _timed(watches, getattr(owner, name), None))
+        setattr(owner, name, _timed(timers, getattr(owner, name), None))
     try:
-        yield watches
+        yield timers
     finally:
         for owner, name, original in originals:
             setattr(owner, name, original)
 
 
-def _timed(watches: Stopwatches, work: Callable[..., Any], section: str | None) -> Callable[..., Any]:
+def _timed(timers: SectionTimers, work: Callable[..., Any], section: str | None) -> Callable[..., Any]:
     def run(*args: Any, **kwargs: Any) -> Any:
-        return watches.run(section or watches.products(), work, *args, **kwargs)
+        return timers.run(section or timers.products(), work, *args, **kwargs)
 
     return run

@@ -19,7 +19,7 @@ class Rope:
         pair = torch.arange(head_dim // 2, dtype=torch.float64, device=device)
         self._frequency = torch.exp(-math.log(max_period) * 2 * pair / head_dim)
 
-    def turns(self, positions: Tensor) -> Tensor:
+    def rotations(self, positions: Tensor) -> Tensor:
         """positions: int64 [N] -> exp(i angle), complex64 [N, 1, head_dim / 2], the middle axis for the heads."""
         return torch.complex(*self.angles(positions))
 
@@ -29,7 +29,10 @@ class Rope:
         return angle.cos().float(), angle.sin().float()
 
 
-def turn(x: Tensor, turns: Tensor) -> Tensor:
-    """x: [..., head_dim] -> the same, pairs (2j, 2j+1) turned; computed in float32. turns: broadcast against pairs."""
+def rotate(x: Tensor, rotations: Tensor) -> Tensor:
+    """x: [..., head_dim] -> the same shape, pairs (2j, 2j+1) rotated; computed in float32.
+
+    rotations: broadcast against pairs.
+    """
     pairs = torch.view_as_complex(x.float().unflatten(-1, (-1, 2)))
-    return torch.view_as_real(pairs * turns).flatten(-2).to(x.dtype)
+    return torch.view_as_real(pairs * rotations).flatten(-2).to(x.dtype)

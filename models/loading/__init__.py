@@ -6,7 +6,7 @@ LM's: `models.loading.lm.load_lm`, `models.loading.mimi.load_mimi`, `models.load
 
 from moshi_cluster.models.loading.checkpoint import Checkpoint, FileNames, Part, resolve
 from moshi_cluster.models.loading.errors import CheckpointError, MissingFileError, MissingTensorError
-from moshi_cluster.models.loading.tensors import SafetensorsFile
+from moshi_cluster.models.loading.safetensors_file import SafetensorsFile
 
 __all__ = [
     "Checkpoint",

@@ -11,9 +11,9 @@ from torch import Tensor
 from moshi_cluster.models.layers.quantised import Stored
 from moshi_cluster.models.loading.errors import CheckpointError
 from moshi_cluster.models.loading.opening import opened
-from moshi_cluster.models.loading.tensors import SafetensorsFile
+from moshi_cluster.models.loading.safetensors_file import SafetensorsFile
 from moshi_cluster.models.moshi_lm.adapters import Adapter
-from moshi_cluster.models.moshi_lm.parts import Parts
+from moshi_cluster.models.moshi_lm.canonical_tensors import CanonicalTensors
 
 _SIDES = (".lora_A.weight", ".lora_B.weight")
 
@@ -33,8 +33,8 @@ def adapted(
         given = dict(file)
     pairs = {name: tensor for name, tensor in given.items() if name.endswith(_SIDES)}
     whole: dict[str, Stored] = {name: tensor for name, tensor in given.items() if name not in pairs}
-    layers = Parts(tensors, depth_blocks)
-    for name in Parts(pairs, depth_blocks):
+    layers = CanonicalTensors(tensors, depth_blocks)
+    for name in CanonicalTensors(pairs, depth_blocks):
         if f"{name.rpartition('.lora_')[0]}.weight" not in layers:
             raise CheckpointError(f"{path}: {name}: the LM has no such layer")
     for name in whole:

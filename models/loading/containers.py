@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from moshi_cluster.models.layers.quantised import Stored
 from moshi_cluster.models.loading import gguf_header
 from moshi_cluster.models.loading.errors import CheckpointError, MissingFileError
 from moshi_cluster.models.loading.gguf import GgufFile
-from moshi_cluster.models.loading.tensors import SafetensorsFile
-
-TensorFile = SafetensorsFile | GgufFile
+from moshi_cluster.models.loading.safetensors_file import SafetensorsFile
+from moshi_cluster.models.loading.tensor_file import TensorFile
 
 # First bytes of what people have by mistake.
 _PICKLE = "a pickle: opening it could run any code, so it never is; save the tensors as safetensors"
@@ -27,7 +27,7 @@ _REFUSED = (
 )
 
 
-def open_tensors(path: Path, on_read: Callable[[int], None] = lambda _bytes: None) -> TensorFile:
+def open_tensors(path: Path, on_read: Callable[[int], None] = lambda _bytes: None) -> TensorFile[Stored]:
     """The tensors of a safetensors or GGUF file. Raises CheckpointError."""
     if not path.is_file():
         raise MissingFileError(f"{path}: no such file")

@@ -1,4 +1,4 @@
-"""The header of a GGUF file (versions 2 and 3, little endian): read with suspicion, before anything is allocated."""
+"""GGUF header parser (versions 2 and 3, little endian): checks everything before anything is allocated."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from moshi_cluster.models.loading.errors import CheckpointError
-from moshi_cluster.models.loading.safetensors_header import Entry
+from moshi_cluster.models.loading.safetensors_header import TensorEntry
 
 MAGIC = b"GGUF"
 _VERSIONS = (2, 3)
@@ -18,7 +18,6 @@ _MOST_NAME_BYTES = 256
 _MOST_DIMENSIONS = 4
 _MOST_SIZE = 1 << 40
 _MOST_METADATA = 1 << 14
-_MOST_VALUE_BYTES = 1 << 20
 _MOST_NESTING = 2
 _ALIGNMENT_KEY = b"general.alignment"
 _ALIGNMENT = 32
@@ -29,11 +28,11 @@ _VALUE_BYTES = {0: 1, 1: 1, 2: 2, 3: 2, 4: 4, 5: 4, 6: 4, 7: 1, 10: 8, 11: 8, 12
 _UINT32, _STRING, _ARRAY = 4, 8, 9
 
 
-def read_gguf_header(path: Path) -> dict[str, Entry]:
+def read_gguf_header(path: Path) -> dict[str, TensorEntry]:
     """The tensors of a GGUF file by name. Raises CheckpointError naming the tensor that cannot be."""
     size_bytes = path.stat().st_size
     with path.open("rb") as file:
-        reader = _Reader(file, path, size_bytes)
+        reader = _HeaderReader(file, path, size_bytes)
         if reader.take(4) != MAGIC:
             raise CheckpointError(f"{path}: not a GGUF file")
         version = reader.number("<I")
@@ -43,7 +42,7 @@ def read_gguf_header(path: Path) -> dict[str, Entry]:
         if tensors > _MOST_TENSORS or values > _MOST_METADATA:
             raise CheckpointError(f"{path}: {tensors} tensors and {values} values, expected {_MOST_TENSORS} at most")
         alignment = _read_metadata(reader, values)
-        found: dict[str, Entry] = {}
+        found: dict[str, TensorEntry] = {}
         for _ in range(tensors):
             name, place = _read_entry(reader)
             if name in found:
@@ -57,7 +56,7 @@ def read_gguf_header(path: Path) -> dict[str, Entry]:
     return {name: replace(entry, begin=data_start + entry.begin) for name, entry in found.items()}
 
 
-def _read_entry(reader: _Reader) -> tuple[str, Entry]:
+def _read_entry(reader: _HeaderReader) -> tuple[str, TensorEntry]:
     name = reader.string(_MOST_NAME_BYTES).decode("utf-8", "replace")
     dimensions = reader.number("<I")
     if not 1 <= dimensions <= _MOST_DIMENSIONS:
@@ -72,10 +71,10 @@ def _read_entry(reader: _Reader) -> tuple[str, Entry]:
     type_name, values, block_bytes = _TYPES[type_number]
     if shape[-1] % values or (values > 1 and dimensions != 2):
         raise CheckpointError(f"{reader.path}: tensor {name}: {type_name} of shape {list(shape)}")
-    return name, Entry(type_name, shape, math.prod(shape) // values * block_bytes, begin)
+    return name, TensorEntry(type_name, shape, math.prod(shape) // values * block_bytes, begin)
 
 
-def _read_metadata(reader: _Reader, values: int) -> int:
+def _read_metadata(reader: _HeaderReader, values: int) -> int:
     """Skips it, for Moshi's files have none that matter; returns the alignment of tensors."""
     alignment = _ALIGNMENT
     for _ in range(values):
@@ -89,7 +88,7 @@ def _read_metadata(reader: _Reader, values: int) -> int:
     return alignment
 
 
-def _skip_value(reader: _Reader, type_number: int, depth: int) -> None:
+def _skip_value(reader: _HeaderReader, type_number: int, depth: int) -> None:
     if type_number == _STRING:
         reader.skip(reader.number("<Q"))
     elif type_number == _ARRAY and depth < _MOST_NESTING:
@@ -105,7 +104,7 @@ def _skip_value(reader: _Reader, type_number: int, depth: int) -> None:
         raise CheckpointError(f"{reader.path}: metadata of unknown type {type_number}")
 
 
-class _Reader:
+class _HeaderReader:
     """Takes numbers and strings off a file, never beyond its end."""
 
     def __init__(self, file: BinaryIO, path: Path, size_bytes: int) -> None:

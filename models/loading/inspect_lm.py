@@ -1,4 +1,4 @@
-"""What a file of weights is, told from its header alone."""
+"""Inspection of an LM's file by its header alone: layout, types, parameters, memory."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from pathlib import Path
 
 from moshi_cluster.models.loading.containers import open_tensors
 from moshi_cluster.models.loading.gguf import GgufFile
-from moshi_cluster.models.loading.names import Names, recognise
+from moshi_cluster.models.loading.names import Names, inspect_names
 from moshi_cluster.models.loading.published import INT4_GROUP
-from moshi_cluster.models.loading.quantised_layouts import Assembled, Form
+from moshi_cluster.models.loading.quantised_layouts import StoredTensors, TensorLayout
 
 _BYTES = {"float32": 4, "bfloat16": 2}
 _SCALE_BYTES = 4  # float32, or a scale and a zero in bfloat16
@@ -24,49 +24,49 @@ class LmFile:
     path: Path
     container: str  # "safetensors" or "GGUF"
     names: Names
-    forms: Mapping[str, Form]  # by the file's own names
+    layouts: Mapping[str, TensorLayout]  # by the file's own names
     stored_types: Mapping[str, int]  # as the file spells them -> tensors
 
     @property
     def kinds(self) -> Counter[str]:
         """How its values are held, "8 bits per row" for example -> parameters; floats under "dense"."""
         kinds: Counter[str] = Counter()
-        for form in self.forms.values():
-            kinds[form.kind or "dense"] += form.parameters
+        for layout in self.layouts.values():
+            kinds[layout.kind or "dense"] += layout.parameters
         return kinds
 
     @property
     def quantised(self) -> bool:
         """Whether its linear layers are."""
-        return any(form.bits for form in self.forms.values())
+        return any(layout.bits for layout in self.layouts.values())
 
     def memory_bytes(self, dtype: str, quantize: str | None = None) -> int:
         """What the weights take when they run, about. dtype: of activations; quantize: what dense ones become."""
-        return sum(_memory_bytes(form, dtype, quantize) for form in self.forms.values())
+        return sum(_memory_bytes(layout, dtype, quantize) for layout in self.layouts.values())
 
 
-def recognise_lm(path: Path) -> LmFile:
+def inspect_lm(path: Path) -> LmFile:
     """Raises CheckpointError for what is not an LM of a known layout."""
     file = open_tensors(path)
-    names = recognise(path, file.entries)
-    assembled = Assembled(file)
+    names = inspect_names(path, file.entries)
+    stored = StoredTensors(file)
     return LmFile(
         path=path,
         container="GGUF" if isinstance(file, GgufFile) else "safetensors",
         names=names,
-        forms={name: assembled.form(name) for name in assembled},
+        layouts={name: stored.layout(name) for name in stored},
         stored_types=Counter(entry.stored_type for entry in file.entries.values()),
     )
 
 
-def _memory_bytes(form: Form, dtype: str, quantize: str | None) -> int:
+def _memory_bytes(layout: TensorLayout, dtype: str, quantize: str | None) -> int:
     """As models/layers/quantised holds it; embeddings as in the file."""
-    if not form.bits:
-        if quantize is None or len(form.shape) != 2:
-            return form.parameters * _BYTES[dtype]
-        four = quantize == "int4" and form.shape[1] % INT4_GROUP == 0
-        form = Form(form.shape, 0, 4, INT4_GROUP) if four else Form(form.shape, 0, 8)
-    halves = 2 if form.bits == 8 and form.group else 1  # each half of a code has a scale and a zero
-    packed_bits = form.bits if dtype == "bfloat16" else 8
-    groups = form.parameters // (form.group or form.shape[-1] or 1)
-    return form.parameters * packed_bits // 8 + groups * halves * _SCALE_BYTES
+    if not layout.bits:
+        if quantize is None or len(layout.shape) != 2:
+            return layout.parameters * _BYTES[dtype]
+        four = quantize == "int4" and layout.shape[1] % INT4_GROUP == 0
+        layout = TensorLayout(layout.shape, 0, 4, INT4_GROUP) if four else TensorLayout(layout.shape, 0, 8)
+    scales = 2 if layout.bits == 8 and layout.group else 1  # of a group: one for the high, one for the low 4 bits
+    packed_bits = layout.bits if dtype == "bfloat16" else 8
+    groups = layout.parameters // (layout.group or layout.shape[-1] or 1)
+    return layout.parameters * packed_bits // 8 + groups * scales * _SCALE_BYTES

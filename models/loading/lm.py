@@ -1,4 +1,4 @@
-"""The LM from a checkpoint of any published layout."""
+"""Loading of the LM from a checkpoint of any published layout."""
 
 from __future__ import annotations
 
@@ -14,13 +14,14 @@ from moshi_cluster.models.layers.quantised import QuantisedMatrix, Stored
 from moshi_cluster.models.layers.quantised.quantise import per_group, per_row
 from moshi_cluster.models.loading.adapters import adapted
 from moshi_cluster.models.loading.checkpoint import Checkpoint
-from moshi_cluster.models.loading.containers import TensorFile, open_tensors
+from moshi_cluster.models.loading.containers import open_tensors
 from moshi_cluster.models.loading.errors import CheckpointError
 from moshi_cluster.models.loading.fingerprint import fingerprint
-from moshi_cluster.models.loading.names import Renamed, recognise
+from moshi_cluster.models.loading.names import PublishedTensors, inspect_names
 from moshi_cluster.models.loading.opening import naming, opened
 from moshi_cluster.models.loading.published import INT4_GROUP
-from moshi_cluster.models.loading.quantised_layouts import Assembled
+from moshi_cluster.models.loading.quantised_layouts import StoredTensors
+from moshi_cluster.models.loading.tensor_file import TensorFile
 from moshi_cluster.models.moshi_lm import LmConfig, MoshiLm
 
 _EARLY_EOS_ID, _PAD_ID = 2, 3
@@ -75,14 +76,14 @@ QUANTISERS: Mapping[str, Callable[[Tensor], QuantisedMatrix]] = {"int8": per_row
 """What `LmOptions.quantize` may be."""
 
 
-def published_tensors(file: TensorFile, config: LmConfig) -> Renamed:
+def published_tensors(file: TensorFile[Stored], config: LmConfig) -> PublishedTensors:
     """The tensors of a file in any layout by their published PyTorch names. Raises ValueError naming the key."""
-    names = recognise(file.path, file.entries)
-    return Renamed(Assembled(file), names, config.depformer_weights_per_step_schedule)
+    names = inspect_names(file.path, file.entries)
+    return PublishedTensors(StoredTensors(file), names, config.depformer_weights_per_step_schedule)
 
 
 @contextmanager
-def _naming_stored(tensors: Renamed) -> Iterator[None]:
+def _naming_stored(tensors: PublishedTensors) -> Iterator[None]:
     """A model's errors begin with a published name; the file may have another for it."""
     try:
         yield

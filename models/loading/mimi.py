@@ -6,7 +6,7 @@ import torch
 
 from moshi_cluster.models.loading.checkpoint import Checkpoint
 from moshi_cluster.models.loading.opening import naming, opened
-from moshi_cluster.models.loading.tensors import SafetensorsFile
+from moshi_cluster.models.loading.safetensors_file import SafetensorsFile
 from moshi_cluster.models.mimi import Mimi, MimiConfig
 
 

@@ -1,4 +1,4 @@
-"""What the code bases call the same tensors (facts sections 4.4 and 4.5), and which of them a file was written for."""
+"""Tensor names of PyTorch, MLX and Candle, and which of them a file uses (docs/model.md 4.4, 4.5)."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class Names(enum.Enum):
 _TABLES = {Names.PYTORCH: PYTORCH, Names.MLX: MLX, Names.CANDLE: CANDLE}
 
 
-def recognise(path: object, names: Iterable[str]) -> Names:
+def inspect_names(path: object, names: Iterable[str]) -> Names:
     """Whose names these are. Raises CheckpointError when they are not those of a Moshi LM."""
     names = set(names)
     if "audio_embs.0.weight" in names:
@@ -84,7 +84,7 @@ def recognise(path: object, names: Iterable[str]) -> Names:
     raise CheckpointError(f"{path}: not a Moshi LM: neither emb.0.weight nor audio_embs.0.weight is there")
 
 
-class Renamed(Mapping[str, Stored]):
+class PublishedTensors(Mapping[str, Stored]):
     """A file's tensors by their published PyTorch names.
 
     Weights that several steps share, and norms, are in some files once per step: the first copy is taken.

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from moshi_cluster.models.loading.errors import CheckpointError
-from moshi_cluster.models.loading.progress import LoadingLine
+from moshi_cluster.models.loading.progress import LoadingProgress
 
 File = TypeVar("File")
 
@@ -18,7 +18,7 @@ def opened(path: Path | None, what: str, open_file: Callable[[Path, Callable[[in
     """The tensors of a file, while a model is built from them. Whatever is wrong with them is said with its name."""
     if path is None:
         raise CheckpointError(f"the checkpoint was resolved without the files of {what}")
-    with naming(path), LoadingLine(what, path) as line:
+    with naming(path), LoadingProgress(what, path) as line:
         yield open_file(path, line.advance)
 
 

@@ -1,4 +1,4 @@
-"""One line on stderr that says what is being loaded and how far it is."""
+"""Progress line on stderr while a file is loaded."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _PERIOD_S = 0.5
 _PERIOD_PLAIN_S = 5.0
 
 
-class LoadingLine:
+class LoadingProgress:
     """Context manager around the loading of one file. On a terminal the line is redrawn in place."""
 
     def __init__(self, what: str, path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The bytes of one tensor of a file."""
+"""Reading of one tensor's bytes from a file."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from moshi_cluster.models.loading.errors import CheckpointError
-from moshi_cluster.models.loading.safetensors_header import Entry
+from moshi_cluster.models.loading.safetensors_header import TensorEntry
 
 
-def read_bytes(path: Path, name: str, entry: Entry) -> Tensor:
+def read_bytes(path: Path, name: str, entry: TensorEntry) -> Tensor:
     """uint8 [nbytes], memory of its own. Raises CheckpointError.
 
     Read, not mapped: pages of a mapping would count as this process's memory until the last tensor is dropped, and a

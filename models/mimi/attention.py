@@ -1,4 +1,4 @@
-"""Causal attention over a whole clip, and over rings of keys and values for sessions that run frame by frame."""
+"""Causal attention of Mimi's Transformers, over a whole clip or over rings of keys and values (docs/model.md 1.7)."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class ClipAttention:
     def __init__(self, config: MimiConfig, clips: int, positions: int, device: torch.device) -> None:
         self._context = config.context
         rope = Rope(config.head_width, config.max_period, device)
-        self.rotation = rope.turns(torch.arange(positions, device=device).repeat(clips))
+        self.rotation = rope.rotations(torch.arange(positions, device=device).repeat(clips))
 
     def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         q, k, v = (x.transpose(1, 2) for x in (q, k, v))
@@ -52,11 +52,11 @@ class ClipAttention:
         )
 
 
-class KeyValueRings:
+class MimiKvCache:
     """The last `context` keys and values of every slot and layer.
 
     As upstream, a frame first writes its T positions and then looks: at context entries, the newest T included, so
-    the first of them sees T - 1 keys fewer than its context (facts section 1.6).
+    the first of them sees T - 1 keys fewer than its context (docs/model.md 1.7).
     """
 
     def __init__(self, config: MimiConfig, slots: int, device: torch.device) -> None:
@@ -114,23 +114,23 @@ class KeyValueRings:
         return torch.cat((later.masked_fill(unwritten[:, None, None], _MASKED), later))
 
 
-class _RingAttention:
+class _CachedAttention:
     """Where the new positions of one frame lie in the rings, for all layers alike."""
 
-    def __init__(self, rings: KeyValueRings, slots: Sequence[int], starts: Sequence[int]) -> None:
-        self._rings, self._slots = rings, slots
-        self._rows, self._masks = rings.place(slots, starts)
-        new = range(rings.config.positions_per_frame)
-        positions = torch.tensor([start + later for start in starts for later in new], device=rings.keys.device)
-        self.rotation = rings.rope.turns(positions)
+    def __init__(self, cache: MimiKvCache, slots: Sequence[int], starts: Sequence[int]) -> None:
+        self._cache, self._slots = cache, slots
+        self._rows, self._masks = cache.place(slots, starts)
+        new = range(cache.config.positions_per_frame)
+        positions = torch.tensor([start + later for start in starts for later in new], device=cache.keys.device)
+        self.rotation = cache.rope.rotations(positions)
 
     def _write(self, layer: int, k: Tensor, v: Tensor) -> None:
         width = k.shape[-1]
-        for ring, new in ((self._rings.keys, k), (self._rings.values, v)):
+        for ring, new in ((self._cache.keys, k), (self._cache.values, v)):
             ring[layer].view(-1, width).index_copy_(0, self._rows, new.reshape(-1, width))
 
 
-class SlotBySlotAttention(_RingAttention):
+class SlotBySlotAttention(_CachedAttention):
     """Reads each slot's ring in place: fastest on CPU, where copies cost most.
 
     Two products and a softmax take a sixth less time there than torch's fused kernel, for few queries and many keys.
@@ -139,8 +139,8 @@ class SlotBySlotAttention(_RingAttention):
     def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         self._write(layer, k, v)
         N, T, heads, width = q.shape
-        rings = [self._rings.rings_of_slots[layer][slot] for slot in self._slots]
-        scores = q.new_empty(N, heads, T, self._rings.entries)
+        rings = [self._cache.rings_of_slots[layer][slot] for slot in self._slots]
+        scores = q.new_empty(N, heads, T, self._cache.entries)
         for row, query, (keys, _) in zip(scores, q.transpose(1, 2), rings, strict=True):
             torch.bmm(query, keys, out=row)
         weights = torch.softmax(torch.add(self._masks, scores, alpha=width**-0.5, out=scores), dim=-1)
@@ -150,15 +150,15 @@ class SlotBySlotAttention(_RingAttention):
         return seen.transpose(1, 2)
 
 
-class MaskedAttention(_RingAttention):
+class MaskedAttention(_CachedAttention):
     """All slots in one call over whole rings: few launches, for accelerators."""
 
-    def __init__(self, rings: KeyValueRings, slots: Sequence[int], starts: Sequence[int]) -> None:
-        super().__init__(rings, slots, starts)
-        self._of_slots = torch.tensor(slots, device=rings.keys.device)
+    def __init__(self, cache: MimiKvCache, slots: Sequence[int], starts: Sequence[int]) -> None:
+        super().__init__(cache, slots, starts)
+        self._of_slots = torch.tensor(slots, device=cache.keys.device)
 
     def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         self._write(layer, k, v)
-        keys, values = self._rings.keys[layer][self._of_slots], self._rings.values[layer][self._of_slots]
+        keys, values = self._cache.keys[layer][self._of_slots], self._cache.values[layer][self._of_slots]
         seen = F.scaled_dot_product_attention(q.transpose(1, 2), keys, values, attn_mask=self._masks)
         return seen.transpose(1, 2)

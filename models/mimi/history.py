@@ -7,7 +7,7 @@ from math import prod
 from torch import Tensor
 
 
-class History:
+class ConvHistory:
     """Where each layer's past lies in one row of floats.
 
     One tensor for all layers makes fetching and storing the state of any set of sessions a single copy each.

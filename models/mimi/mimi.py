@@ -10,10 +10,10 @@ from torch import Tensor
 
 from moshi_cluster.models.mimi.attention import ClipAttention
 from moshi_cluster.models.mimi.config import MimiConfig
-from moshi_cluster.models.mimi.encoder_decoder import DecoderHalf, EncoderHalf
+from moshi_cluster.models.mimi.encoder_decoder import LatentDecoder, LatentEncoder
 from moshi_cluster.models.mimi.quantizer import Quantizer
 from moshi_cluster.models.mimi.streaming import StreamingDecoder, StreamingEncoder
-from moshi_cluster.models.mimi.weights import Weights
+from moshi_cluster.models.mimi.weights import MimiWeights
 
 DEFAULT_CODEBOOKS = 8
 
@@ -21,14 +21,14 @@ DEFAULT_CODEBOOKS = 8
 class Mimi:
     """The codec's weights, float32. `encode` and `decode` keep no state; sessions live in encoder() and decoder()."""
 
-    def __init__(self, weights: Weights, config: MimiConfig, codebooks: int, device: torch.device) -> None:
+    def __init__(self, weights: MimiWeights, config: MimiConfig, codebooks: int, device: torch.device) -> None:
         if not 1 <= codebooks <= config.codebooks:
             raise ValueError(f"codebooks = {codebooks}, this checkpoint has 1 to {config.codebooks}")
         self.config = config
         self.codebooks = codebooks
         self.device = device
-        self.encoder_half = EncoderHalf(weights, config)
-        self.decoder_half = DecoderHalf(weights, config)
+        self.latent_encoder = LatentEncoder(weights, config)
+        self.latent_decoder = LatentDecoder(weights, config)
         self.quantizer = Quantizer(weights, config, codebooks)
 
     @classmethod
@@ -45,7 +45,7 @@ class Mimi:
         """
         device = torch.device(device)
         with torch.inference_mode():
-            return cls(Weights(tensors, device), config, codebooks, device)
+            return cls(MimiWeights(tensors, device), config, codebooks, device)
 
     @torch.inference_mode()
     def encode(self, pcm: Tensor) -> Tensor:
@@ -60,9 +60,9 @@ class Mimi:
         B, samples = pcm.shape
         frames = -(-samples // self.config.frame_samples)
         pcm = F.pad(pcm.to(self.device, torch.float32), (0, frames * self.config.frame_samples - samples))
-        history = torch.zeros(B, self.encoder_half.history.floats, device=self.device)
+        history = torch.zeros(B, self.latent_encoder.history.floats, device=self.device)
         fresh = torch.ones(B, dtype=torch.bool, device=self.device)
-        return self.encoder_half(pcm, history, fresh, self._clip_attention(B, frames))
+        return self.latent_encoder(pcm, history, fresh, self._clip_attention(B, frames))
 
     @torch.inference_mode()
     def decode(self, codes: Tensor) -> Tensor:
@@ -73,16 +73,16 @@ class Mimi:
         B, K, T = codes.shape
         flat = codes.to(self.device).transpose(1, 2).reshape(B * T, K)
         latents = self.quantizer.decode(flat).view(B, T, -1)
-        history = torch.zeros(B, self.decoder_half.history.floats, device=self.device)
-        return self.decoder_half(latents, history, self._clip_attention(B, T))
+        history = torch.zeros(B, self.latent_decoder.history.floats, device=self.device)
+        return self.latent_decoder(latents, history, self._clip_attention(B, T))
 
     def encoder(self, slots: int) -> StreamingEncoder:
         """Room for `slots` sessions that encode frame by frame."""
-        return StreamingEncoder(self.encoder_half, self.quantizer, self.config, slots, self.device)
+        return StreamingEncoder(self.latent_encoder, self.quantizer, self.config, slots, self.device)
 
     def decoder(self, slots: int) -> StreamingDecoder:
         """Room for `slots` sessions that decode frame by frame."""
-        return StreamingDecoder(self.decoder_half, self.quantizer, self.config, slots, self.device)
+        return StreamingDecoder(self.latent_decoder, self.quantizer, self.config, slots, self.device)
 
     def _clip_attention(self, clips: int, frames: int) -> ClipAttention:
         return ClipAttention(self.config, clips, frames * self.config.positions_per_frame, self.device)

@@ -1,4 +1,4 @@
-"""Split residual vector quantiser: one semantic codebook beside a chain of acoustic ones (facts section 1.5).
+"""Split residual vector quantiser: a semantic codebook beside a chain of acoustic ones (docs/model.md 1.5).
 
 Both start from the same latent. A code is the index of the nearest centroid; the acoustic chain subtracts the
 centroid and goes on with the rest.
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from moshi_cluster.models.mimi.config import MimiConfig
 from moshi_cluster.models.mimi.product import product
-from moshi_cluster.models.mimi.weights import Weights
+from moshi_cluster.models.mimi.weights import MimiWeights
 
 
 class Codebook:
@@ -31,13 +31,13 @@ class Codebook:
 class Quantizer:
     """Latents to codes and back, with the first `codebooks` levels."""
 
-    def __init__(self, weights: Weights, config: MimiConfig, codebooks: int) -> None:
+    def __init__(self, weights: MimiWeights, config: MimiConfig, codebooks: int) -> None:
         width, inner = config.latent_width, config.codebook_width
-        halves = ["quantizer.rvq_first", "quantizer.rvq_rest"]
-        ins = [weights.get(f"{half}.input_proj.weight", inner, width, 1).squeeze(2) for half in halves]
-        outs = [weights.get(f"{half}.output_proj.weight", width, inner, 1).squeeze(2) for half in halves]
+        rvqs = ["quantizer.rvq_first", "quantizer.rvq_rest"]
+        ins = [weights.get(f"{rvq}.input_proj.weight", inner, width, 1).squeeze(2) for rvq in rvqs]
+        outs = [weights.get(f"{rvq}.output_proj.weight", width, inner, 1).squeeze(2) for rvq in rvqs]
         self._project_in = product(torch.cat(ins), None, 1)
-        names = [f"{halves[0]}.vq.layers.0", *(f"{halves[1]}.vq.layers.{level}" for level in range(codebooks - 1))]
+        names = [f"{rvqs[0]}.vq.layers.0", *(f"{rvqs[1]}.vq.layers.{level}" for level in range(codebooks - 1))]
         self._books = [Codebook(weights.centroids(f"{name}._codebook", config.bins, inner)) for name in names]
         self._bins = config.bins
         # The sum over levels and the projection change places: what every code adds to a latent is known beforehand.

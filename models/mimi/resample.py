@@ -7,13 +7,13 @@ from torch import Tensor
 
 from moshi_cluster.models.mimi.config import MimiConfig
 from moshi_cluster.models.mimi.convolution import CausalConv
-from moshi_cluster.models.mimi.weights import Weights
+from moshi_cluster.models.mimi.weights import MimiWeights
 
 
 class Downsample:
     """A strided convolution without bias. Before the first frame it saw its own first input, not zeros."""
 
-    def __init__(self, weights: Weights, config: MimiConfig) -> None:
+    def __init__(self, weights: MimiWeights, config: MimiConfig) -> None:
         width, stride = config.latent_width, config.positions_per_frame
         weight = weights.get("downsample.conv.conv.conv.weight", width, width, 2 * stride)
         self._conv = CausalConv(weight, None, 1, stride)
@@ -31,7 +31,7 @@ class Downsample:
 class Upsample:
     """A channel-wise transposed convolution without bias, kernel = 2 * stride."""
 
-    def __init__(self, weights: Weights, config: MimiConfig) -> None:
+    def __init__(self, weights: MimiWeights, config: MimiConfig) -> None:
         width, stride = config.latent_width, config.positions_per_frame
         weight = weights.get("upsample.convtr.convtr.convtr.weight", width, 1, 2 * stride)
         present, previous = weight.squeeze(1).T.contiguous().split(stride)

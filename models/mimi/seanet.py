@@ -15,7 +15,7 @@ from moshi_cluster.models.mimi.config import MimiConfig
 from moshi_cluster.models.mimi.convolution import CausalConv, CausalTransposedConv, steps_per_row, toeplitz
 from moshi_cluster.models.mimi.elu import elu
 from moshi_cluster.models.mimi.product import product
-from moshi_cluster.models.mimi.weights import Weights
+from moshi_cluster.models.mimi.weights import MimiWeights
 
 _LONG_STAGES = 1
 _GROUP_FLOATS = 65536
@@ -23,7 +23,7 @@ _GROUP_FLOATS = 65536
 in a layer: with 1920 steps per frame more rows do not make the products faster, but a group stays in the cache."""
 
 
-class _Layer(Protocol):
+class _SeanetLayer(Protocol):
     history_shape: tuple[int, int]
 
     def __call__(self, x: Tensor, history: Tensor, /) -> Tensor: ...
@@ -32,7 +32,7 @@ class _Layer(Protocol):
 class ResidualBlock:
     """x + conv1(elu(conv(elu(x)))), narrower inside."""
 
-    def __init__(self, weights: Weights, name: str, width: int, steps: int, config: MimiConfig) -> None:
+    def __init__(self, weights: MimiWeights, name: str, width: int, steps: int, config: MimiConfig) -> None:
         """steps: T of a frame."""
         inner = width // config.compress
         self._conv = _conv(weights, f"{name}.block.1", (inner, width, config.residual_kernel), steps)
@@ -52,10 +52,12 @@ class ResidualBlock:
 class SeanetEncoder:
     """Samples [N, T * hop, 1] -> latents [N, T, latent_width]."""
 
-    def __init__(self, weights: Weights, config: MimiConfig) -> None:
+    def __init__(self, weights: MimiWeights, config: MimiConfig) -> None:
         width, steps = config.base_filters, config.frame_samples
         self._width = width
-        layers: list[_Layer] = [_conv(weights, "encoder.model.0", (width, 1, config.kernel), steps, after_elu=False)]
+        layers: list[_SeanetLayer] = [
+            _conv(weights, "encoder.model.0", (width, 1, config.kernel), steps, after_elu=False)
+        ]
         for ratio in reversed(config.ratios):
             index = _next_index(layers)
             layers.append(ResidualBlock(weights, f"encoder.model.{index}", width, steps, config))
@@ -78,10 +80,10 @@ class SeanetEncoder:
 class SeanetDecoder:
     """Latents [N, T, latent_width] -> samples [N, T * hop, 1]."""
 
-    def __init__(self, weights: Weights, config: MimiConfig) -> None:
+    def __init__(self, weights: MimiWeights, config: MimiConfig) -> None:
         width, steps = config.base_filters * 2 ** len(config.ratios), config.positions_per_frame
         first = (width, config.latent_width, config.kernel)
-        layers: list[_Layer] = [_conv(weights, "decoder.model.0", first, steps, after_elu=False)]
+        layers: list[_SeanetLayer] = [_conv(weights, "decoder.model.0", first, steps, after_elu=False)]
         for ratio in config.ratios:
             index = _next_index(layers) + 1
             layers.append(_transposed(weights, f"decoder.model.{index}", (width, width // 2, 2 * ratio), steps, ratio))
@@ -102,13 +104,13 @@ class SeanetDecoder:
         return _run_long(self._long, _run(self._short, x, histories[:split]), histories[split:], floats)
 
 
-def _run(layers: Sequence[_Layer], x: Tensor, histories: Sequence[Tensor]) -> Tensor:
+def _run(layers: Sequence[_SeanetLayer], x: Tensor, histories: Sequence[Tensor]) -> Tensor:
     for layer, history in zip(layers, histories, strict=True):
         x = layer(x, history)
     return x
 
 
-def _run_long(layers: Sequence[_Layer], x: Tensor, histories: Sequence[Tensor], floats: int) -> Tensor:
+def _run_long(layers: Sequence[_SeanetLayer], x: Tensor, histories: Sequence[Tensor], floats: int) -> Tensor:
     """floats: activations of a session in one layer."""
     group = max(1, _GROUP_FLOATS // floats)
     if x.device.type != "cpu" or x.shape[0] <= group:
@@ -117,20 +119,20 @@ def _run_long(layers: Sequence[_Layer], x: Tensor, histories: Sequence[Tensor], 
     return torch.cat([_run(layers, rows, past) for rows, past in zip(x.split(group), pasts, strict=True)])
 
 
-def _next_index(layers: Sequence[_Layer]) -> int:
+def _next_index(layers: Sequence[_SeanetLayer]) -> int:
     """Number of the module after these: a stage counts residual block, ELU and convolution, 3 modules for 2 layers."""
     return 1 + (len(layers) - 1) // 2 * 3
 
 
 def _conv(
-    weights: Weights, name: str, shape: tuple[int, int, int], steps: int, stride: int = 1, after_elu: bool = True
+    weights: MimiWeights, name: str, shape: tuple[int, int, int], steps: int, stride: int = 1, after_elu: bool = True
 ) -> CausalConv:
     weight = weights.get(f"{name}.conv.conv.weight", *shape)
     return CausalConv(weight, weights.get(f"{name}.conv.conv.bias", shape[0]), steps, stride, after_elu)
 
 
 def _transposed(
-    weights: Weights, name: str, shape: tuple[int, int, int], steps: int, stride: int
+    weights: MimiWeights, name: str, shape: tuple[int, int, int], steps: int, stride: int
 ) -> CausalTransposedConv:
     weight = weights.get(f"{name}.convtr.convtr.weight", *shape)
     bias = weights.get(f"{name}.convtr.convtr.bias", shape[1])

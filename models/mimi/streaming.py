@@ -1,4 +1,4 @@
-"""Sessions that run frame by frame, each in a slot of its own."""
+"""Streaming Mimi: sessions that run frame by frame, each in a slot of its own (docs/model.md 1.6)."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from moshi_cluster.models.mimi.attention import Attend, KeyValueRings
+from moshi_cluster.models.mimi.attention import Attend, MimiKvCache
 from moshi_cluster.models.mimi.config import MimiConfig
-from moshi_cluster.models.mimi.encoder_decoder import DecoderHalf, EncoderHalf
+from moshi_cluster.models.mimi.encoder_decoder import LatentDecoder, LatentEncoder
 from moshi_cluster.models.mimi.quantizer import Quantizer
 
 
@@ -20,13 +20,13 @@ class SlotStates:
         self._positions_per_frame = config.positions_per_frame
         self._device = device
         self._history = torch.zeros(slots, history_floats, device=device)
-        self._rings = KeyValueRings(config, slots, device)
+        self._cache = MimiKvCache(config, slots, device)
         self._frames = [0] * slots
 
     def reset(self, slot: int) -> None:
         """Makes a slot as good as new, whatever went through it."""
         self._history[slot] = 0
-        self._rings.reset(slot)
+        self._cache.reset(slot)
         self._frames[slot] = 0
 
     def check(self, slots: Sequence[int], rows: int) -> None:
@@ -46,7 +46,7 @@ class SlotStates:
 
     def attend(self, slots: Sequence[int]) -> Attend:
         """Attention for the next frame of these slots."""
-        return self._rings.frame(slots, [self._frames[slot] * self._positions_per_frame for slot in slots])
+        return self._cache.frame(slots, [self._frames[slot] * self._positions_per_frame for slot in slots])
 
     def advance(self, slots: Sequence[int], history: Tensor) -> None:
         """Stores the convolutions' past after a frame."""
@@ -62,11 +62,11 @@ class StreamingEncoder:
     """Frames of samples to codes."""
 
     def __init__(
-        self, half: EncoderHalf, quantizer: Quantizer, config: MimiConfig, slots: int, device: torch.device
+        self, encoder: LatentEncoder, quantizer: Quantizer, config: MimiConfig, slots: int, device: torch.device
     ) -> None:
-        self._half, self._quantizer = half, quantizer
+        self._encoder, self._quantizer = encoder, quantizer
         self._frame_samples = config.frame_samples
-        self._states = SlotStates(config, half.history.floats, slots, device)
+        self._states = SlotStates(config, encoder.history.floats, slots, device)
 
     @torch.inference_mode()
     def step(self, slots: Sequence[int], pcm: Tensor) -> Tensor:
@@ -78,13 +78,13 @@ class StreamingEncoder:
 
     @torch.inference_mode()
     def latents(self, slots: Sequence[int], pcm: Tensor) -> Tensor:
-        """The same, before quantisation: [N, D]."""
+        """One frame for the listed slots, before quantisation: pcm [N, 1920] -> latents [N, D]. Otherwise as `step`."""
         if pcm.dim() != 2 or pcm.shape[1] != self._frame_samples:
             raise ValueError(f"pcm has shape {list(pcm.shape)}, expected [N, {self._frame_samples}]")
         self._states.check(slots, pcm.shape[0])
         history = self._states.fetch(slots)
         attend, fresh = self._states.attend(slots), self._states.fresh(slots)
-        latents = self._half(pcm.to(history), history, fresh, attend)
+        latents = self._encoder(pcm.to(history), history, fresh, attend)
         self._states.advance(slots, history)
         return latents.squeeze(1)
 
@@ -97,10 +97,10 @@ class StreamingDecoder:
     """Codes to frames of samples."""
 
     def __init__(
-        self, half: DecoderHalf, quantizer: Quantizer, config: MimiConfig, slots: int, device: torch.device
+        self, decoder: LatentDecoder, quantizer: Quantizer, config: MimiConfig, slots: int, device: torch.device
     ) -> None:
-        self._half, self._quantizer, self._device = half, quantizer, device
-        self._states = SlotStates(config, half.history.floats, slots, device)
+        self._decoder, self._quantizer, self._device = decoder, quantizer, device
+        self._states = SlotStates(config, decoder.history.floats, slots, device)
 
     @torch.inference_mode()
     def step(self, slots: Sequence[int], codes: Tensor) -> Tensor:
@@ -114,7 +114,7 @@ class StreamingDecoder:
         self._states.check(slots, codes.shape[0])
         latents = self._quantizer.decode(codes.to(self._device))
         history = self._states.fetch(slots)
-        pcm = self._half(latents[:, None], history, self._states.attend(slots))
+        pcm = self._decoder(latents[:, None], history, self._states.attend(slots))
         self._states.advance(slots, history)
         return pcm
 

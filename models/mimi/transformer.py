@@ -9,18 +9,18 @@ from torch import Tensor
 from moshi_cluster.models.mimi.attention import Attend
 from moshi_cluster.models.mimi.config import MimiConfig
 from moshi_cluster.models.mimi.product import product
-from moshi_cluster.models.mimi.weights import Weights
+from moshi_cluster.models.mimi.weights import MimiWeights
 
 _LAYER_NORM_EPS = 1e-5
 
 
-class Transformer:
+class MimiTransformer:
     """Pre-norm layers without a final norm."""
 
-    def __init__(self, weights: Weights, name: str, config: MimiConfig) -> None:
+    def __init__(self, weights: MimiWeights, name: str, config: MimiConfig) -> None:
         """name: encoder_transformer or decoder_transformer."""
         names = [f"{name}.transformer.layers.{index}" for index in range(config.layers)]
-        self._layers = [Layer(weights, name, config) for name in names]
+        self._layers = [MimiTransformerLayer(weights, name, config) for name in names]
 
     def __call__(self, x: Tensor, attend: Attend) -> Tensor:
         """x: [N, T, D] -> the same shape."""
@@ -29,13 +29,13 @@ class Transformer:
         return x
 
 
-class Layer:
+class MimiTransformerLayer:
     """x + s1 * attention(norm1 x), then x + s2 * feed_forward(norm2 x)."""
 
-    def __init__(self, weights: Weights, name: str, config: MimiConfig) -> None:
+    def __init__(self, weights: MimiWeights, name: str, config: MimiConfig) -> None:
         width, hidden, steps = config.latent_width, config.feed_forward, config.positions_per_frame
         self._heads, self._head_width = config.heads, config.head_width
-        self._norm1, self._norm2 = (LayerNorm(weights, f"{name}.norm{index}", width) for index in (1, 2))
+        self._norm1, self._norm2 = (MimiLayerNorm(weights, f"{name}.norm{index}", width) for index in (1, 2))
         self._in = product(weights.get(f"{name}.self_attn.in_proj_weight", 3 * width, width), None, steps)
         self._up = product(weights.get(f"{name}.linear1.weight", hidden, width), None, steps)
         # LayerScale multiplies the outputs of the last product of either branch: the rows of its matrix.
@@ -60,10 +60,10 @@ class Layer:
         return attend(index, q, k, v).reshape(x.shape)
 
 
-class LayerNorm:
+class MimiLayerNorm:
     """Over the last axis, with weight and bias."""
 
-    def __init__(self, weights: Weights, name: str, width: int) -> None:
+    def __init__(self, weights: MimiWeights, name: str, width: int) -> None:
         self._shape = (width,)
         self._weight = weights.get(f"{name}.weight", width)
         self._bias = weights.get(f"{name}.bias", width)

@@ -19,7 +19,7 @@ _RESPELL = {
 _MIN_USAGE = 1e-5
 
 
-class Weights:
+class MimiWeights:
     """Looks tensors up by published name, checks their shape and gives them in float32."""
 
     def __init__(self, tensors: Mapping[str, Tensor], device: torch.device | str) -> None:

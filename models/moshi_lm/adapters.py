@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from moshi_cluster.models.moshi_lm.parts import Parts
+from moshi_cluster.models.moshi_lm.canonical_tensors import CanonicalTensors
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Adapters:
     """Looks the two matrices of a layer up by its canonical name."""
 
     def __init__(self, adapter: Adapter | None, depth_blocks: int) -> None:
-        self._parts = Parts(adapter.tensors if adapter else {}, depth_blocks)
+        self._tensors = CanonicalTensors(adapter.tensors if adapter else {}, depth_blocks)
         self._scaling = adapter.scaling if adapter else 0.0
         self._source = adapter.source if adapter else ""
         self.fused = adapter.fused if adapter else False
@@ -33,11 +33,11 @@ class Adapters:
     def of(self, layer: str, out_features: int, in_features: int) -> tuple[Tensor, Tensor] | None:
         """A [rank, in] and scaling * B [out, rank] in float32, or None for a layer without. Raises ValueError."""
         names = f"{layer}.lora_A.weight", f"{layer}.lora_B.weight"
-        if not any(name in self._parts for name in names):
+        if not any(name in self._tensors for name in names):
             return None
         try:
-            a = self._parts.dense(names[0], None, in_features)
-            b = self._parts.dense(names[1], out_features, a.shape[0])
+            a = self._tensors.dense(names[0], None, in_features)
+            b = self._tensors.dense(names[1], out_features, a.shape[0])
         except ValueError as error:
             raise ValueError(f"{self._source}: {error}") from error
         return a.float(), b.float() * self._scaling

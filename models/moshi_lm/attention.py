@@ -1,7 +1,7 @@
-"""How queries meet the keys and values in the ring: the only place to change for another kernel.
+"""Attention over the KV cache: the only place to change for another kernel.
 
 An attention object is made once per forward pass and called once per layer. Each call first writes the new keys and
-values into the ring, or behaves as if it had.
+values into the cache, or behaves as if it had.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class StepAttention:
     """One frame of each of several sessions, every one against its own past.
 
     Rows are grouped by the number of places they read, rounded up; so what is computed for a session never depends
-    on its neighbours, and the empty part of a ring is never read.
+    on its neighbours, and the empty part of a slot is never read.
     """
 
     def __init__(
@@ -84,9 +84,9 @@ class RowByRow:
 
 
 class ChunkInOneCall:
-    """Consecutive frames of one session against the ring's old content and each other, under a band mask.
+    """Consecutive frames of one session against the slot's old content and each other, under a band mask.
 
-    Frame q sees frame p iff 0 <= q - p < capacity, as if the frames had been stepped; the ring is written afterwards,
+    Frame q sees frame p iff 0 <= q - p < capacity, as if the frames had been stepped; the slot is written afterwards,
     for a chunk may overwrite frames that its first rows still see.
     """
 
@@ -107,8 +107,8 @@ class ChunkInOneCall:
         latest = start - 1 - (start - 1 - place) % capacity  # the frame that lies at each place
         distance = new[:, None] - torch.cat([latest, new])
         self._seen = (distance >= 0) & (distance < capacity)
-        self._kept = slice(max(0, rows - capacity), rows)
-        self._places = new[self._kept] % capacity
+        self._written = slice(max(0, rows - capacity), rows)
+        self._places = new[self._written] % capacity
         self._slots = torch.full_like(self._places, slot)
 
     def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
@@ -117,12 +117,12 @@ class ChunkInOneCall:
         all_values = torch.cat([self._old_part(values, q.dtype), v.transpose(0, 1)[None]], dim=2)
         q = q.transpose(0, 1)[None]
         out = F.scaled_dot_product_attention(q, all_keys, all_values, attn_mask=self._seen, scale=1.0)
-        keys.write(self._slots, self._places, k[self._kept])
-        values.write(self._slots, self._places, v[self._kept])
+        keys.write(self._slots, self._places, k[self._written])
+        values.write(self._slots, self._places, v[self._written])
         return out[0].transpose(0, 1).flatten(1)
 
-    def _old_part(self, memory: KvBuffer, dtype: torch.dtype) -> Tensor:
-        return _decoded(*memory.read((self._slot, 1), self._old, dtype))
+    def _old_part(self, buffer: KvBuffer, dtype: torch.dtype) -> Tensor:
+        return _decoded(*buffer.read((self._slot, 1), self._old, dtype))
 
 
 class _Group:

@@ -13,7 +13,7 @@ from moshi_cluster.models.moshi_lm.config import LmConfig
 from moshi_cluster.models.moshi_lm.embeddings import load_table
 from moshi_cluster.models.moshi_lm.feed_forward import GatedFeedForward
 from moshi_cluster.models.moshi_lm.norms import load_norm
-from moshi_cluster.models.moshi_lm.weights import Weights
+from moshi_cluster.models.moshi_lm.weights import LmWeights
 
 Choose = Callable[[int, Tensor], Tensor]  # codebook, logits [N, card] -> its tokens int64 [N]
 
@@ -22,10 +22,10 @@ class DepthTransformer:
     """Step k reads the hidden state and the token before it (text, then codebook k - 1) and gives codebook k's logits.
 
     Every step has weights of its own, a schedule may let steps share them; the norms are common to all. It starts
-    afresh each frame, knows no positions and has no last norm (facts section 2.4).
+    afresh each frame, knows no positions and has no last norm (docs/model.md 2.5).
     """
 
-    def __init__(self, weights: Weights, config: LmConfig) -> None:
+    def __init__(self, weights: LmWeights, config: LmConfig) -> None:
         self._codebooks = config.dep_q
         self._dim = dim = config.depformer_dim
         self._schedule = config.depformer_weights_per_step_schedule
@@ -35,24 +35,26 @@ class DepthTransformer:
             tables.append(load_table(weights, f"depformer_emb.{codebook}", config.card + 1, dim, low_rank))
         self._tables = [Table(table, weights.dtype) for table in tables]
         self._inputs = weights.linears([f"depformer_in.{b}" for b in range(config.depth_blocks)], dim, config.dim)
-        self._layers = [_Layer(weights, f"depformer.layers.{i}", config) for i in range(config.depformer_num_layers)]
+        self._layers = [
+            _DepthLayer(weights, f"depformer.layers.{i}", config) for i in range(config.depformer_num_layers)
+        ]
         self._heads = [weights.linear(f"linears.{k}", config.card, dim) for k in range(config.dep_q)]
 
     def __call__(self, hidden: Tensor, text: Tensor, choose: Choose) -> Tensor:
         """hidden: [N, D] of the Temporal Transformer, text: int64 [N] -> tokens int64 [N, dep_q]."""
         inputs = self._inputs(hidden).view(hidden.shape[0], -1, self._dim).unbind(1)
-        memories = [layer.memory(hidden.shape[0], self._codebooks) for layer in self._layers]
+        buffers = [layer.qkv_buffer(hidden.shape[0], self._codebooks) for layer in self._layers]
         tokens = [text]
         for step, block in enumerate(self._schedule):
             x = inputs[block] + self._tables[step](tokens[-1])
-            for layer, memory in zip(self._layers, memories, strict=True):
-                x = layer(x, step, block, memory)
+            for layer, buffer in zip(self._layers, buffers, strict=True):
+                x = layer(x, step, block, buffer)
             tokens.append(choose(step, self._heads[step](x)))
         return torch.stack(tokens[1:], dim=1)
 
 
-class _Layer:
-    def __init__(self, weights: Weights, name: str, config: LmConfig) -> None:
+class _DepthLayer:
+    def __init__(self, weights: LmWeights, name: str, config: LmConfig) -> None:
         dim, blocks = config.depformer_dim, range(config.depth_blocks)
         self._heads = config.depformer_num_heads
         self._head_dim = dim // self._heads
@@ -63,28 +65,28 @@ class _Layer:
         self._feed_forward = [GatedFeedForward(weights, f"{name}.gating.{b}", dim) for b in blocks]
         self._scales = torch.tensor([1 / math.sqrt(self._head_dim), 1, 1], device=weights.device)[:, None, None]
 
-    def memory(self, rows: int, steps: int) -> Tensor:
+    def qkv_buffer(self, rows: int, steps: int) -> Tensor:
         """Queries, keys and values of one frame, [N, 3, steps, heads, head_dim].
 
         Float32 whatever the type of the model: elementwise arithmetic is faster in it on CPU, and there is little.
         """
         return torch.empty(rows, 3, steps, self._heads, self._head_dim, device=self._scales.device)
 
-    def __call__(self, x: Tensor, step: int, block: int, memory: Tensor) -> Tensor:
+    def __call__(self, x: Tensor, step: int, block: int, buffer: Tensor) -> Tensor:
         """x: [N, D] of one step -> the same."""
         qkv = self._qkv[block](self._attention_norm(x)).view(x.shape[0], 3, self._heads, self._head_dim)
-        torch.mul(qkv, self._scales, out=memory.select(2, step))
-        x = self._out[block].add(_attend(memory, step).type_as(x), x)
+        torch.mul(qkv, self._scales, out=buffer.select(2, step))
+        x = self._out[block].add(_attend(buffer, step).type_as(x), x)
         return self._feed_forward[block](self._feed_forward_norm(x), x)
 
 
-def _attend(memory: Tensor, step: int) -> Tensor:
+def _attend(buffer: Tensor, step: int) -> Tensor:
     """Written out: as fast as torch's fused kernel on CPU for so few keys, and, unlike it, not a bit of a row's result
     depends on the rows beside it. For that the rows come first: the order of a sum over the first axis goes by the
     length of the others."""
     if step == 0:  # softmax over one key
-        return memory[:, 2, 0].flatten(1)
-    queries, keys, values = memory.unbind(1)
+        return buffer[:, 2, 0].flatten(1)
+    queries, keys, values = buffer.unbind(1)
     past = step + 1
     scores = (keys.narrow(1, 0, past) * queries.narrow(1, step, 1)).sum(dim=-1, keepdim=True)
     return (values.narrow(1, 0, past) * scores.softmax(dim=1)).sum(dim=1).flatten(1)

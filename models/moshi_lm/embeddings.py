@@ -11,7 +11,7 @@ from moshi_cluster.models.layers.quantised import QuantisedMatrix, Stored
 from moshi_cluster.models.layers.quantised.matrix import stacked
 from moshi_cluster.models.layers.table import Table
 from moshi_cluster.models.moshi_lm.conditions import Condition
-from moshi_cluster.models.moshi_lm.weights import Weights
+from moshi_cluster.models.moshi_lm.weights import LmWeights
 
 
 class TokenTables:
@@ -29,7 +29,7 @@ class TokenTables:
         return self._table(tokens + self._first).sum(dim=1, dtype=torch.float32).to(self._dtype)
 
 
-def load_table(weights: Weights, name: str, vocabulary: int, dim: int, low_rank: int | None = None) -> Stored:
+def load_table(weights: LmWeights, name: str, vocabulary: int, dim: int, low_rank: int | None = None) -> Stored:
     """[vocabulary, dim]. A low-rank table is multiplied out: it is small, and a lookup is cheaper than a product."""
     if low_rank is None:
         return weights.table(f"{name}.weight", vocabulary, dim)
@@ -38,7 +38,7 @@ def load_table(weights: Weights, name: str, vocabulary: int, dim: int, low_rank:
     return (table.float() @ widening.float().T).to(table)
 
 
-def condition_vector(weights: Weights, conditions: Sequence[Condition], dim: int) -> Tensor | None:
+def condition_vector(weights: LmWeights, conditions: Sequence[Condition], dim: int) -> Tensor | None:
     """What conditions add to every frame's embedding, in the model's type: [dim]; None without any."""
     total: Tensor | None = None
     for condition in conditions:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor
 
-from moshi_cluster.models.moshi_lm.weights import Weights
+from moshi_cluster.models.moshi_lm.weights import LmWeights
 
 
 class GatedFeedForward:
     """x + W_out (silu(a) * b), where W_in x = (a, b) (Shazeer 2020, SwiGLU)."""
 
-    def __init__(self, weights: Weights, name: str, dim: int) -> None:
+    def __init__(self, weights: LmWeights, name: str, dim: int) -> None:
         """name: of the gate, with the block where every step has its own."""
         self._in = weights.linear(f"{name}.linear_in", None, dim)
         self._out = weights.linear(f"{name}.linear_out", dim, self._in.out_features // 2)
@@ -25,7 +25,7 @@ class GatedFeedForward:
 class PlainFeedForward:
     """x + W_2 gelu(W_1 x)."""
 
-    def __init__(self, weights: Weights, layer: str, dim: int) -> None:
+    def __init__(self, weights: LmWeights, layer: str, dim: int) -> None:
         self._in = weights.linear(f"{layer}.linear1", None, dim)
         self._out = weights.linear(f"{layer}.linear2", dim, self._in.out_features)
 
@@ -37,7 +37,7 @@ class PlainFeedForward:
 FeedForward = GatedFeedForward | PlainFeedForward
 
 
-def load_feed_forward(weights: Weights, layer: str, gating: str, dim: int) -> FeedForward:
+def load_feed_forward(weights: LmWeights, layer: str, gating: str, dim: int) -> FeedForward:
     """gating: config.json's."""
     if gating == "silu":
         return GatedFeedForward(weights, f"{layer}.gating", dim)

@@ -1,4 +1,4 @@
-"""Keys or values of one layer for all slots, as they are or in 8 bits."""
+"""KV buffer: keys or values of one layer for all slots, in floats or in 8 bits."""
 
 from __future__ import annotations
 
@@ -77,6 +77,6 @@ def vector_bytes(head_dim: int, dtype: torch.dtype) -> int:
     return head_dim + torch.float32.itemsize if dtype == torch.int8 else head_dim * dtype.itemsize
 
 
-def _rows(ring: Tensor, slots: Rows) -> Tensor:
+def _rows(stored: Tensor, slots: Rows) -> Tensor:
     """Neighbouring slots are read where they lie, others are gathered first."""
-    return ring.narrow(0, *slots) if isinstance(slots, tuple) else ring.index_select(0, slots)
+    return stored.narrow(0, *slots) if isinstance(slots, tuple) else stored.index_select(0, slots)

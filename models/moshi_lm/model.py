@@ -1,4 +1,4 @@
-"""The language model: weights only, no session state."""
+"""The language model, weights only, no session state (docs/model.md 2)."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from moshi_cluster.models.moshi_lm.depth import Choose, DepthTransformer
 from moshi_cluster.models.moshi_lm.embeddings import TokenTables, condition_vector, load_table
 from moshi_cluster.models.moshi_lm.kv_cache import KvCache
 from moshi_cluster.models.moshi_lm.temporal import TemporalTransformer
-from moshi_cluster.models.moshi_lm.weights import Quantise, Weights
+from moshi_cluster.models.moshi_lm.weights import LmWeights, Quantise
 
 
 class MoshiLm:
     """Tokens of a frame to a hidden state, hidden state to text logits and audio tokens."""
 
-    def __init__(self, weights: Weights, config: LmConfig) -> None:
+    def __init__(self, weights: LmWeights, config: LmConfig) -> None:
         self.config = config
         self.dtype = weights.dtype
         self.device = weights.device
@@ -51,13 +51,13 @@ class MoshiLm:
         quantise: makes the weights of linear layers that are not quantised in the checkpoint.
         Raises ValueError naming the key that is missing or has another shape than the configuration says.
         """
-        return cls(Weights(tensors, config, dtype, device, quantise, adapter), config)
+        return cls(LmWeights(tensors, config, dtype, device, quantise, adapter), config)
 
-    def ring(self, slots: int, capacity: int | None = None, dtype: torch.dtype | None = None) -> KvCache:
-        """An empty memory. capacity: frames attended to, at most and by default the configuration's context; dtype:
+    def kv_cache(self, slots: int, capacity: int | None = None, dtype: torch.dtype | None = None) -> KvCache:
+        """An empty KV cache. capacity: frames attended to, at most and by default the configuration's context; dtype:
         the model's by default, torch.int8 for 8 bits."""
         context = min(capacity or self.config.context, self.config.context)
-        return self._temporal.ring(slots, context, dtype or self.dtype)
+        return self._temporal.kv_cache(slots, context, dtype or self.dtype)
 
     def hidden(
         self, tokens: Tensor, positions: Tensor, attention: Attention, trace: list[Tensor] | None = None

@@ -1,4 +1,4 @@
-"""Logits along given tokens, for comparing implementations and weight formats."""
+"""Teacher forcing: logits along given tokens, for comparing implementations and weight formats."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ def teacher_forced(lm: MoshiLm, inputs: Tensor, raw: Tensor, kv_dtype: torch.dty
     """One session from its start.
 
     inputs: int64 [T, 1 + n_q] as the model reads them at each call; raw: int64 [T, 1 + dep_q], text and own codes of
-    the same calls, on which each depth step is conditioned; kv_dtype: of the memory, if not the model's.
+    the same calls, on which each depth step is conditioned; kv_dtype: of the KV cache, if not the model's.
     """
     T = inputs.shape[0]
     inputs, raw = inputs.to(lm.device), raw.to(lm.device)
     layers: list[Tensor] = []
-    hidden = lm.hidden(inputs, torch.arange(T, device=lm.device), lm.ring(1, dtype=kv_dtype).chunk(0, 0, T), layers)
+    hidden = lm.hidden(inputs, torch.arange(T, device=lm.device), lm.kv_cache(1, dtype=kv_dtype).chunk(0, 0, T), layers)
     audio_logits: list[Tensor] = []
 
     def given(codebook: int, logits: Tensor) -> Tensor:

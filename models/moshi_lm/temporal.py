@@ -7,28 +7,28 @@ import math
 import torch
 from torch import Tensor
 
-from moshi_cluster.models.layers.rope import Rope, turn
+from moshi_cluster.models.layers.rope import Rope, rotate
 from moshi_cluster.models.moshi_lm.attention import Attention
 from moshi_cluster.models.moshi_lm.config import LmConfig
 from moshi_cluster.models.moshi_lm.feed_forward import load_feed_forward
 from moshi_cluster.models.moshi_lm.kv_cache import KvCache
 from moshi_cluster.models.moshi_lm.norms import load_norm
-from moshi_cluster.models.moshi_lm.weights import Weights
+from moshi_cluster.models.moshi_lm.weights import LmWeights
 
 
 class TemporalTransformer:
-    """x <- x + Attn(norm x); x <- x + FF(norm x) per layer, then a last norm (facts section 2.3)."""
+    """x <- x + Attn(norm x); x <- x + FF(norm x) per layer, then a last norm (docs/model.md 2.3)."""
 
-    def __init__(self, weights: Weights, config: LmConfig, device: torch.device | str) -> None:
+    def __init__(self, weights: LmWeights, config: LmConfig, device: torch.device | str) -> None:
         self._config = config
         self._device = device
         self._head_dim = config.dim // config.num_heads
         self._rope = Rope(self._head_dim, config.max_period, device) if config.rope else None
-        self._layers = [_Layer(weights, f"transformer.layers.{i}", config) for i in range(config.num_layers)]
+        self._layers = [_TemporalLayer(weights, f"transformer.layers.{i}", config) for i in range(config.num_layers)]
         self._out_norm = load_norm(weights, "out_norm", config.norm, config.dim)
 
-    def ring(self, slots: int, capacity: int, dtype: torch.dtype) -> KvCache:
-        """An empty memory for that many sessions."""
+    def kv_cache(self, slots: int, capacity: int, dtype: torch.dtype) -> KvCache:
+        """An empty KV cache for that many sessions."""
         config = self._config
         return KvCache(config.num_layers, slots, config.num_heads, self._head_dim, capacity, dtype, self._device)
 
@@ -37,24 +37,24 @@ class TemporalTransformer:
 
         attention: knows the sessions of the rows (KvCache.step, KvCache.chunk). trace: gets every layer's output.
         """
-        turns = self._turns(positions)
+        rotations = self._rotations(positions)
         for i, layer in enumerate(self._layers):
-            x = layer(x, turns, i, attention)
+            x = layer(x, rotations, i, attention)
             if trace is not None:
                 trace.append(x)
         return self._out_norm(x)
 
-    def _turns(self, positions: Tensor) -> Tensor:
+    def _rotations(self, positions: Tensor) -> Tensor:
         """[N, 2, 1, head_dim / 2]: for queries, with the scale of attention in it, and for keys."""
         if self._rope is None:
-            turns = torch.ones(len(positions), 1, self._head_dim // 2, dtype=torch.complex64, device=self._device)
+            rotations = torch.ones(len(positions), 1, self._head_dim // 2, dtype=torch.complex64, device=self._device)
         else:
-            turns = self._rope.turns(positions)
-        return torch.stack((turns / math.sqrt(self._head_dim), turns), dim=1)
+            rotations = self._rope.rotations(positions)
+        return torch.stack((rotations / math.sqrt(self._head_dim), rotations), dim=1)
 
 
-class _Layer:
-    def __init__(self, weights: Weights, name: str, config: LmConfig) -> None:
+class _TemporalLayer:
+    def __init__(self, weights: LmWeights, name: str, config: LmConfig) -> None:
         dim = config.dim
         self._heads = config.num_heads
         self._attention_norm = load_norm(weights, f"{name}.norm1", config.norm, dim)
@@ -63,8 +63,8 @@ class _Layer:
         self._feed_forward_norm = load_norm(weights, f"{name}.norm2", config.norm, dim)
         self._feed_forward = load_feed_forward(weights, name, config.gating, dim)
 
-    def __call__(self, x: Tensor, turns: Tensor, index: int, attention: Attention) -> Tensor:
+    def __call__(self, x: Tensor, rotations: Tensor, index: int, attention: Attention) -> Tensor:
         qkv = self._qkv(self._attention_norm(x)).view(x.shape[0], 3, self._heads, -1)
-        q, k = turn(qkv[:, :2], turns).unbind(1)
+        q, k = rotate(qkv[:, :2], rotations).unbind(1)
         x = self._out.add(attention(index, q, k, qkv[:, 2]), x)
         return self._feed_forward(self._feed_forward_norm(x), x)

@@ -13,13 +13,13 @@ from moshi_cluster.models.layers.projection import Projection
 from moshi_cluster.models.layers.quantised import QuantisedLinear, QuantisedMatrix, Stored
 from moshi_cluster.models.layers.quantised.matrix import stacked
 from moshi_cluster.models.moshi_lm.adapters import Adapter, Adapters, columns, fuse
+from moshi_cluster.models.moshi_lm.canonical_tensors import CanonicalTensors
 from moshi_cluster.models.moshi_lm.config import LmConfig
-from moshi_cluster.models.moshi_lm.parts import Parts
 
 Quantise = Callable[[Tensor], QuantisedMatrix]
 
 
-class Weights:
+class LmWeights:
     """Looks tensors up by their canonical names (`...self_attn.in_projs.{block}.weight`, the rest as published).
 
     What it gives away are copies: one view of a mapped file would keep all of the file in memory.
@@ -35,7 +35,7 @@ class Weights:
         adapter: Adapter | None = None,
     ) -> None:
         """quantise: for the weights of linear layers and embeddings that are not quantised yet."""
-        self._parts = Parts(tensors, config.depth_blocks)
+        self._tensors = CanonicalTensors(tensors, config.depth_blocks)
         self._adapters = Adapters(adapter, config.depth_blocks)
         self._quantise = quantise
         self.dtype = dtype
@@ -43,15 +43,15 @@ class Weights:
 
     def tensor(self, name: str, *shape: int | None) -> Tensor:
         """The tensor in the model's type, on its device, dense. None in shape accepts any size. Raises ValueError."""
-        return self._dense(self._parts.of_shape(name, *shape))
+        return self._dense(self._tensors.of_shape(name, *shape))
 
     def wide(self, name: str, *shape: int | None) -> Tensor:
         """`tensor` in float32, with all the precision that the file has."""
-        return self._parts.dense(name, *shape).to(self.device, torch.float32, copy=True)
+        return self._tensors.dense(name, *shape).to(self.device, torch.float32, copy=True)
 
     def table(self, name: str, vocabulary: int, dim: int) -> Stored:
         """An embedding table [vocabulary, dim] on its device, quantised if it is or shall be."""
-        part = self._parts.of_shape(name, vocabulary, dim)
+        part = self._tensors.of_shape(name, vocabulary, dim)
         if isinstance(part, QuantisedMatrix):
             return part.to(self.device)
         return self._dense(part) if self._quantise is None else self._quantise(part.to(self.device))
@@ -62,7 +62,7 @@ class Weights:
 
     def linears(self, names: Sequence[str], out_features: int | None, in_features: int | None) -> Projection:
         """Layers of one input as one, their outputs side by side. out_features: of each."""
-        parts = [self._parts.of_shape(f"{name}.weight", out_features, in_features) for name in names]
+        parts = [self._tensors.of_shape(f"{name}.weight", out_features, in_features) for name in names]
         pairs = [self._adapters.of(name, *part.shape) for name, part in zip(names, parts, strict=True)]
         for i, (part, pair) in enumerate(zip(parts, pairs, strict=True)):
             if pair is not None and self._adapters.fused and isinstance(part, Tensor):
@@ -75,7 +75,7 @@ class Weights:
 
     def vector(self, name: str, size: int) -> Tensor:
         """A [size] tensor in float32, stored as [size] or [1, 1, size]."""
-        stored = self._parts.get(name)
+        stored = self._tensors.get(name)
         if isinstance(stored, Tensor) and tuple(stored.shape) == (1, 1, size):
             return stored.to(self.device, torch.float32, copy=True).flatten()
         return self.wide(name, size)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from moshi_cluster.models import inspect
-from moshi_cluster.models.loading.inspect_lm import recognise_lm
+from moshi_cluster.models.loading.inspect_lm import inspect_lm
 from tests.models.loading.layout_files import ALL, CONFIG, published, write_layout
 
 NAMES = {"pytorch": "PyTorch's", "mlx": "MLX's", "candle": "Candle's"}
@@ -47,7 +47,7 @@ def test_every_layout_is_told_with_its_size_and_the_sessions_that_fit(
 def test_parameters_are_counted_as_they_are_whatever_they_are_packed_in(tmp_path: Path) -> None:
     parameters = sum(tensor.numel() for tensor in published().values())
     for layout in ALL:
-        file = recognise_lm(write_layout(layout, tmp_path / layout))
+        file = inspect_lm(write_layout(layout, tmp_path / layout))
         # Each slice has its own copy of the norms.
         copies = 0 if layout.startswith("pytorch") else 2 * (CONFIG["dep_q"] - 1) * CONFIG["depformer_dim"]
         assert sum(file.kinds.values()) == parameters + copies
@@ -58,7 +58,7 @@ def test_what_quantising_would_save_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_layout("pytorch-bf16", tmp_path)
-    file = recognise_lm(tmp_path / "model.safetensors")
+    file = inspect_lm(tmp_path / "model.safetensors")
     dense, eight, four = (file.memory_bytes("bfloat16", kind) for kind in (None, "int8", "int4"))
     assert eight == pytest.approx(dense * (8 + 0.5) / 16, rel=0.02)  # a scale of 32 bits for a row of 64
     assert four == pytest.approx(dense * 5 / 16, rel=0.02)

@@ -1,4 +1,4 @@
-"""Products in bfloat16 with torch's 4-bit kernels, for groups of columns.
+"""int4 matrix products in bfloat16 by torch's 4-bit kernels, for weights quantised in groups of columns.
 
 The kernels know W = scale * (code - 8) + zero with codes 0..15. An 8-bit code is two of them, 16 * high + low: its
 matrix is run as one of twice the width, beside activations that are given twice. The memory is that of 8 bits.
@@ -19,8 +19,8 @@ _ROW_MULTIPLE = 16
 _COLUMN_MULTIPLE = 32
 
 
-class NibbleProduct:
-    """x W^T in bfloat16."""
+class Int4Gemm:
+    """x W^T in bfloat16, W in 4 or 8 bits with a scale and perhaps a bias per group of columns."""
 
     def __init__(self, matrix: QuantisedMatrix) -> None:
         """Raises ValueError when the kernel does not know such a matrix."""
@@ -45,7 +45,7 @@ class NibbleProduct:
 
 def _packed(matrix: QuantisedMatrix, missing_rows: int, on_cpu: bool) -> Tensor:
     """The codes in the kernel's layout."""
-    codes = F.pad(_half_codes(matrix), (0, 0, 0, missing_rows))
+    codes = F.pad(_int4_codes(matrix), (0, 0, 0, missing_rows))
     if on_cpu:
         packs = [torch.ops.aten._convert_weight_to_int4pack_for_cpu(part.int(), 1) for part in codes.split(_PACK_ROWS)]
         return torch.cat(packs)
@@ -55,8 +55,8 @@ def _packed(matrix: QuantisedMatrix, missing_rows: int, on_cpu: bool) -> Tensor:
     return packed
 
 
-def _half_codes(matrix: QuantisedMatrix) -> Tensor:
-    """Codes 0..15, uint8 [N, K], or [N, 2 K] with the high halves first."""
+def _int4_codes(matrix: QuantisedMatrix) -> Tensor:
+    """Codes 0..15, uint8 [N, K], or [N, 2 K] with the high 4 bits first."""
     codes = matrix.integers()
     if matrix.bits == 4:
         return codes
@@ -66,9 +66,9 @@ def _half_codes(matrix: QuantisedMatrix) -> Tensor:
 
 
 def _scales_and_zeros(matrix: QuantisedMatrix) -> Tensor:
-    """float32 [groups, N, 2], the groups of the high halves first.
+    """float32 [groups, N, 2], the groups of the high 4 bits first.
 
-    The zero of the low halves, 8 * scale, and that of symmetric high halves, 0, are exact in bfloat16.
+    The zero of the low 4 bits, 8 * scale, and that of symmetric high 4 bits, 0, are exact in bfloat16.
     """
     scales = matrix.scales.float()
     biases = torch.zeros_like(scales) if matrix.biases is None else matrix.biases.float()

@@ -1,4 +1,4 @@
-"""A matrix of small integers with a scale, and perhaps a bias, for every group of columns."""
+"""Quantised matrix: integer codes with a scale, and perhaps a bias, for every group of columns."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class QuantisedMatrix:
     that do not belong together.
     """
 
-    codes: Tensor  # int8 or uint8 [N, K]; of 4 bits uint8 [N, K / 2], even columns in the low halves of the bytes
+    codes: Tensor  # int8 or uint8 [N, K]; of 4 bits uint8 [N, K / 2], even columns in the low 4 bits of each byte
     scales: Tensor  # floating [N, K / group]
     biases: Tensor | None = None  # floating [N, K / group]; None is zero
     bits: int = 8
@@ -88,8 +88,8 @@ class QuantisedMatrix:
         """The codes one by one, int8 or uint8 [N, K]."""
         if self.bits == 8:
             return self.codes
-        halves = self.codes & 15, self.codes >> 4
-        return torch.stack(halves, dim=-1).flatten(1)
+        nibbles = self.codes & 15, self.codes >> 4
+        return torch.stack(nibbles, dim=-1).flatten(1)
 
     def dense(self, dtype: torch.dtype = torch.float32) -> Tensor:
         """W itself, computed in float32: [N, K]."""

@@ -9,7 +9,7 @@ import pytest
 from moshi_cluster.models.loading.containers import open_tensors
 from moshi_cluster.models.loading.errors import CheckpointError, MissingFileError
 from moshi_cluster.models.loading.gguf import GgufFile
-from moshi_cluster.models.loading.tensors import SafetensorsFile
+from moshi_cluster.models.loading.safetensors_file import SafetensorsFile
 from tests.models.loading.layout_files import write_layout
 
 

@@ -16,7 +16,7 @@ from moshi_cluster.models.loading import FileNames, Part, resolve
 from moshi_cluster.models.loading.containers import open_tensors
 from moshi_cluster.models.loading.lm import load_lm, published_tensors
 from moshi_cluster.models.moshi_lm import Generator, LmConfig, MoshiLm, Sampling
-from moshi_cluster.models.moshi_lm.parts import Parts
+from moshi_cluster.models.moshi_lm.canonical_tensors import CanonicalTensors
 from moshi_cluster.models.moshi_lm.teacher import Forced, teacher_forced
 
 pytestmark = pytest.mark.parity
@@ -80,7 +80,7 @@ def published_samples(variant: Variant, golden_dir: Path) -> Iterator[tuple[str,
 def test_decoded_tensors_are_upstreams(variant: Variant, golden_dir: Path) -> None:
     config = LmConfig.from_dict(resolve(str(golden_dir / "lm_tiny"), parts=Part.LM).lm_config)
     tensors = published_tensors(open_tensors(variant.path(golden_dir)), config)
-    parts = Parts(tensors, config.depth_blocks)
+    parts = CanonicalTensors(tensors, config.depth_blocks)
     by_stored_name = {tensors.stored_name(name): tensors[name] for name in tensors} | dict(parts)
     for name, rows in published_samples(variant, golden_dir):
         found = by_stored_name[name]

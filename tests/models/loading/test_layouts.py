@@ -12,10 +12,10 @@ from moshi_cluster.models.layers.quantised import QuantisedMatrix
 from moshi_cluster.models.loading import CheckpointError, Part, resolve
 from moshi_cluster.models.loading.containers import open_tensors
 from moshi_cluster.models.loading.lm import load_lm
-from moshi_cluster.models.loading.names import Names, Renamed, recognise
-from moshi_cluster.models.loading.quantised_layouts import Assembled
+from moshi_cluster.models.loading.names import Names, PublishedTensors, inspect_names
+from moshi_cluster.models.loading.quantised_layouts import StoredTensors
 from moshi_cluster.models.moshi_lm import LmConfig, MoshiLm
-from moshi_cluster.models.moshi_lm.parts import Parts
+from moshi_cluster.models.moshi_lm.canonical_tensors import CanonicalTensors
 from moshi_cluster.tools.checkpoint_layouts import LAYOUTS, as_candle, as_mlx, as_modules
 from tests.models.loading.layout_files import ALL, CONFIG, published, write_layout
 from tests.models.moshi_lm.conversation import GREEDY, alone
@@ -33,7 +33,7 @@ ERROR = {"bf16": 0.0, "int8": 0.006, "q8": 0.012, "q4": 0.13}
 def test_every_code_base_s_names_give_the_same_model(kind: str, make: object) -> None:
     config = LmConfig.from_dict(KINDS[kind])
     tensors = make(random_tensors(KINDS[kind]), KINDS[kind])  # type: ignore[operator]
-    renamed = Renamed(tensors, recognise("file", tensors), config.depformer_weights_per_step_schedule)
+    renamed = PublishedTensors(tensors, inspect_names("file", tensors), config.depformer_weights_per_step_schedule)
     lm = MoshiLm.from_tensors(renamed, config, torch.float32)
     assert torch.equal(alone(lm, GREEDY, 1, 6), alone(random_lm(kind), GREEDY, 1, 6))
 
@@ -44,12 +44,12 @@ def test_a_published_name_is_found_again_under_the_file_s_own(kind: str, make: o
     config = LmConfig.from_dict(KINDS[kind])
     tensors = make(random_tensors(KINDS[kind]), KINDS[kind])  # type: ignore[operator]
     schedule = config.depformer_weights_per_step_schedule
-    renamed = Renamed(tensors, recognise("file", tensors), schedule)
+    renamed = PublishedTensors(tensors, inspect_names("file", tensors), schedule)
     for published_name in renamed:
         stored = renamed.stored_name(published_name)
         assert stored in tensors
         less = {name: tensor for name, tensor in tensors.items() if name != stored}
-        lost = Renamed(less, recognise("file", tensors), schedule)
+        lost = PublishedTensors(less, inspect_names("file", tensors), schedule)
         if published_name not in lost:  # no copy in a later step
             assert lost.stored_name(published_name) == stored
 
@@ -57,10 +57,12 @@ def test_a_published_name_is_found_again_under_the_file_s_own(kind: str, make: o
 @pytest.mark.parametrize("layout", ALL)
 def test_every_layout_is_recognised_and_decodes_to_the_weights_it_was_made_from(layout: str, tmp_path: Path) -> None:
     file = open_tensors(write_layout(layout, tmp_path))
-    assert recognise(file.path, file.entries) is NAMES[layout.partition("-")[0]]
+    assert inspect_names(file.path, file.entries) is NAMES[layout.partition("-")[0]]
     config = LmConfig.from_dict(resolve(str(tmp_path), parts=Part.LM).lm_config)
-    renamed = Renamed(Assembled(file), recognise(file.path, file.entries), config.depformer_weights_per_step_schedule)
-    found, expected = Parts(renamed, config.depth_blocks), Parts(published(), config.depth_blocks)
+    renamed = PublishedTensors(
+        StoredTensors(file), inspect_names(file.path, file.entries), config.depformer_weights_per_step_schedule
+    )
+    found, expected = CanonicalTensors(renamed, config.depth_blocks), CanonicalTensors(published(), config.depth_blocks)
     assert set(found) == set(expected)
     for name, weight in expected.items():
         assert isinstance(weight, Tensor)
@@ -94,7 +96,7 @@ def test_quantised_layouts_take_the_memory_that_their_bits_say(layout: str, tmp_
 def test_a_norm_that_differs_between_the_steps_is_named() -> None:
     tensors = as_mlx(published(), CONFIG)
     tensors["depformer.slices.1.transformer.layers.0.norm1.weight"] += 1
-    renamed = Renamed(tensors, Names.MLX, [0, 1])
+    renamed = PublishedTensors(tensors, Names.MLX, [0, 1])
     with pytest.raises(ValueError, match=r"^depformer\.slices\.1\.transformer\.layers\.0\.norm1\.weight: differs from"):
         _ = renamed["depformer.layers.0.norm1.alpha"]
 
@@ -103,7 +105,7 @@ def test_a_step_that_the_configuration_does_not_have_is_named() -> None:
     with pytest.raises(
         ValueError, match=r"^depformer\.1\.\S+: step 1 of the Depth Transformer, the configuration has 1"
     ):
-        Renamed(as_candle(published(), CONFIG), Names.CANDLE, [0])
+        PublishedTensors(as_candle(published(), CONFIG), Names.CANDLE, [0])
 
 
 @pytest.mark.parametrize("layout", ["mlx-q8", "candle-q8", "pytorch-int8"])
@@ -127,7 +129,7 @@ def test_a_wrong_shape_is_said_with_the_file_s_own_name(layout: str, tmp_path: P
 )
 def test_files_of_something_else_are_refused(names: list[str], complaint: str) -> None:
     with pytest.raises(CheckpointError, match=complaint):
-        recognise("file", names)
+        inspect_names("file", names)
 
 
 def test_every_layout_has_the_name_it_is_published_under() -> None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from moshi_cluster.models.mimi.attention import KeyValueRings, MaskedAttention, SlotBySlotAttention
+from moshi_cluster.models.mimi.attention import MaskedAttention, MimiKvCache, SlotBySlotAttention
 from tests.models.mimi import tiny
 
 
@@ -35,7 +35,7 @@ def expected(queries: Tensor, keys: Sequence[Tensor], values: Sequence[Tensor]) 
 def test_both_ways_match_the_closed_form_past_the_wrap() -> None:
     """Slot 1 starts five frames after slot 0; the slot in between is never used."""
     config, generator, layer = tiny.config(), torch.Generator().manual_seed(0), 1
-    kinds = {kind: KeyValueRings(config, 3, torch.device("cpu")) for kind in (SlotBySlotAttention, MaskedAttention)}
+    kinds = {kind: MimiKvCache(config, 3, torch.device("cpu")) for kind in (SlotBySlotAttention, MaskedAttention)}
     keys: dict[int, list[Tensor]] = {0: [], 2: []}
     values: dict[int, list[Tensor]] = {0: [], 2: []}
     for frame in range(2 * config.context // config.positions_per_frame + 3):

@@ -67,12 +67,12 @@ def test_pcm_from_all_codebooks_matches() -> None:
 
 @torch.inference_mode()
 def test_encoder_matches_stage_by_stage() -> None:
-    half = tiny.mimi(8).encoder_half
-    histories = half.history.split(torch.zeros(1, half.history.floats))
-    convolved = half.seanet(tiny.voice("user_a")[:, :, None], histories[:-1])
+    encoder = tiny.mimi(8).latent_encoder
+    histories = encoder.history.split(torch.zeros(1, encoder.history.floats))
+    convolved = encoder.seanet(tiny.voice("user_a")[:, :, None], histories[:-1])
     torch.testing.assert_close(convolved.transpose(1, 2), outputs("trace_enc_seanet"), **CLOSE)
     attend = ClipAttention(tiny.config(), 1, convolved.shape[1], torch.device("cpu"))
-    transformed = half.transformer(convolved, attend)
+    transformed = encoder.transformer(convolved, attend)
     torch.testing.assert_close(transformed.transpose(1, 2), outputs("trace_enc_transformer"), **CLOSE)
 
 
@@ -85,12 +85,12 @@ def test_dequantised_latents_match(codebooks: int) -> None:
 
 @torch.inference_mode()
 def test_decoder_matches_stage_by_stage() -> None:
-    half = tiny.mimi(8).decoder_half
+    decoder = tiny.mimi(8).latent_decoder
     latents = outputs("trace_dec_emb8").transpose(1, 2)
-    upsampled = half.upsample(latents, torch.zeros_like(latents[:, :1]))
+    upsampled = decoder.upsample(latents, torch.zeros_like(latents[:, :1]))
     torch.testing.assert_close(upsampled.transpose(1, 2), outputs("trace_dec_upsampled8"), **CLOSE)
     attend = ClipAttention(tiny.config(), 1, upsampled.shape[1], torch.device("cpu"))
-    transformed = half.transformer(upsampled, attend)
+    transformed = decoder.transformer(upsampled, attend)
     torch.testing.assert_close(transformed.transpose(1, 2), outputs("trace_dec_transformer8"), **CLOSE)
 
 

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from moshi_cluster.models.mimi import Mimi, MimiConfig
-from moshi_cluster.models.mimi.weights import Weights
+from moshi_cluster.models.mimi.weights import MimiWeights
 
 
-class RandomWeights(Weights):
+class RandomWeights(MimiWeights):
     """Any tensor that is asked for, with outputs of about unit size."""
 
     def __init__(self) -> None:

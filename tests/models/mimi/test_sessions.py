@@ -103,8 +103,8 @@ def test_a_reset_leaves_nothing_of_the_last_owner_in_memory() -> None:
     encoder.step([0], torch.full((1, tiny.FRAME_SAMPLES), float("nan")))
     encoder.reset(0)
     states = encoder._states
-    for memory in (states._history, states._rings.keys, states._rings.values):
-        assert not memory.any()
+    for stored in (states._history, states._cache.keys, states._cache.values):
+        assert not stored.any()
 
 
 def test_paused_sessions_keep_their_state() -> None:

@@ -45,14 +45,14 @@ def normal(*shape: int) -> Tensor:
 @pytest.mark.parametrize("length", [1, 8, 63, 64, 65, 200, 250])
 def test_a_row_attends_alike_in_every_batch(dtype: torch.dtype, length: int) -> None:
     heads, head_dim = 8, 64
-    ring = KvCache(1, max(ROWS) + 3, heads, head_dim, 250, dtype, "cpu")
-    ring.keys[0].copy_(normal(*ring.keys[0].shape))
-    ring.values[0].copy_(normal(*ring.values[0].shape))
+    cache = KvCache(1, max(ROWS) + 3, heads, head_dim, 250, dtype, "cpu")
+    cache.keys[0].copy_(normal(*cache.keys[0].shape))
+    cache.values[0].copy_(normal(*cache.values[0].shape))
     q, k, v = normal(3, max(ROWS), heads, head_dim).to(dtype)
     attended = [
-        ring.step(range(3, 3 + rows), [length - 1] * rows)(0, q[:rows] / 8, k[:rows], v[:rows])[0] for rows in ROWS
+        cache.step(range(3, 3 + rows), [length - 1] * rows)(0, q[:rows] / 8, k[:rows], v[:rows])[0] for rows in ROWS
     ]
-    scattered = ring.step([3, 20, 7], [length - 1, 2, 249])(0, q[:3] / 8, k[:3], v[:3])[0]
+    scattered = cache.step([3, 20, 7], [length - 1, 2, 249])(0, q[:3] / 8, k[:3], v[:3])[0]
     for other in (*attended[1:], scattered):
         assert torch.equal(other, attended[0])
 
@@ -63,13 +63,13 @@ def test_a_row_gets_the_same_logits_in_every_batch(dtype: torch.dtype) -> None:
     tokens = torch.randint(40, (max(ROWS), lm.config.streams), generator=torch.Generator().manual_seed(0))
     logits = []
     for rows in ROWS:
-        ring, seen = lm.ring(rows), []
+        cache, seen = lm.kv_cache(rows), []
 
         def largest(codebook: int, codebook_logits: Tensor, seen: list[Tensor] = seen) -> Tensor:
             seen.append(codebook_logits[0])
             return codebook_logits.argmax(dim=-1)
 
-        hidden = lm.hidden(tokens[:rows], torch.zeros(rows, dtype=torch.int64), ring.step(range(rows), [0] * rows))
+        hidden = lm.hidden(tokens[:rows], torch.zeros(rows, dtype=torch.int64), cache.step(range(rows), [0] * rows))
         text = lm.text_logits(hidden)
         lm.audio(hidden, text.argmax(dim=-1), largest)
         logits.append(torch.cat([text[0], *seen]))

@@ -35,7 +35,7 @@ def tensors_of(config: dict[str, Any]) -> dict[str, Tensor]:
 
 def hidden(lm: MoshiLm) -> Tensor:
     tokens = torch.arange(2 * lm.config.streams).view(2, -1) % lm.config.card
-    return lm.hidden(tokens, torch.tensor([0, 0]), lm.ring(2).step([0, 1], [0, 0]))
+    return lm.hidden(tokens, torch.tensor([0, 0]), lm.kv_cache(2).step([0, 1], [0, 0]))
 
 
 @pytest.mark.parametrize(

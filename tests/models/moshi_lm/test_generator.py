@@ -87,8 +87,8 @@ def test_a_session_may_close_before_it_was_prefilled(generator: Generator) -> No
 
 
 def test_a_shorter_memory_forgets_sooner_and_a_longer_one_than_the_models_is_not_made() -> None:
-    assert Generator(LM, slots=1, context=3).ring.capacity == 3
-    assert Generator(LM, slots=1, context=10**6).ring.capacity == CONFIG.context
+    assert Generator(LM, slots=1, context=3).kv_cache.capacity == 3
+    assert Generator(LM, slots=1, context=10**6).kv_cache.capacity == CONFIG.context
 
 
 def test_the_seed_decides_what_is_said() -> None:

@@ -1,4 +1,4 @@
-"""Keys and values may be kept in fewer bits; whoever does pays with precision and nothing else."""
+"""Keys and values may be buffer in fewer bits; whoever does pays with precision and nothing else."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ DTYPES = [torch.float32, torch.bfloat16, torch.int8]
 def test_what_is_written_is_read_within_the_precision_of_its_type(dtype: torch.dtype) -> None:
     x = torch.randn(2, 2, 16, generator=torch.Generator().manual_seed(0))
     x[0, 0], x[1, 1] = x[0, 0] * 1000, 0
-    kept = kv_buffer(SHAPE, dtype, "cpu")
-    kept.write(torch.tensor([2, 0]), torch.tensor([4, 1]), x)
+    buffer = kv_buffer(SHAPE, dtype, "cpu")
+    buffer.write(torch.tensor([2, 0]), torch.tensor([4, 1]), x)
     for slots in ((0, 3), torch.tensor([0, 1, 2])):
-        values, scales = kept.read(slots, 5, torch.float32)
+        values, scales = buffer.read(slots, 5, torch.float32)
         found = values if scales is None else values * scales[..., None]
         precision = {torch.float32: 0, torch.bfloat16: 2**-8, torch.int8: 0.5 / 127}[dtype]
         for row, (slot, place) in enumerate(((2, 4), (0, 1))):
@@ -31,18 +31,18 @@ def test_what_is_written_is_read_within_the_precision_of_its_type(dtype: torch.d
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_memory_takes_the_bytes_that_it_says(dtype: torch.dtype) -> None:
+def test_a_buffer_takes_the_bytes_that_it_says(dtype: torch.dtype) -> None:
     stored = sum(tensor.nbytes for tensor in kv_buffer(SHAPE, dtype, "cpu").tensors)
     assert stored == 3 * 2 * 5 * vector_bytes(16, dtype)
 
 
 def test_8_bits_attend_nearly_as_float32_does() -> None:
     lm = random_lm()
-    plain, eight = lm.ring(2), lm.ring(2, dtype=torch.int8)
+    plain, eight = lm.kv_cache(2), lm.kv_cache(2, dtype=torch.int8)
     generator = torch.Generator().manual_seed(1)
     for frame in range(3 * lm.config.context):
         q, k, v = torch.randn(3, 2, lm.config.num_heads, 16, generator=generator).unbind(0)
-        ours, exact = (ring.step([0, 1], [frame, frame])(0, q / 4, k, v) for ring in (eight, plain))
+        ours, exact = (cache.step([0, 1], [frame, frame])(0, q / 4, k, v) for cache in (eight, plain))
         assert (ours - exact).abs().max() < 0.03
         assert not torch.equal(ours, exact)
 
@@ -74,14 +74,14 @@ def test_a_closed_slot_is_all_zeros_in_8_bits_too() -> None:
     generator = Generator(random_lm(), 2, kv_dtype=torch.int8)
     open_ready(generator, 1, GREEDY)
     generator.step([1], user_frame(random_lm().config, 0, 0))
-    assert any(tensor[1].any() for tensor in generator.ring.keys)
+    assert any(tensor[1].any() for tensor in generator.kv_cache.keys)
     generator.close(1)
-    assert not any(tensor.any() for tensor in (*generator.ring.keys, *generator.ring.values))
+    assert not any(tensor.any() for tensor in (*generator.kv_cache.keys, *generator.kv_cache.values))
 
 
 def test_a_chunk_in_one_call_reads_8_bits_as_steps_do() -> None:
     lm = random_lm()
-    stepped, chunked = lm.ring(1, dtype=torch.int8), lm.ring(1, dtype=torch.int8)
+    stepped, chunked = lm.kv_cache(1, dtype=torch.int8), lm.kv_cache(1, dtype=torch.int8)
     generator = torch.Generator().manual_seed(3)
     start = 0
     for rows in (3, 9, 2):
@@ -93,7 +93,7 @@ def test_a_chunk_in_one_call_reads_8_bits_as_steps_do() -> None:
 
 
 def test_zeros_are_zeros() -> None:
-    kept = Int8KvBuffer(SHAPE, "cpu")
-    kept.write(torch.tensor([0]), torch.tensor([0]), torch.zeros(1, 2, 16))
-    values, scales = kept.read((0, 1), 1, torch.float32)
+    buffer = Int8KvBuffer(SHAPE, "cpu")
+    buffer.write(torch.tensor([0]), torch.tensor([0]), torch.zeros(1, 2, 16))
+    values, scales = buffer.read((0, 1), 1, torch.float32)
     assert scales is not None and not (values * scales[..., None]).any()

@@ -32,7 +32,7 @@ def test_a_restored_session_continues_identically(
     history = speak(stepped, lm.config, 0, caller=5, frames=range(frames))
     open_ready(restored, 2, sampling, history, chunk_frames)
     for ours, theirs in zip(
-        restored.ring.keys + restored.ring.values, stepped.ring.keys + stepped.ring.values, strict=True
+        restored.kv_cache.keys + restored.kv_cache.values, stepped.kv_cache.keys + stepped.kv_cache.values, strict=True
     ):
         assert torch.equal(ours[2], theirs[0])
     rest = range(frames, frames + AFTER)
@@ -45,7 +45,7 @@ def test_a_chunk_in_one_call_attends_as_its_rows_one_by_one_would(chunks: list[i
     """The form used on other devices than CPU; it sums in another order, hence the tolerance."""
     lm = random_lm()
     generator = torch.Generator().manual_seed(len(chunks))
-    exact, banded = lm.ring(2), lm.ring(2)
+    exact, banded = lm.kv_cache(2), lm.kv_cache(2)
     start = 0
     for rows in chunks:
         q, k, v = torch.randn(3, rows, lm.config.num_heads, 16, generator=generator).unbind(0)

@@ -1,7 +1,7 @@
-"""Which kernel multiplies with a quantised matrix.
+"""Choice of the kernel that multiplies with a quantised matrix.
 
 Measured on two AVX-512 cores (docs/checkpoints.md): torch's 8-bit kernel is the fastest for small matrices in
-bfloat16, integer digits for large ones and for float32, torch's 4-bit kernel for groups in bfloat16. torch's own
+bfloat16, integer slices for large ones and for float32, torch's 4-bit kernel for groups in bfloat16. torch's own
 kernels run float32 without vector instructions, 20 to 60 times slower, and are not used for it.
 """
 
@@ -16,51 +16,51 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from moshi_cluster.models.layers.linear import Linear
-from moshi_cluster.models.layers.quantised.int4_gemm import NibbleProduct
-from moshi_cluster.models.layers.quantised.int8_gemm import DIGITS, GroupProduct, RowProduct
+from moshi_cluster.models.layers.quantised.int4_gemm import Int4Gemm
+from moshi_cluster.models.layers.quantised.int8_gemm import SLICES, PerGroupInt8Gemm, PerRowInt8Gemm
 from moshi_cluster.models.layers.quantised.matrix import QuantisedMatrix
 
-Product = Callable[[Tensor], Tensor]  # [M, K] -> [M, N]
+Gemm = Callable[[Tensor], Tensor]  # [M, K] -> [M, N]
 _LOG = logging.getLogger(__name__)
 _SMALL_CODES = 1 << 20
 _KERNEL_ROWS, _KERNEL_COLUMNS = 16, 32  # the kernels want multiples of these; torch's 8-bit kernel does not check
 
 
-def product(matrix: QuantisedMatrix, dtype: torch.dtype) -> Product:
+def gemm(matrix: QuantisedMatrix, dtype: torch.dtype) -> Gemm:
     """The product with a matrix, on its device, for activations of type dtype."""
     rows, columns = matrix.shape
     fits = rows % _KERNEL_ROWS == 0 and columns % _KERNEL_COLUMNS == 0
     if matrix.device.type == "cpu":
-        return _cpu_product(matrix, dtype) if fits and dtype in DIGITS else Linear(matrix.dense(dtype))
-    return _device_product(matrix, dtype) if fits else DequantisingProduct(matrix)
+        return _cpu_gemm(matrix, dtype) if fits and dtype in SLICES else Linear(matrix.dense(dtype))
+    return _device_gemm(matrix, dtype) if fits else DequantisingGemm(matrix)
 
 
-def _cpu_product(matrix: QuantisedMatrix, dtype: torch.dtype) -> Product:
+def _cpu_gemm(matrix: QuantisedMatrix, dtype: torch.dtype) -> Gemm:
     if matrix.group < matrix.columns or matrix.biases is not None or matrix.bits == 4:
         if dtype == torch.bfloat16:
             try:
-                return NibbleProduct(matrix)
+                return Int4Gemm(matrix)
             except ValueError:
                 pass
-        return GroupProduct(matrix, dtype)
+        return PerGroupInt8Gemm(matrix, dtype)
     if dtype == torch.bfloat16 and matrix.codes.numel() <= _SMALL_CODES:
-        return Int8Product(matrix)
-    return RowProduct(matrix, dtype)
+        return PackedInt8Gemm(matrix)
+    return PerRowInt8Gemm(matrix, dtype)
 
 
-def _device_product(matrix: QuantisedMatrix, dtype: torch.dtype) -> Product:
+def _device_gemm(matrix: QuantisedMatrix, dtype: torch.dtype) -> Gemm:
     """For 4 bits torch's kernel of that device, if it has one that gives the right numbers.
 
     torch's 8-bit kernel for CUDA computes each output on its own, without tensor cores: it is not used.
     """
     if matrix.group == matrix.columns and matrix.biases is None and matrix.bits == 8:
-        return WidenedProduct(matrix)
+        return UpcastGemm(matrix)
     if dtype == torch.bfloat16 and _works(matrix.device.type, matrix.bits, matrix.group):
-        return NibbleProduct(matrix)
-    return DequantisingProduct(matrix)
+        return Int4Gemm(matrix)
+    return DequantisingGemm(matrix)
 
 
-class Int8Product:
+class PackedInt8Gemm:
     """x W^T by torch's kernel for int8 weights with a scale per row."""
 
     def __init__(self, matrix: QuantisedMatrix) -> None:
@@ -73,7 +73,7 @@ class Int8Product:
         return out
 
 
-class WidenedProduct:
+class UpcastGemm:
     """x W^T for 8 bits with a scale per row: the codes, exact in bfloat16, are multiplied, and the scales come last.
 
     In bfloat16 a weight costs 5 bytes of memory traffic, whatever the batch: a code read, a float written and read.
@@ -88,7 +88,7 @@ class WidenedProduct:
         return (F.linear(x, self._codes.to(x.dtype)) * self._scales).to(x.dtype)
 
 
-class DequantisingProduct:
+class DequantisingGemm:
     """x W^T by making W for every product, in float32 and then in the type of x: little memory, much traffic."""
 
     def __init__(self, matrix: QuantisedMatrix) -> None:
@@ -109,7 +109,7 @@ def _works(device: str, bits: int, group: int) -> bool:
     matrix = QuantisedMatrix(codes, scales, -scales, bits)
     x = torch.randn(4, columns, generator=generator).to(device, torch.bfloat16)
     try:
-        found = NibbleProduct(matrix.to(device))(x).float()
+        found = Int4Gemm(matrix.to(device))(x).float()
     except (RuntimeError, NotImplementedError, ValueError) as error:
         _LOG.warning("no kernel for %s on this device (%s)", matrix.kind, error)
         return False

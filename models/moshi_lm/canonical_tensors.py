@@ -1,4 +1,4 @@
-"""Checkpoint tensors under one spelling, stacked ones taken apart, with errors that name the key (docs/model.md 2.6)."""
+"""Checkpoint tensors under one spelling, stacked ones taken apart; errors name the key (docs/model.md 2.6)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from moshi_cluster.models.layers.quantised import QuantisedMatrix, Stored
 _STACKED = re.compile(r"(?P<attention>.*\.self_attn)\.(?P<side>in|out)_proj[._](?P<kind>weight|lora_[AB]\.weight)")
 
 
-class Parts(Mapping[str, Stored]):
+class CanonicalTensors(Mapping[str, Stored]):
     """Tensors by their canonical names: `...self_attn.in_projs.{block}.weight`, the rest as published."""
 
     def __init__(self, tensors: Mapping[str, Stored], depth_blocks: int) -> None:

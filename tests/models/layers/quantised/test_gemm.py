@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from moshi_cluster.models.layers.quantised import QuantisedLinear, QuantisedMatrix
-from moshi_cluster.models.layers.quantised.products import DequantisingProduct, WidenedProduct
+from moshi_cluster.models.layers.quantised.gemm import DequantisingGemm, UpcastGemm
 from moshi_cluster.models.layers.quantised.quantise import per_group, per_row
 
 FLOAT32_ERROR, BFLOAT16_ERROR = 3e-6, 0.01  # of the largest value
@@ -32,7 +32,7 @@ KINDS: dict[str, Callable[[Tensor], QuantisedMatrix]] = {
     "4 bits, 64": lambda weight: per_group(weight, 4, 64),
     "symmetric, 32": symmetric,
 }
-# Small; wide enough for integer digits in bfloat16; rows and columns that no kernel takes.
+# Small; wide enough for integer slices in bfloat16; rows and columns that no kernel takes.
 SHAPES = {"small": (96, 64), "wide": (4128, 256), "odd rows": (65, 128)}
 
 
@@ -92,14 +92,14 @@ def test_nan_and_infinity_stay_in_their_row() -> None:
 
 def test_where_there_is_no_kernel_the_matrix_is_made_for_each_product() -> None:
     matrix, x = made("4 bits, 32", "odd rows", torch.float32)
-    assert torch.allclose(DequantisingProduct(matrix)(x), x @ matrix.dense().T, atol=1e-5)
+    assert torch.allclose(DequantisingGemm(matrix)(x), x @ matrix.dense().T, atol=1e-5)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_on_a_device_codes_with_a_scale_per_row_are_multiplied_as_floats(dtype: torch.dtype) -> None:
     matrix, x = made("row", "small", dtype)
     expected = x.float() @ matrix.dense().T
-    found = WidenedProduct(matrix)(x)
+    found = UpcastGemm(matrix)(x)
     assert found.dtype == dtype
     assert (found.float() - expected).abs().max() <= (1e-5 if dtype == torch.float32 else 0.01) * expected.abs().max()
 
