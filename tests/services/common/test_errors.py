@@ -42,8 +42,11 @@ def test_bytes_that_are_no_message_are_the_peers_fault() -> None:
     assert isinstance(found, InvalidInput) and str(found) == "message: is not of the rpc's type"
 
 
+BUG, MISTAKE = ZeroDivisionError(), InvalidInput("codes", "too many")
+
+
 @pytest.mark.parametrize(
-    "error", [ZeroDivisionError(), ExceptionGroup("", [ZeroDivisionError(), InvalidInput("a", "b")])]
+    "error", [BUG, ExceptionGroup("both", [BUG, MISTAKE]), ExceptionGroup("both", [MISTAKE, BUG])], ids=repr
 )
-def test_a_bug_is_nobody_elses_fault(error: Exception) -> None:
+def test_a_bug_is_not_hidden_by_an_error_beside_it(error: Exception) -> None:
     assert session_error(error) is None

@@ -87,8 +87,9 @@ async def test_a_full_outbox_makes_writers_wait() -> None:
         await outbox.until_writable()
         outbox.put(item(stream))
     waiting = asyncio.create_task(outbox.until_writable())
-    sending = asyncio.create_task(outbox.send(peer.write))
     await asyncio.sleep(0)
+    assert not waiting.done()
+    sending = asyncio.create_task(outbox.send(peer.write))
     peer.permits.release()
     await waiting
     sending.cancel()
