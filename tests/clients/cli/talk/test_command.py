@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import socket
 import sys
 import wave
@@ -67,6 +68,20 @@ async def test_every_frame_is_answered_and_both_voices_are_kept(
         assert array("h", file.readframes(file.getnframes()))[0 : 2 * len(TONE) : 2] == TONE
     assert "0.4 s said" in printed.err
     assert f"written: {output}" in printed.err
+
+
+@pytest.mark.parametrize("rate_hz", [8_000, 44_100])
+async def test_a_recording_of_another_rate_is_said_at_its_own_pitch_and_length(rate_hz: int, tmp_path: Path) -> None:
+    question, both = tmp_path / "question.wav", tmp_path / "both.wav"
+    tone = (round(8000 * math.sin(2 * math.pi * 440 * n / rate_hz)) for n in range(rate_hz * 2 // 5))
+    write_wav(question, Recording(array("h", tone), rate_hz))
+    async with cluster(**HTTP) as running:
+        assert await talk(running.target, question, "--record", str(both)) == 0
+    with wave.open(str(both)) as file:
+        said = array("h", file.readframes(file.getnframes()))[0::2]
+    assert len(said) == 24_000 * 2 // 5
+    for n in range(2_400, 7_200):
+        assert said[n] == pytest.approx(8000 * math.sin(2 * math.pi * 440 * n / 24_000), abs=80)
 
 
 @pytest.mark.parametrize("kind", ["grpc", "chat"])
