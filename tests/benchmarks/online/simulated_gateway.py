@@ -38,7 +38,7 @@ class SimulatedCall:
         self._clock = CallerClock(0.0)
         self._waiting: deque[_Frame] = deque()
         self._stepping: tuple[float, _Frame] | None = None
-        self._begun_samples = self._samples_in = 0
+        self._begun_samples = self._samples_in = self._frames_in = self._filled = self._dropped = 0
         self._untold = {"filled": 0, "dropped": 0}
         self._tell_from_s = 0.0
 
@@ -64,19 +64,25 @@ class SimulatedCall:
         self._begun_samples += PACKET_SAMPLES
         if self._begun_samples == _FRAME_SAMPLES:
             self._begun_samples = 0
-            self._waiting.append(_Frame(now_s))
-            for _ in range(self._clock.on_frame(now_s)):
-                self._waiting.popleft()
-                self._untold["dropped"] += 1
+            self._frame(now_s)
             self._tell(now_s)
         if asked:
-            now = self._clock.counters
-            self.matcher.counted(CountersThen(self._samples_in, now.frames_in, now.frames_filled, now.frames_dropped))
+            self.matcher.counted(CountersThen(self._samples_in, self._frames_in, self._filled, self._dropped))
+
+    def _frame(self, now_s: float) -> None:
+        drops = self._clock.on_frame(now_s, len(self._waiting))
+        self._frames_in += 1
+        self._waiting.append(_Frame(now_s))
+        for _ in range(drops):
+            self._waiting.popleft()
+        self._dropped += drops
+        self._untold["dropped"] += drops
 
     def _fill(self, now_s: float) -> None:
-        if filled := self._clock.due(now_s):
+        if filled := self._clock.due(now_s, len(self._waiting)):
             self._begun_samples = 0
             self._waiting.extend(_Frame(None) for _ in range(filled))
+            self._filled += filled
             self._untold["filled"] += filled
             self._tell(now_s)
 
@@ -96,5 +102,4 @@ class SimulatedCall:
             self.matcher.replied(len(self.truth), now_s)
             self.truth.append(None if frame.last_sent_s is None else now_s - frame.last_sent_s)
         if self._stepping is None and self._waiting and not self.stall[0] <= now_s < self.stall[1]:
-            self._clock.on_step()
             self._stepping = (now_s + self.step_s, self._waiting.popleft())
