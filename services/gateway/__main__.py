@@ -1,4 +1,4 @@
-"""`python -m services.gateway`: the public face of the cluster."""
+"""Command `python -m services.gateway`: the public face of the cluster."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How long a call's frames take on each hop."""
+"""Hop times of a call: how long its frames take on each part of their way."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _RECENT_FRAMES = 25  # two seconds
 
 
 class HopTimes:
-    """Every time goes to the metrics; those of the last frames are kept for the caller."""
+    """Hands every time to the metrics and keeps those of the last frames for the caller."""
 
     def __init__(self, metrics: GatewayMetrics) -> None:
         self._hop_s = metrics.hop_s

@@ -1,4 +1,4 @@
-"""When a call has to end although nobody hung up."""
+"""Limits of a call: when it has to end although nobody hung up."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _SLO_FIRST_FRAME = 50
 
 
 class CallLimits:
-    """Idle, total length, flush: times in seconds on one monotonic clock."""
+    """Idle time, total length and flush of one call, in seconds on one monotonic clock."""
 
     def __init__(self, settings: GatewaySettings, start_s: float) -> None:
         self._settings = settings
@@ -48,7 +48,7 @@ class CallLimits:
 
 
 def check_slo(slo: Slo, counters: CallCounters, backlog_frames: int) -> None:
-    """Raises LimitReached with the figures when the call is no longer real time."""
+    """Raises LimitReached with the counts when the call is no longer real time."""
     if slo.max_backlog_frames and backlog_frames > slo.max_backlog_frames:
         raise LimitReached(f"slo: {backlog_frames} frames wait, more than {slo.max_backlog_frames}")
     if slo.max_late_ratio and counters.frames_out >= _SLO_FIRST_FRAME:

@@ -1,4 +1,4 @@
-"""A call's frames on their way through the workers.
+"""Pipeline of a call: its frames on their way through the workers.
 
     source -> encode -> lm -> decode -> sink
 

@@ -18,7 +18,7 @@ from moshi_cluster.v1 import gateway_pb2_grpc
 
 
 class ConverseServicer(gateway_pb2_grpc.GatewayServicer):
-    """Reads a caller's messages into a call of the manager, and writes what leaves it."""
+    """Feeds callers' messages to calls of the manager, and writes what leaves them."""
 
     def __init__(self, settings: GatewaySettings, manager: CallManager) -> None:
         self._settings = settings

@@ -1,4 +1,4 @@
-"""One connection to /api/chat: its messages to the call, the call's items to it."""
+"""Connection to /api/chat: the client's messages to the call, the call's items to the client."""
 
 from __future__ import annotations
 

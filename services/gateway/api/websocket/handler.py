@@ -1,4 +1,4 @@
-"""/api/chat: WebSockets in front of the call manager, beside gRPC."""
+"""Handler of /api/chat: WebSockets in front of the call manager, beside gRPC."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class _End:
 
 
 class WebSocketHandler:
-    """One connection is one call."""
+    """Serves /api/chat: one connection is one call."""
 
     def __init__(self, settings: GatewaySettings, manager: CallManager) -> None:
         self._settings = settings

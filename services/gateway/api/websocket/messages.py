@@ -1,4 +1,4 @@
-"""The bytes of /api/chat: the first one is the type, the rest the payload (docs/websocket.md)."""
+"""Messages of /api/chat in bytes: the first one is the type, the rest the payload (docs/websocket.md)."""
 
 from __future__ import annotations
 
@@ -28,20 +28,20 @@ PING = bytes([Kind.PING])
 
 
 def audio(pages: bytes) -> bytes:
-    """Ogg pages."""
+    """A message with Ogg pages."""
     return bytes([Kind.AUDIO]) + pages
 
 
 def text(piece: str) -> bytes:
-    """A piece of what Moshi says."""
+    """A message with a piece of what Moshi says."""
     return bytes([Kind.TEXT]) + piece.encode()
 
 
 def metadata(values: Mapping[str, Any]) -> bytes:
-    """Anything else, as JSON."""
+    """A message with anything else, as JSON."""
     return bytes([Kind.METADATA]) + json.dumps(values, separators=(",", ":"), ensure_ascii=False).encode()
 
 
 def error(sentence: str) -> bytes:
-    """Why the server is about to close."""
+    """A message that says why the server is about to close."""
     return bytes([Kind.ERROR]) + sentence.encode()

@@ -1,4 +1,4 @@
-"""What metadata messages say (docs/websocket.md). The keys of `in_use` are those of upstream's servers."""
+"""Metadata messages of /api/chat (docs/websocket.md). The keys of `in_use` are those of upstream's servers."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def resumed(found: bool) -> Metadata:
 
 
 def resume(key: str) -> Metadata:
-    """What to ask with."""
+    """The key that a client shows to go on with the conversation."""
     return {"resume": key}
 
 
@@ -41,7 +41,7 @@ def queue(position: int, waiting: int) -> Metadata:
 
 
 def in_use(started: Started, asked: ChatRequest, instance_name: str) -> Metadata:
-    """What the conversation that begins is."""
+    """The conversation that begins: its models, sampling and seeds."""
     return {
         "session_id": started.session_id,
         "instance_name": instance_name,
@@ -55,7 +55,7 @@ def in_use(started: Started, asked: ChatRequest, instance_name: str) -> Metadata
 
 
 def stats(call: Call) -> Metadata:
-    """How the conversation goes."""
+    """The conversation so far: median latencies and counters."""
     medians_s = call.hop_times.take_medians_s()
     return {
         "latency_ms": {hop: round(1000 * seconds, 2) for hop, seconds in medians_s.items()},

@@ -27,11 +27,11 @@ FORMATS = [
     AudioFormat(Encoding.MULAW, 8_000),
     AudioFormat(Encoding.ALAW, 8_000),
 ]
-by_format = pytest.mark.parametrize("line", FORMATS, ids=lambda line: f"{line.encoding.name}-{line.rate_hz}")
+by_format = pytest.mark.parametrize("wire", FORMATS, ids=lambda wire: f"{wire.encoding.name}-{wire.rate_hz}")
 
 
-def on_the_wire(line: AudioFormat) -> gateway_pb2.AudioFormat:
-    return gateway_pb2.AudioFormat(encoding=int(line.encoding), sample_rate_hz=line.rate_hz)
+def on_the_wire(wire: AudioFormat) -> gateway_pb2.AudioFormat:
+    return gateway_pb2.AudioFormat(encoding=int(wire.encoding), sample_rate_hz=wire.rate_hz)
 
 
 def voice(seconds: float, rate_hz: int) -> np.ndarray:
@@ -179,27 +179,27 @@ async def test_two_calls_do_not_mix() -> None:
 
 
 @by_format
-async def test_a_line_hears_itself_in_every_format(line: AudioFormat) -> None:
+async def test_a_line_hears_itself_in_every_format(wire: AudioFormat) -> None:
     """Loopback is the edge alone: decode, resample, frame, resample, encode."""
-    sent = AudioEncoder(line, 20).encode(voice(0.5, line.rate_hz))
+    sent = AudioEncoder(wire, 20).encode(voice(0.5, wire.rate_hz))
     async with cluster() as all_of_it:
         caller = Caller(all_of_it.stub)
-        started = await caller.start(input_format=on_the_wire(line), loopback=True)
-        assert started.output_format == on_the_wire(line)
+        started = await caller.start(input_format=on_the_wire(wire), loopback=True)
+        assert started.output_format == on_the_wire(wire)
         assert started.reply_packet_ms == 80
-        packet_bytes = line.rate_hz // 50 * line.sample_bytes
+        packet_bytes = wire.rate_hz // 50 * wire.sample_bytes
         for position in range(0, len(sent), packet_bytes):
             await caller.say(sent[position : position + packet_bytes])
         heard = await caller.hang_up()
-    assert heard.audio == replies_of_the_edge(line, sent)
-    assert heard.counters.samples_in == round(0.5 * line.rate_hz)
-    assert heard.counters.samples_out == len(heard.audio) // line.sample_bytes == 7 * line.rate_hz * 8 // 100
-    if line.rate_hz == 24_000:
+    assert heard.audio == replies_of_the_edge(wire, sent)
+    assert heard.counters.samples_in == round(0.5 * wire.rate_hz)
+    assert heard.counters.samples_out == len(heard.audio) // wire.sample_bytes == 7 * wire.rate_hz * 8 // 100
+    if wire.rate_hz == 24_000:
         assert heard.audio[: len(sent)] == sent
 
 
-def replies_of_the_edge(line: AudioFormat, sent: bytes) -> bytes:
-    decoder, assembler, cutter = AudioDecoder(line), FrameAssembler(), ReplyCutter(line, 80)
+def replies_of_the_edge(wire: AudioFormat, sent: bytes) -> bytes:
+    decoder, assembler, cutter = AudioDecoder(wire), FrameAssembler(), ReplyCutter(wire, 80)
     frames = assembler.push(decoder.decode(sent))
     last = assembler.flush(decoder.flush())
     frames += [last.samples] if last else []

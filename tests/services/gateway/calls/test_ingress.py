@@ -21,8 +21,8 @@ START_S = 50.0
 FLOATS = AudioFormat(Encoding.PCM_F32LE, 24_000)
 
 
-class Line:
-    """An ingress, and the time that the test lets pass."""
+class SimulatedCaller:
+    """An ingress, and a caller in time that the test lets pass."""
 
     def __init__(self, backlog_frames: int = 8, clock: CallerClock | None = None) -> None:
         self.registry = CollectorRegistry()
@@ -79,77 +79,77 @@ SOMETHING = st.one_of(
 
 @given(story=st.lists(SOMETHING, max_size=40), backlog_frames=st.integers(1, 10))
 def test_every_frame_is_taken_waiting_or_dropped(story: list[tuple[str, float]], backlog_frames: int) -> None:
-    line = Line(backlog_frames)
+    caller = SimulatedCaller(backlog_frames)
     samples = 0
     for what, amount in story:
         if what == "say":
-            line.ingress.feed(np.full(int(amount), 0.5, "<f4").tobytes(), line.now_s)
+            caller.ingress.feed(np.full(int(amount), 0.5, "<f4").tobytes(), caller.now_s)
             samples += int(amount)
         elif what == "wait":
-            line.wait(amount)
+            caller.wait(amount)
         else:
-            line.take(min(int(amount), len(line.ingress)))
-        line.check()
-        assert len(line.ingress) <= backlog_frames
-        assert len(line.ingress) <= line.counters.backlog_frames_max <= backlog_frames
-        assert line.counters.samples_in == samples
-    line.ingress.end(line.now_s)
-    line.take()
-    line.check()
+            caller.take(min(int(amount), len(caller.ingress)))
+        caller.check()
+        assert len(caller.ingress) <= backlog_frames
+        assert len(caller.ingress) <= caller.counters.backlog_frames_max <= backlog_frames
+        assert caller.counters.samples_in == samples
+    caller.ingress.end(caller.now_s)
+    caller.take()
+    caller.check()
 
 
 @given(sizes=st.lists(st.integers(0, 5_000), max_size=20))
 def test_packets_of_any_length_give_every_sample_once_and_in_order(sizes: list[int]) -> None:
-    line = Line(backlog_frames=1000)
+    caller = SimulatedCaller(backlog_frames=1000)
     said = np.arange(1, sum(sizes) + 1, dtype="<f4") / 50_000 / 8
     for end, size in zip(np.cumsum(sizes), sizes, strict=True):
-        line.ingress.feed(said[end - size : end].tobytes(), line.now_s)
-    line.ingress.end(line.now_s)
-    line.take()
-    line.check()
-    heard = np.concatenate(line.taken) if line.taken else np.empty(0, "<f4")
+        caller.ingress.feed(said[end - size : end].tobytes(), caller.now_s)
+    caller.ingress.end(caller.now_s)
+    caller.take()
+    caller.check()
+    heard = np.concatenate(caller.taken) if caller.taken else np.empty(0, "<f4")
     assert np.array_equal(heard[: said.size], said)
     assert not heard[said.size :].any()
     assert heard.size - said.size < FRAME_SAMPLES
 
 
 def test_a_steady_caller_is_never_filled_in_or_dropped() -> None:
-    line = Line()
+    caller = SimulatedCaller()
     for level in range(200):
-        line.wait(0.080)
-        line.say((level % 9 + 1) / 10)
-        line.take()
-    assert (line.counters.frames_in, line.counters.frames_filled, line.counters.frames_dropped) == (200, 0, 0)
-    assert line.counters.backlog_frames_max == 1
+        caller.wait(0.080)
+        caller.say((level % 9 + 1) / 10)
+        caller.take()
+    assert (caller.counters.frames_in, caller.counters.frames_filled, caller.counters.frames_dropped) == (200, 0, 0)
+    assert caller.counters.backlog_frames_max == 1
 
 
 def test_a_silent_caller_is_filled_in_at_the_pace_of_the_model() -> None:
-    line = Line()
-    line.wait(0.080 + 0.099)
-    assert line.take() == []
+    caller = SimulatedCaller()
+    caller.wait(0.080 + 0.099)
+    assert caller.take() == []
     for _ in range(10):
-        line.wait(0.080)
-        assert line.take() == [0.0]
-    assert line.tell() == {EventKind.FILLED: 10}
-    line.check()
+        caller.wait(0.080)
+        assert caller.take() == [0.0]
+    assert caller.tell() == {EventKind.FILLED: 10}
+    caller.check()
 
 
 def test_what_was_begun_before_a_silence_leads_the_frame_filled_in() -> None:
-    line = Line()
-    line.ingress.feed(np.full(100, 0.25, "<f4").tobytes(), line.now_s)
-    line.wait(0.2)
-    line.take()
-    (frame,) = line.taken
+    caller = SimulatedCaller()
+    caller.ingress.feed(np.full(100, 0.25, "<f4").tobytes(), caller.now_s)
+    caller.wait(0.2)
+    caller.take()
+    (frame,) = caller.taken
     assert (frame[:100] == 0.25).all() and not frame[100:].any()
-    assert (line.counters.frames_in, line.counters.frames_filled) == (0, 1)
+    assert (caller.counters.frames_in, caller.counters.frames_filled) == (0, 1)
 
 
 def test_a_burst_beyond_the_backlog_loses_its_oldest_frames() -> None:
-    line = Line(backlog_frames=4)
-    assert line.say(0.1, 0.2, 0.3, 0.4, 0.5, 0.6) == 6
-    assert line.take() == pytest.approx([0.3, 0.4, 0.5, 0.6])
-    assert line.tell() == {EventKind.DROPPED: 2}
-    line.check()
+    caller = SimulatedCaller(backlog_frames=4)
+    assert caller.say(0.1, 0.2, 0.3, 0.4, 0.5, 0.6) == 6
+    assert caller.take() == pytest.approx([0.3, 0.4, 0.5, 0.6])
+    assert caller.tell() == {EventKind.DROPPED: 2}
+    caller.check()
 
 
 def test_the_clock_is_told_which_frames_are_quiet() -> None:
@@ -160,43 +160,43 @@ def test_the_clock_is_told_which_frames_are_quiet() -> None:
             told.append(quiet)
             return super().on_frame(now_s, waiting_frames, quiet)
 
-    Line(clock=NotedClock(START_S)).say(0.5, 0.0, -0.0029, 0.0031, -0.0031)
+    SimulatedCaller(clock=NotedClock(START_S)).say(0.5, 0.0, -0.0029, 0.0031, -0.0031)
     assert told == [False, True, True, False, False]
 
 
 def test_a_refused_packet_changes_nothing() -> None:
-    line = Line()
-    line.ingress.feed(np.full(100, 0.25, "<f4").tobytes(), line.now_s)
+    caller = SimulatedCaller()
+    caller.ingress.feed(np.full(100, 0.25, "<f4").tobytes(), caller.now_s)
     with pytest.raises(InvalidInput, match="audio.data"):
-        line.ingress.feed(bytes(5), line.now_s)
-    line.ingress.feed(np.full(FRAME_SAMPLES - 100, 0.25, "<f4").tobytes(), line.now_s)
-    assert line.take() == [0.25]
-    assert line.counters.samples_in == FRAME_SAMPLES
+        caller.ingress.feed(bytes(5), caller.now_s)
+    caller.ingress.feed(np.full(FRAME_SAMPLES - 100, 0.25, "<f4").tobytes(), caller.now_s)
+    assert caller.take() == [0.25]
+    assert caller.counters.samples_in == FRAME_SAMPLES
 
 
 @pytest.mark.parametrize(("samples", "frames"), [(0, 0), (1, 1), (1919, 1), (1920, 1), (1921, 2)])
 def test_the_end_completes_what_was_begun_and_nothing_else(samples: int, frames: int) -> None:
-    line = Line()
-    line.ingress.feed(np.full(samples, 0.5, "<f4").tobytes(), line.now_s)
-    line.ingress.end(line.now_s)
-    assert len(line.take()) == line.counters.frames_in == frames
+    caller = SimulatedCaller()
+    caller.ingress.feed(np.full(samples, 0.5, "<f4").tobytes(), caller.now_s)
+    caller.ingress.end(caller.now_s)
+    assert len(caller.take()) == caller.counters.frames_in == frames
 
 
 def test_a_frame_is_complete_when_its_last_sample_came() -> None:
-    line = Line()
-    line.ingress.feed(bytes(4 * 1000), START_S)
-    line.ingress.feed(bytes(4 * 920), START_S + 0.02)
-    assert line.ingress.take().complete_s == START_S + 0.02
+    caller = SimulatedCaller()
+    caller.ingress.feed(bytes(4 * 1000), START_S)
+    caller.ingress.feed(bytes(4 * 920), START_S + 0.02)
+    assert caller.ingress.take().complete_s == START_S + 0.02
 
 
 def test_of_a_quiet_frame_nothing_is_missed_so_it_goes_before_the_speech_that_waits() -> None:
-    line = Line(backlog_frames=4)
-    line.say(0.1, 0.2, 0.3, 0.4, 0.0)
-    assert line.take() == pytest.approx([0.1, 0.2, 0.3, 0.4])
-    assert line.tell() == {EventKind.DROPPED: 1}
-    line.check()
+    caller = SimulatedCaller(backlog_frames=4)
+    caller.say(0.1, 0.2, 0.3, 0.4, 0.0)
+    assert caller.take() == pytest.approx([0.1, 0.2, 0.3, 0.4])
+    assert caller.tell() == {EventKind.DROPPED: 1}
+    caller.check()
 
 
 def test_without_a_waiting_frame_there_is_none_to_take() -> None:
     with pytest.raises(IndexError):
-        Line().ingress.take()
+        SimulatedCaller().ingress.take()
