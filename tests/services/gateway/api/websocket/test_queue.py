@@ -7,7 +7,6 @@ from typing import Any
 import grpc
 import pytest
 
-from moshi_cluster.services.gateway.workers.pool import WorkerPool
 from tests.services.gateway.api.websocket.chatter import HTTP, LOOPBACK, METADATA, chatting
 from tests.services.gateway.caller import Caller
 from tests.services.gateway.cluster import EchoCodec, EchoLm, cluster
@@ -23,7 +22,7 @@ FULL = {
 
 
 @pytest.mark.parametrize("what_is_full", FULL)
-async def test_who_finds_no_slot_waits_with_his_position_and_gets_the_next_one(what_is_full: str) -> None:
+async def test_who_finds_no_slot_waits_with_their_position_and_gets_the_next_one(what_is_full: str) -> None:
     full: dict[str, Any] = FULL[what_is_full]
     workers = {name: [make() for make in made] for name, made in full.items() if name != "max_sessions"}
     settings = {name: value for name, value in full.items() if name == "max_sessions"}
@@ -67,7 +66,7 @@ async def test_a_phone_call_finds_no_slot_while_clients_wait_and_takes_none_from
             assert (await third.status())[0] == grpc.StatusCode.RESOURCE_EXHAUSTED
 
 
-async def test_closing_gives_up_the_place() -> None:
+async def test_closing_gives_up_the_position() -> None:
     async with cluster(lms=[EchoLm(1)], **HTTP) as all_of_it, chatting(all_of_it) as first:
         await first.ready()
         async with chatting(all_of_it) as second:
@@ -79,7 +78,7 @@ async def test_closing_gives_up_the_place() -> None:
         await eventually(lambda: all_of_it.sample("moshi_gateway_sessions_total", outcome="CANCELLED") == 2)
 
 
-async def test_beyond_the_line_a_client_is_turned_away_with_1013() -> None:
+async def test_beyond_the_queue_a_client_is_turned_away_with_1013() -> None:
     async with cluster(lms=[EchoLm(1)], queue_clients=1, **HTTP) as all_of_it, chatting(all_of_it) as first:
         await first.ready()
         async with chatting(all_of_it) as second:
@@ -88,16 +87,17 @@ async def test_beyond_the_line_a_client_is_turned_away_with_1013() -> None:
                 assert await third.end() == (1013, "every slot is in use, and 1 clients wait already")
 
 
-async def test_nobody_waits_for_long_when_the_workers_are_gone(monkeypatch: pytest.MonkeyPatch) -> None:
-    async with cluster(lms=[EchoLm(1)], **HTTP) as all_of_it, chatting(all_of_it) as first:
+async def test_nobody_waits_for_long_when_the_workers_are_gone() -> None:
+    codec = EchoCodec()
+    async with cluster([codec], [EchoLm(1)], open_timeout_s=1.0, **HTTP) as all_of_it, chatting(all_of_it) as first:
         await first.ready()
         async with chatting(all_of_it) as waiting:
             await waiting.until(METADATA, "queue")
-            monkeypatch.setattr(WorkerPool, "without_s", 11.0)
+            codec.drain(60.0)
             assert await waiting.end() == (1011, "no codec worker is within reach")
 
 
-async def test_a_drain_sends_the_line_elsewhere() -> None:
+async def test_a_drain_sends_the_queue_elsewhere() -> None:
     async with cluster(lms=[EchoLm(1)], **HTTP) as all_of_it, chatting(all_of_it) as first:
         await first.ready()
         async with chatting(all_of_it) as second:
