@@ -18,12 +18,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from moshi_cluster.models.loading.published import MIMI_NAME
-from moshi_cluster.models.loading.tensors import SafetensorsFile
+from moshi_cluster.models.loading.safetensors_file import SafetensorsFile
 from moshi_cluster.models.mimi import Mimi, MimiConfig
 from training.text import text_tokens
 from training.world import store
 from training.world.phones import NUMBER_OF, SILENCE
-from training.world.session import Session
+from training.world.session import SoundSession
 
 CODEBOOKS = 8
 PHONES_PER_FRAME = 4
@@ -35,7 +35,7 @@ class TokenSession:
     """A call of T frames.
 
     text: int16 [T]; moshi, user: uint8 [K, T]; user_phones: uint8 [T, 4], numbers in `PHONES`; moshi_active: bool [T],
-    frames in which Moshi's voice sounds; turns: as in `Session`, each a dictionary.
+    frames in which Moshi's voice sounds; turns: as in `SoundSession`, each a dictionary.
     """
 
     text: NDArray[np.int16]
@@ -50,7 +50,7 @@ class TokenSession:
         return torch.from_numpy(np.concatenate([self.text[None], self.moshi, self.user]).astype(np.int64).T.copy())
 
 
-def tokenise(sessions: list[Session], mimi: Mimi) -> list[TokenSession]:
+def tokenise(sessions: list[SoundSession], mimi: Mimi) -> list[TokenSession]:
     """Sessions of about the same length go best together."""
     channels = [channel for session in sessions for channel in (session.moshi, session.user)]
     codes = encode(channels, mimi)

@@ -34,7 +34,7 @@ def main(argv: list[str] | None = None) -> int:
         return EXIT_FAILED
 
 
-def _crowd(arguments: argparse.Namespace) -> int:
+def _client_mix(arguments: argparse.Namespace) -> int:
     frames = round(arguments.seconds * FRAMES_PER_S)
     slots = arguments.slots or arguments.pages + arguments.phones + arguments.browsers
     with running_cluster(arguments.checkpoint, arguments.logs, _ROOMY, slots) as cluster:
@@ -50,17 +50,17 @@ def _crowd(arguments: argparse.Namespace) -> int:
         if arguments.browsers:
             from benchmarks.chat.browser import BrowserClient  # playwright is no part of what everybody installs
 
-            places = [(cluster.http_url(), DEMO_UTTERANCE, frames, arguments.patience_s)] * arguments.browsers
+            settings = [(cluster.http_url(), DEMO_UTTERANCE, frames, arguments.patience_s)] * arguments.browsers
             clients[arguments.phones : arguments.phones] = [
-                BrowserClient(f"browser {number}", *place) for number, place in enumerate(places)
+                BrowserClient(f"browser {number}", *each) for number, each in enumerate(settings)
             ]
-        stories = asyncio.run(gather(clients))
-        found = faults(stories) + complaints(cluster.log_folder)
-    print(table(stories))
+        traces = asyncio.run(gather(clients))
+        found = faults(traces) + complaints(cluster.log_folder)
+    print(table(traces))
     for fault in found:
         print(f"fault: {fault}")
-    print(summary(stories, found))
-    _keep(arguments.json, as_json(stories, found))
+    print(summary(traces, found))
+    _keep(arguments.json, as_json(traces, found))
     return EXIT_FAULTY if found else 0
 
 
@@ -83,19 +83,19 @@ def _keep(path: Path | None, what: dict[str, object]) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.chat", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    crowd = commands.add_parser("crowd", help="pages and phones at the same time, in line where slots are fewer")
-    crowd.set_defaults(run=_crowd)
-    crowd.add_argument("--pages", type=int, default=20, help="clients that speak as the web page does")
-    crowd.add_argument("--phones", type=int, default=10, help="gRPC calls, mu-law")
-    crowd.add_argument("--browsers", type=int, default=0, help="pages in a real Chromium (the extra web-test)")
-    crowd.add_argument("--slots", type=int, help="conversations at once; one each if absent")
-    crowd.add_argument("--seconds", type=float, default=20.0, help="length of each conversation")
-    crowd.add_argument("--patience-s", type=float, default=300.0, help="for one's turn, and for the rest of an answer")
+    mix = commands.add_parser("crowd", help="pages and phones at the same time, in the queue where slots are fewer")
+    mix.set_defaults(run=_client_mix)
+    mix.add_argument("--pages", type=int, default=20, help="clients that speak as the web page does")
+    mix.add_argument("--phones", type=int, default=10, help="gRPC calls, mu-law")
+    mix.add_argument("--browsers", type=int, default=0, help="pages in a real Chromium (the extra web-test)")
+    mix.add_argument("--slots", type=int, help="conversations at once; one each if absent")
+    mix.add_argument("--seconds", type=float, default=20.0, help="length of each conversation")
+    mix.add_argument("--patience-s", type=float, default=300.0, help="for one's turn, and for the rest of an answer")
     upstream = commands.add_parser("upstream", help="a conversation with the Python client of PyPI's `moshi`")
     upstream.set_defaults(run=_upstream)
     upstream.add_argument("--python", required=True, type=_program, help="an interpreter that has the package")
     upstream.add_argument("--seconds", type=float, default=30.0, help="length of the conversation")
-    for command in crowd, upstream:
+    for command in mix, upstream:
         command.add_argument("--checkpoint", help="folder or owner/name[@revision]; the demo model if absent")
         command.add_argument("--logs", type=Path, help="folder to keep the services' logs in")
         command.add_argument("--json", type=Path, help="write everything there too")

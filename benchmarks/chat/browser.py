@@ -8,7 +8,7 @@ from pathlib import Path
 
 from playwright.async_api import Error, async_playwright
 
-from benchmarks.chat.client_trace import Story
+from benchmarks.chat.client_trace import ClientTrace
 from moshi_cluster.audio.frame import FRAME_S
 
 _POLL_S = 0.5
@@ -18,13 +18,13 @@ class BrowserClient:
     """One conversation of the page."""
 
     def __init__(self, name: str, url: str, recording: Path, frames: int, patience_s: float) -> None:
-        self.story = Story(name, said_frames=frames)
+        self.trace = ClientTrace(name, said_frames=frames)
         self._url = url
         self._recording = recording
         self._patience_s = patience_s
 
-    async def run(self, start_s: float) -> Story:
-        """start_s: the crowd's beginning on the loop's clock. Heard is what the page says that it played."""
+    async def run(self, start_s: float) -> ClientTrace:
+        """start_s: the run's beginning on the loop's clock. Heard is what the page says that it played."""
         clock = asyncio.get_running_loop().time
         flags = [
             "--no-sandbox",
@@ -39,19 +39,19 @@ class BrowserClient:
                 page = await browser.new_page()
                 page.set_default_timeout(1000 * self._patience_s)
                 await page.goto(self._url)
-                self.story.asked_s = clock() - start_s
+                self.trace.asked_s = clock() - start_s
                 await page.click("#connect")
                 await page.locator("html[data-state=talking]").wait_for()
-                self.story.ready_s = clock() - start_s
-                deadline_s = clock() + self.story.said_frames * FRAME_S + self._patience_s
-                while self.story.heard_frames < self.story.said_frames and clock() < deadline_s:
+                self.trace.ready_s = clock() - start_s
+                deadline_s = clock() + self.trace.said_frames * FRAME_S + self._patience_s
+                while self.trace.heard_frames < self.trace.said_frames and clock() < deadline_s:
                     await asyncio.sleep(_POLL_S)
                     played = await page.locator("[data-statistic=played]").text_content() or ""
-                    self.story.heard_frames = float(played.split()[0]) / FRAME_S if played[:1].isdigit() else 0.0
-                self.story.text = await page.inner_text("#transcript")
-                self.story.turnarounds_ms = [float(await page.inner_text("#latency-now"))]
+                    self.trace.heard_frames = float(played.split()[0]) / FRAME_S if played[:1].isdigit() else 0.0
+                self.trace.text = await page.inner_text("#transcript")
+                self.trace.turnarounds_ms = [float(await page.inner_text("#latency-now"))]
                 await page.click("#connect")
                 await browser.close()
         except Error as error:
-            self.story.failure = str(error).splitlines()[0]
-        return self.story
+            self.trace.failure = str(error).splitlines()[0]
+        return self.trace

@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 
 import aiohttp
 
-from benchmarks.chat.client_trace import Story
+from benchmarks.chat.client_trace import ClientTrace
 from moshi_cluster.audio.frame import FRAME_SAMPLES, MODEL_RATE_HZ
 from moshi_cluster.audio.ogg import OpusStreamReader
 from moshi_cluster.clients.cli.recording import S16Samples
@@ -18,7 +18,7 @@ from moshi_cluster.clients.cli.talk.ogg_opus import PACKET_SAMPLES, OggOpusEncod
 
 PACKET_S = PACKET_SAMPLES / MODEL_RATE_HZ
 _HANDSHAKE, _AUDIO, _TEXT, _METADATA, _ERROR = 0, 1, 2, 4, 5
-_LOST_AFTER_S = 10.0  # without any message, as the page has it; in line a place is told every 5 s
+_LOST_AFTER_S = 10.0  # without any message, as the page has it; in the queue a position is told every 5 s
 _REPLY_FRAMES = 0.5  # of a packet
 _INITIAL = {
     "text_temperature": 0.7,
@@ -43,7 +43,7 @@ class PageClient:
 
     def __init__(self, name: str, url: str, voice: Sequence[bytes], patience_s: float) -> None:
         """url: of the page. patience_s: for its turn, and after its last word for the rest of the answer."""
-        self.story = Story(name, said_frames=len(voice) * PACKET_SAMPLES // FRAME_SAMPLES)
+        self.trace = ClientTrace(name, said_frames=len(voice) * PACKET_SAMPLES // FRAME_SAMPLES)
         self._url = url
         self._voice = voice
         self._patience_s = patience_s
@@ -51,19 +51,19 @@ class PageClient:
         self._answered = asyncio.Event()
         self._reader = OpusStreamReader()
 
-    async def run(self, start_s: float) -> Story:
-        """start_s: the crowd's beginning on the loop's clock."""
+    async def run(self, start_s: float) -> ClientTrace:
+        """start_s: the run's beginning on the loop's clock."""
         clock = asyncio.get_running_loop().time
-        story = self.story
+        trace = self.trace
         try:
             # Browsers name the page's origin; the gateway sends them figures unasked.
             async with aiohttp.ClientSession(headers={"Origin": self._url.rstrip("/")}) as session:
-                story.asked_s = clock() - start_s
+                trace.asked_s = clock() - start_s
                 async with session.ws_connect(self._address()) as socket:
                     await self._converse(socket, start_s)
         except (aiohttp.ClientError, TimeoutError, ConnectionError) as error:
-            story.failure = story.failure or str(error) or type(error).__name__
-        return story
+            trace.failure = trace.failure or str(error) or type(error).__name__
+        return trace
 
     def _address(self) -> str:
         seeds = {name: random.randrange(1_000_001) for name in ("text_seed", "audio_seed")}
@@ -100,35 +100,35 @@ class PageClient:
             try:
                 message = await socket.receive(_LOST_AFTER_S)
             except TimeoutError:
-                self.story.failure = f"nothing came for {_LOST_AFTER_S:g} s"
+                self.trace.failure = f"nothing came for {_LOST_AFTER_S:g} s"
                 return
             if message.type is not aiohttp.WSMsgType.BINARY:
                 return
             self._take(message.data[0], message.data[1:], clock() - start_s)
 
     def _take(self, kind: int, payload: bytes, now_s: float) -> None:
-        story = self.story
+        trace = self.trace
         if kind == _HANDSHAKE:
-            story.ready_s = now_s
+            trace.ready_s = now_s
             self._ready.set()
         elif kind == _AUDIO:
-            story.heard_frames += _REPLY_FRAMES * len(self._reader.push(payload))
-            if story.heard_frames >= story.said_frames:
+            trace.heard_frames += _REPLY_FRAMES * len(self._reader.push(payload))
+            if trace.heard_frames >= trace.said_frames:
                 self._answered.set()
         elif kind == _TEXT:
-            story.text += payload.decode()
+            trace.text += payload.decode()
         elif kind == _ERROR:
-            story.failure = payload.decode()
+            trace.failure = payload.decode()
         elif kind == _METADATA:
             self._note(json.loads(payload), now_s)
 
     def _note(self, facts: dict[str, object], now_s: float) -> None:
         match facts:
             case {"queue": {"position": int(position), "waiting": int(waiting)}}:
-                self.story.places.append((position, waiting))
-                if self.story.queued_s is None:
-                    self.story.queued_s = now_s
+                self.trace.queue_positions.append((position, waiting))
+                if self.trace.queued_s is None:
+                    self.trace.queued_s = now_s
             case {"latency_ms": dict(latency_ms), "counters": dict(counters)}:
-                self.story.counters = counters
+                self.trace.counters = counters
                 if (turnaround := latency_ms.get("turnaround")) is not None:
-                    self.story.turnarounds_ms.append(turnaround)
+                    self.trace.turnarounds_ms.append(turnaround)

@@ -7,37 +7,44 @@ from dataclasses import asdict
 from statistics import median
 from typing import Any
 
-from benchmarks.chat.client_trace import Story
+from benchmarks.chat.client_trace import ClientTrace
 
 _COUNTERS = ("frames_filled", "frames_dropped", "frames_late", "reply_frames_dropped")
 
 
-def table(stories: Sequence[Story]) -> str:
+def table(traces: Sequence[ClientTrace]) -> str:
     """One line a client."""
     rows: list[tuple[str, ...]] = [
-        ("client", "place", "waited", "said", "heard", "filled", "dropped", "late", "unsent", "turnaround")
+        ("client", "position", "waited", "said", "heard", "filled", "dropped", "late", "unsent", "turnaround")
     ]
-    rows += [_row(story) for story in stories]
+    rows += [_row(trace) for trace in traces]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join("  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
 
 
-def summary(stories: Sequence[Story], faults: Sequence[str]) -> str:
+def summary(traces: Sequence[ClientTrace], faults: Sequence[str]) -> str:
     """A sentence."""
-    served = [story for story in stories if story.ready_s is not None and not story.failure]
-    queued = [story for story in served if story.first_place]
-    line = f"{len(served)} of {len(stories)} served, {len(queued)} of them after waiting in line"
+    served = [trace for trace in traces if trace.ready_s is not None and not trace.failure]
+    queued = [trace for trace in served if trace.first_position]
+    line = f"{len(served)} of {len(traces)} served, {len(queued)} of them after waiting in the queue"
     return f"{line}; {len(faults)} faults" if faults else f"{line}; every frame accounted for"
 
 
-def as_json(stories: Sequence[Story], faults: Sequence[str]) -> dict[str, Any]:
+def as_json(traces: Sequence[ClientTrace], faults: Sequence[str]) -> dict[str, Any]:
     """Everything."""
-    return {"summary": summary(stories, faults), "faults": list(faults), "clients": [asdict(each) for each in stories]}
+    return {"summary": summary(traces, faults), "faults": list(faults), "clients": [asdict(each) for each in traces]}
 
 
-def _row(story: Story) -> tuple[str, ...]:
-    waited = "never" if story.waited_s is None else f"{story.waited_s:.1f} s"
-    counters = [str(story.counters[name]) if name in story.counters else "-" for name in _COUNTERS]
-    turnaround = f"{median(story.turnarounds_ms):.0f} ms" if story.turnarounds_ms else "-"
-    place = str(story.first_place or "-")
-    return story.name, place, waited, str(story.said_frames), f"{story.heard_frames:g}", *counters, turnaround
+def _row(trace: ClientTrace) -> tuple[str, ...]:
+    waited = "never" if trace.waited_s is None else f"{trace.waited_s:.1f} s"
+    counters = [str(trace.counters[name]) if name in trace.counters else "-" for name in _COUNTERS]
+    turnaround = f"{median(trace.turnarounds_ms):.0f} ms" if trace.turnarounds_ms else "-"
+    return (
+        trace.name,
+        str(trace.first_position or "-"),
+        waited,
+        str(trace.said_frames),
+        f"{trace.heard_frames:g}",
+        *counters,
+        turnaround,
+    )

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from benchmarks.fuzz.messages import Generator, Stream
+from benchmarks.fuzz.messages import FuzzGenerator, Stream
 
 _METHOD = "/moshi_cluster.v1.Gateway/Converse"
 _STREAM_TIMEOUT_S = 60.0
@@ -48,7 +48,7 @@ class Tally:
 async def fuzz(target: str, messages: int, seed: int, callers: int) -> Tally:
     """Sends at least `messages` messages in streams of random length, `callers` streams at a time."""
     tally = Tally()
-    streams = _until(Generator(seed), tally, messages)
+    streams = _until(FuzzGenerator(seed), tally, messages)
     async with grpc.aio.insecure_channel(target) as channel:
         async with asyncio.TaskGroup() as tasks:
             for _ in range(callers):
@@ -59,7 +59,7 @@ async def fuzz(target: str, messages: int, seed: int, callers: int) -> Tally:
     return tally
 
 
-def _until(generator: Generator, tally: Tally, messages: int) -> Iterator[Stream]:
+def _until(generator: FuzzGenerator, tally: Tally, messages: int) -> Iterator[Stream]:
     while tally.messages < messages:
         yield generator.stream()
 

@@ -21,7 +21,7 @@ class Stream:
     hangs_up: bool  # half-closes and listens, or else drops the call
 
 
-class Generator:
+class FuzzGenerator:
     """Draws streams. Most begin with a valid start, so that the fuzz reaches what lies behind it."""
 
     def __init__(self, seed: int) -> None:

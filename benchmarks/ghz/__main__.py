@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.ghz import generate, report
-from benchmarks.ghz.scenario import CALIBRATION, NAMES, Scenario, load
+from benchmarks.ghz.scenario import CALIBRATION, NAMES, GhzScenario, load
 
 REPORTS = generate.FOLDER / "reports"
 _NOT_INSTALLED = """\
@@ -51,7 +51,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     return options
 
 
-def _run(scenario: Scenario, target: str, calls: int | None) -> bool:
+def _run(scenario: GhzScenario, target: str, calls: int | None) -> bool:
     """Whether ghz wrote a report; it says itself why not."""
     output = _report_path(scenario.name)
     output.unlink(missing_ok=True)
@@ -65,7 +65,7 @@ def _run(scenario: Scenario, target: str, calls: int | None) -> bool:
     return code == 0 and output.exists()
 
 
-def _tell(scenario: Scenario) -> bool:
+def _tell(scenario: GhzScenario) -> bool:
     """Prints what came of it; whether all of it was expected."""
     result = _read(scenario)
     drift_s = _read(load(CALIBRATION)).drift_s() if _report_path(CALIBRATION).exists() else None
@@ -77,7 +77,7 @@ def _tell(scenario: Scenario) -> bool:
     return not result.unexpected
 
 
-def _read(scenario: Scenario) -> report.Result:
+def _read(scenario: GhzScenario) -> report.Result:
     return report.read(scenario, json.loads(_report_path(scenario.name).read_text(encoding="utf-8")))
 
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from benchmarks.ghz.scenario import Scenario
+from benchmarks.ghz.scenario import GhzScenario
 
 _NS = 1e-9
 
@@ -17,7 +17,7 @@ _NS = 1e-9
 class Result:
     """One run of one scenario."""
 
-    scenario: Scenario
+    scenario: GhzScenario
     statuses: Mapping[str, int]
     errors: Mapping[str, int]  # message -> calls
     excess_s: tuple[float, ...]  # of the calls that ended OK: length minus ideal
@@ -39,7 +39,7 @@ class Result:
         return sorted(excess - drift_s * (self.sends - 1) for excess in self.excess_s)
 
 
-def read(scenario: Scenario, report: Mapping[str, Any]) -> Result:
+def read(scenario: GhzScenario, report: Mapping[str, Any]) -> Result:
     """A report as `--format json` writes it."""
     calls = report.get("details") or []  # null when no call ended
     ideal_s = scenario.ideal_s()

@@ -27,7 +27,7 @@ NAMES = (
 
 
 @dataclass(frozen=True)
-class Scenario:
+class GhzScenario:
     """What one configuration asks ghz to do."""
 
     name: str
@@ -62,10 +62,10 @@ class Scenario:
         return (self.sends() - 1) * seconds(self.config["stream-interval"])
 
 
-def load(name: str) -> Scenario:
+def load(name: str) -> GhzScenario:
     """One of NAMES. Raises ValueError for a configuration that ghz would not take as meant."""
     path = FOLDER / f"{name}.json"
     config = json.loads(path.read_text(encoding="utf-8"))
     if found := problems(config):
         raise ValueError(f"{path}: {'; '.join(found)}")
-    return Scenario(name, path, config)
+    return GhzScenario(name, path, config)

@@ -17,11 +17,11 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from benchmarks.layouts.process import Process, Sessions
+from benchmarks.layouts.process import Sessions, VariantProcess
 from benchmarks.layouts.subject import Subject, random_subject, trained_subject
 from benchmarks.layouts.variants import VARIANTS, Variant
+from benchmarks.machine import machine
 from benchmarks.offline.measure import interleaved, times_faster
-from benchmarks.online.machine import machine
 from moshi_cluster.models.loading import CheckpointError
 from moshi_cluster.tools.checkpoint_sizes import LM_CONFIGS
 from moshi_cluster.tools.convert_checkpoint import convert
@@ -70,7 +70,7 @@ def _rows(
 ) -> Iterator[list[str]]:
     save_file(subject.conversation(arguments.forced), work / "tokens.safetensors")
     files = {layout: _write(work / layout, layout, subject) for layout in {v.layout for v in variants}}
-    processes = [Process(v, files[v.layout].parent, arguments.device, max(_BATCHES)) for v in variants]
+    processes = [VariantProcess(v, files[v.layout].parent, arguments.device, max(_BATCHES)) for v in variants]
     try:
         agreements = _agreements(processes, work)
         times = [_times(processes, batch, arguments) for batch in _BATCHES]
@@ -83,14 +83,14 @@ def _rows(
             process.end()
 
 
-def _times(processes: Sequence[Process], batch: int, arguments: argparse.Namespace) -> list[str]:
+def _times(processes: Sequence[VariantProcess], batch: int, arguments: argparse.Namespace) -> list[str]:
     """Median milliseconds of each, and how many times the base's that is; measured in turns."""
     taken = interleaved([Sessions(process, batch) for process in processes], arguments.rounds, arguments.steps)
     base = next(t for t, process in zip(taken, processes, strict=True) if process.variant is _BASE)
     return [f"{times.median_ms:.2f} ({times_faster(base, times):.2f} x)" for times in taken]
 
 
-def _agreements(processes: Sequence[Process], work: Path) -> list[list[str]]:
+def _agreements(processes: Sequence[VariantProcess], work: Path) -> list[list[str]]:
     """Text and audio of each against the exact one's."""
     reference: dict[str, Tensor] = {}
     answers = []

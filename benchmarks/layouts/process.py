@@ -11,7 +11,7 @@ from typing import Any
 from benchmarks.layouts.variants import Variant
 
 
-class Process:
+class VariantProcess:
     """A variant, loaded in a process of its own until `end`."""
 
     def __init__(self, variant: Variant, folder: Path, device: str, slots: int) -> None:
@@ -60,7 +60,7 @@ class Process:
 class Sessions:
     """Its sessions in one batch, a contender of `benchmarks.offline.measure.interleaved`."""
 
-    def __init__(self, process: Process, batch: int) -> None:
+    def __init__(self, process: VariantProcess, batch: int) -> None:
         self._process, self._batch = process, batch
 
     def run(self, steps: int) -> list[float]:

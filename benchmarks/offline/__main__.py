@@ -40,22 +40,22 @@ def _compare(options: Options) -> dict[str, Any]:
     rows: dict[str, list[Row]] = {}
     python = options.upstream_python
     with Upstream(python, options.threads) if python else nullcontext() as upstream:
-        for part in options.parts:
-            rows[part.name] = list(compare(part, options, upstream))
+        for size in options.sizes:
+            rows[size.name] = list(compare(size, options, upstream))
             rates = rates.or_better(measured_rates(options.device, options.rates_s))
     versions = upstream.versions if upstream else None
     setting = Setting(options.device, options.threads, rates, versions, started, load_average)
-    print("\n\n".join([str(setting), *(comparison(of_part, rates) for of_part in rows.values() if of_part)]))
-    return {"setting": setting.as_json(), "rows": [row.as_json(rates) for of_part in rows.values() for row in of_part]}
+    print("\n\n".join([str(setting), *(comparison(of_size, rates) for of_size in rows.values() if of_size)]))
+    return {"setting": setting.as_json(), "rows": [row.as_json(rates) for of_size in rows.values() for row in of_size]}
 
 
 def _profile(options: Options) -> dict[str, Any]:
     started, load_average = datetime.datetime.now(), os.getloadavg()[0]
-    found = {part.name: profiles(part, options) for part in options.parts}
+    found = {size.name: profiles(size, options) for size in options.sizes}
     rates = measured_rates(options.device, options.rates_s)
     setting = Setting(options.device, options.threads, rates, None, started, load_average)
     print("\n\n".join([str(setting), *map(tables, found.values())]))
-    return {"setting": setting.as_json(), "profiles": [one.as_json() for part in found.values() for one in part]}
+    return {"setting": setting.as_json(), "profiles": [one.as_json() for size in found.values() for one in size]}
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What one step cannot do without: bytes read and operations done, counted from the weights."""
+"""Roofline floors: bytes that one step must read and operations it must do, counted from the weights."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from moshi_cluster.models.mimi import DEFAULT_CODEBOOKS, MimiConfig
 
 @dataclass(frozen=True)
 class Work:
-    """Of one step: every weight is read once, whatever the batch, and every session's keys and values are."""
+    """Work of one step: every weight is read once, whatever the batch, and every session's keys and values are."""
 
     read_bytes: float
     operations: float  # a multiply-add is two
@@ -62,13 +62,13 @@ def _uses_of_quantizer(name: str) -> int:
     return int("rvq_first" in name or int(name.split(".")[4]) < DEFAULT_CODEBOOKS - 1)
 
 
-def _uses_of_convolution(half: str, module: int, config: MimiConfig) -> int:
+def _uses_of_convolution(side: str, module: int, config: MimiConfig) -> int:
     """Output steps of a convolution, input steps of a transposed one; modules are numbered as upstream does.
 
     Encoder: 0, then residual block, ELU, strided convolution per ratio. Decoder: 0, then ELU, transposed convolution,
     residual block per ratio.
     """
-    if half == "encoder":
+    if side == "encoder":
         steps = config.frame_samples
         for ratio in list(reversed(config.ratios))[: module // 3]:
             steps //= ratio

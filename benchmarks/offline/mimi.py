@@ -1,4 +1,4 @@
-"""Our codec frame, encoded and decoded, as a contender."""
+"""Codec contender: our frame, encoded and decoded."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ class MimiFrames:
         self._slots = list(range(batch))
         random = torch.Generator().manual_seed(0)
         self._pcm = _LOUDNESS * torch.randn(batch, mimi.config.frame_samples, generator=random)
-        self._halves: tuple[StreamingEncoder, StreamingDecoder] | None = (mimi.encoder(batch), mimi.decoder(batch))
-        for half in self._halves:
-            _age(half, self._slots, -(-mimi.config.context // mimi.config.positions_per_frame))
+        self._codecs: tuple[StreamingEncoder, StreamingDecoder] | None = (mimi.encoder(batch), mimi.decoder(batch))
+        for codec in self._codecs:
+            _age(codec, self._slots, -(-mimi.config.context // mimi.config.positions_per_frame))
         self.run(_OPENING_STEPS)
 
     def run(self, steps: int) -> list[float]:
@@ -30,17 +30,17 @@ class MimiFrames:
 
     def step(self) -> None:
         """One frame of every session, there and back."""
-        if self._halves is None:
+        if self._codecs is None:
             raise RuntimeError("the sessions are closed")
-        encoder, decoder = self._halves
+        encoder, decoder = self._codecs
         decoder.step(self._slots, encoder.step(self._slots, self._pcm)).cpu()
 
     def close(self) -> None:
         """See Contender."""
-        self._halves = None
+        self._codecs = None
 
 
-def _age(half: StreamingEncoder | StreamingDecoder, slots: list[int], frames: int) -> None:
-    """As if that many frames had been run; keys and values stay zero, which costs the same."""
+def _age(codec: StreamingEncoder | StreamingDecoder, slots: list[int], frames: int) -> None:
+    """Pretends that so many frames have been run; keys and values stay zero, which costs the same."""
     for slot in slots:
-        half._states._frames[slot] += frames
+        codec._states._frames[slot] += frames

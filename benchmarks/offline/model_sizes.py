@@ -18,7 +18,7 @@ _SEED = 1
 
 
 @dataclass(frozen=True)
-class Part:
+class ModelSize:
     """A model: an LM in bfloat16 or a codec in float32."""
 
     name: str
@@ -57,11 +57,11 @@ def _published_mimi() -> dict[str, Any]:
     return config
 
 
-PARTS = [
-    Part("lm-small", "LM, small size", "lm", SMALL, ("cpu",)),
-    Part("lm-middle-250", "LM, middle size", "lm", _MIDDLE | {"context": 250}, ("cpu",)),
-    Part("lm-middle-3000", "LM, middle size", "lm", _MIDDLE | {"context": 3000}, ("cpu",)),
-    Part("lm-7b", "LM, 7B", "lm", _SEVEN_B, ("cuda",)),
-    Part("mimi-small", "Mimi, small size", "mimi", _SMALL_MIMI, ("cpu",)),
-    Part("mimi-published", "Mimi, published size", "mimi", _published_mimi()),
+MODEL_SIZES = [
+    ModelSize("lm-small", "LM, small size", "lm", SMALL, ("cpu",)),
+    ModelSize("lm-middle-250", "LM, middle size", "lm", _MIDDLE | {"context": 250}, ("cpu",)),
+    ModelSize("lm-middle-3000", "LM, middle size", "lm", _MIDDLE | {"context": 3000}, ("cpu",)),
+    ModelSize("lm-7b", "LM, 7B", "lm", _SEVEN_B, ("cuda",)),
+    ModelSize("mimi-small", "Mimi, small size", "mimi", _SMALL_MIMI, ("cpu",)),
+    ModelSize("mimi-published", "Mimi, published size", "mimi", _published_mimi()),
 ]

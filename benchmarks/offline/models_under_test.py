@@ -11,7 +11,7 @@ from torch import Tensor
 from benchmarks.offline.floors import Work, lm_work, mimi_work
 from benchmarks.offline.lm import LmSteps
 from benchmarks.offline.mimi import MimiFrames
-from benchmarks.offline.model_sizes import Part
+from benchmarks.offline.model_sizes import ModelSize
 from moshi_cluster.models.mimi import Mimi, MimiConfig
 from moshi_cluster.models.moshi_lm import LmConfig, MoshiLm
 
@@ -37,9 +37,9 @@ class ModelUnderTest(Protocol):
 class LmUnderTest:
     """Sessions that have just begun, and sessions whose window is full."""
 
-    def __init__(self, part: Part, tensors: Mapping[str, Tensor], device: torch.device) -> None:
-        self._tensors, self._config = tensors, part.config
-        self._lm = MoshiLm.from_tensors(tensors, LmConfig.from_dict(part.config), torch.bfloat16, device)
+    def __init__(self, size: ModelSize, tensors: Mapping[str, Tensor], device: torch.device) -> None:
+        self._tensors, self._config = tensors, size.config
+        self._lm = MoshiLm.from_tensors(tensors, LmConfig.from_dict(size.config), torch.bfloat16, device)
 
     def ages(self) -> list[int]:
         """See ModelUnderTest."""
@@ -61,9 +61,9 @@ class LmUnderTest:
 class MimiUnderTest:
     """Sessions whose windows are full."""
 
-    def __init__(self, part: Part, tensors: Mapping[str, Tensor], device: torch.device) -> None:
+    def __init__(self, size: ModelSize, tensors: Mapping[str, Tensor], device: torch.device) -> None:
         self._tensors = tensors
-        self._mimi = Mimi.from_tensors(tensors, MimiConfig.from_dict(part.config), device=device)
+        self._mimi = Mimi.from_tensors(tensors, MimiConfig.from_dict(size.config), device=device)
 
     def ages(self) -> list[int]:
         """See ModelUnderTest."""
@@ -82,6 +82,6 @@ class MimiUnderTest:
         return mimi_work(self._tensors, self._mimi.config, batch, held)
 
 
-def model_under_test(part: Part, tensors: Mapping[str, Tensor], device: torch.device) -> ModelUnderTest:
-    """tensors: the part's."""
-    return LmUnderTest(part, tensors, device) if part.kind == "lm" else MimiUnderTest(part, tensors, device)
+def model_under_test(size: ModelSize, tensors: Mapping[str, Tensor], device: torch.device) -> ModelUnderTest:
+    """tensors: of a model of that size."""
+    return LmUnderTest(size, tensors, device) if size.kind == "lm" else MimiUnderTest(size, tensors, device)

@@ -19,14 +19,14 @@ _OTHER = "elementwise and other"
 
 
 @dataclass(frozen=True)
-class Kind:
+class OperatorTime:
     """Operators of one kind in one step."""
 
     calls: float
     ms: float  # spent in the operators themselves, not in those they call
 
 
-def operators(step: Callable[[], object], steps: int) -> dict[str, Kind]:
+def operators(step: Callable[[], object], steps: int) -> dict[str, OperatorTime]:
     """By kind. The profiler's own cost is in the times: shares are good, sums are too large."""
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], acc_events=True) as profile:
         for _ in range(steps):
@@ -37,7 +37,7 @@ def operators(step: Callable[[], object], steps: int) -> dict[str, Kind]:
         kind = _kind(event.key)
         calls[kind] += event.count / steps
         taken_ms[kind] += event.self_cpu_time_total / 1000 / steps
-    return {kind: Kind(calls[kind], taken_ms[kind]) for kind in [*(name for name, _ in _KINDS), _OTHER]}
+    return {kind: OperatorTime(calls[kind], taken_ms[kind]) for kind in [*(name for name, _ in _KINDS), _OTHER]}
 
 
 def _kind(operator: str) -> str:

@@ -10,18 +10,18 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.offline.model_sizes import PARTS, Part
+from benchmarks.offline.model_sizes import MODEL_SIZES, ModelSize
 
 _UPSTREAM_VARIABLE = "MOSHI_UPSTREAM_PYTHON"
 _BATCHES = "1,2,4,8,16,32"
-_QUICK_PARTS = "lm-small,mimi-small"
+_QUICK_SIZES = "lm-small,mimi-small"
 
 
 @dataclass(frozen=True)
 class Options:
     """Checked."""
 
-    parts: list[Part]
+    sizes: list[ModelSize]
     batches: list[int]
     device: torch.device
     threads: int
@@ -40,14 +40,14 @@ def parse(arguments: Sequence[str] | None = None) -> Options:
     device = torch.device(given.device)
     if device.type == "cuda" and not torch.cuda.is_available():
         parser.error("--device cuda: torch sees no GPU")
-    names = (given.parts or (_QUICK_PARTS if given.quick else None)) or None
-    parts = _parts(parser, names, device)
+    names = (given.parts or (_QUICK_SIZES if given.quick else None)) or None
+    sizes = _sizes(parser, names, device)
     batches = _counts(parser, "--batches", given.batches or ("1,2" if given.quick else _BATCHES))
     if min(given.rounds, given.steps, given.threads) < 1:
         parser.error("--rounds, --steps and --threads: at least 1")
     upstream = given.upstream_python if device.type == "cpu" and not given.profile else None
     return Options(
-        parts=parts,
+        sizes=sizes,
         batches=batches,
         device=device,
         threads=given.threads,
@@ -66,7 +66,7 @@ def _parser() -> argparse.ArgumentParser:
         description="Milliseconds per LM step and per codec frame against batch size, beside the original "
         "implementation and beside what the machine allows.",
     )
-    names = ", ".join(part.name for part in PARTS)
+    names = ", ".join(size.name for size in MODEL_SIZES)
     parser.add_argument("--parts", help=f"comma-separated, of {names}; all that fit the device unless given")
     parser.add_argument("--batches", help=f"comma-separated numbers of sessions; {_BATCHES} unless given")
     parser.add_argument("--rounds", type=int, default=5, help="how often ours and upstream take turns; default 5")
@@ -86,11 +86,11 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _parts(parser: argparse.ArgumentParser, names: str | None, device: torch.device) -> list[Part]:
-    fitting = [part for part in PARTS if device.type in part.devices]
+def _sizes(parser: argparse.ArgumentParser, names: str | None, device: torch.device) -> list[ModelSize]:
+    fitting = [size for size in MODEL_SIZES if device.type in size.devices]
     if names is None:
         return fitting
-    by_name = {part.name: part for part in fitting}
+    by_name = {size.name: size for size in fitting}
     unknown = [name for name in names.split(",") if name not in by_name]
     if unknown:
         parser.error(f"--parts: {unknown[0]!r} is none of {', '.join(by_name)} on {device.type}")

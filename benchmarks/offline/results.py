@@ -4,24 +4,23 @@ from __future__ import annotations
 
 import datetime
 import os
-import platform
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
 
+from benchmarks.machine import cpu_model
 from benchmarks.offline.floors import Work
 from benchmarks.offline.measure import Timings, times_faster
-from benchmarks.offline.model_sizes import Part
+from benchmarks.offline.model_sizes import ModelSize
 from benchmarks.offline.rates import Rates
 
 
 @dataclass(frozen=True)
 class Row:
-    """One part at one batch."""
+    """One model at one batch."""
 
-    part: Part
+    size: ModelSize
     batch: int
     held: int  # frames, of a codec positions, that a session's attention reads
     ours: Timings
@@ -36,7 +35,7 @@ class Row:
         """Units are in the names."""
         read_ms, multiply_ms = self.work.floor_ms(rates)
         return {
-            "part": self.part.name,
+            "part": self.size.name,
             "batch": self.batch,
             "held": self.held,
             "ours": _timings(self.ours),
@@ -88,13 +87,8 @@ class Setting:
 
 
 def processor(device: torch.device) -> str:
-    """The name of the GPU, or of the CPU as Linux tells it."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text(encoding="utf-8").splitlines() if cpuinfo.exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
+    """Name of the GPU, or of the CPU."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else cpu_model()
 
 
 def _timings(timings: Timings) -> dict[str, Any]:

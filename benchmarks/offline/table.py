@@ -12,12 +12,12 @@ _UNITS = {"lm": "LM step", "mimi": "codec frame, encoded and decoded"}
 
 
 def comparison(rows: Sequence[Row], rates: Rates) -> str:
-    """One part's rows: ours, upstream, floor."""
-    part = rows[0].part
-    held = "positions" if part.kind == "mimi" else "frames"
+    """Rows of one model: ours, upstream, floor."""
+    size = rows[0].size
+    held = "positions" if size.kind == "mimi" else "frames"
     head = ["sessions", f"{held} held", "ours ms", "per session", "upstream ms", "faster"]
     head += ["read ms", "multiply ms", "ours / floor"]
-    title = f"### {part.title}, {part.name}: ms per {_UNITS[part.kind]}"
+    title = f"### {size.title}, {size.name}: ms per {_UNITS[size.kind]}"
     return f"{title}\n\n{markdown(head, [_cells(row, rates) for row in rows])}"
 
 

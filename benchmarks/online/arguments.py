@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks.online.driver import CallOptions
+from benchmarks.online.driver import RunOptions
 from benchmarks.online.impairments import IMPAIRMENTS
 from benchmarks.online.limits import Limits
 from benchmarks.online.scenarios import SCENARIOS, Size
@@ -105,9 +105,9 @@ def size_of(arguments: argparse.Namespace) -> Size:
     return Size(arguments.callers, arguments.seconds, arguments.seed, arguments.step_s)
 
 
-def options_of(arguments: argparse.Namespace) -> CallOptions:
+def options_of(arguments: argparse.Namespace) -> RunOptions:
     """What all calls have in common."""
-    return CallOptions(
+    return RunOptions(
         line=LineFormat(arguments.format, arguments.rate, arguments.packet_ms, arguments.reply_packet_ms),
         impairments=[IMPAIRMENTS[name][0] for name in arguments.impair],
         seed=arguments.seed,

@@ -30,7 +30,7 @@ _CHANNEL_OPTIONS = (("grpc.use_local_subchannel_pool", 1),)
 
 
 @dataclass(frozen=True)
-class CallOptions:
+class RunOptions:
     """What is the same for all calls of a run."""
 
     line: LineFormat
@@ -64,7 +64,7 @@ class Run:
     stopped_because: str  # empty when the plan was carried out
 
 
-def make_callers(plan: Sequence[PlannedCall], options: CallOptions, loops: Sequence[list[bytes]]) -> list[Caller]:
+def make_callers(plan: Sequence[PlannedCall], options: RunOptions, loops: Sequence[list[bytes]]) -> list[Caller]:
     """Everything that can be prepared before the run; loops: the recordings as messages."""
     line = options.line
     callers_total = 1 + max((call.caller for call in plan), default=0)

@@ -10,11 +10,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from benchmarks.online.machine import machine
-from benchmarks.online.report import Report
+from benchmarks.machine import machine
+from benchmarks.online.report import LoadReport
 
 
-def write_json(path: Path, report: Report, settings: Mapping[str, object]) -> None:
+def write_json(path: Path, report: LoadReport, settings: Mapping[str, object]) -> None:
     """Raises OSError."""
     content = {
         "date": datetime.now(UTC).date().isoformat(),

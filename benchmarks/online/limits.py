@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from benchmarks.online.live import LiveView
-from benchmarks.online.report import Report
+from benchmarks.online.report import LoadReport
 from moshi_cluster.audio.frame import FRAME_MS
 
 _RAMP_MAX_P99_MS = float(FRAME_MS)
@@ -20,7 +20,7 @@ class Limits:
     max_deficit_frames: int | None = None
     max_unserved_calls: int | None = None
 
-    def broken(self, report: Report) -> list[str]:
+    def broken(self, report: LoadReport) -> list[str]:
         """A sentence for each limit that the run did not keep to. A figure that there is none of keeps to no limit."""
         frames, calls = report.frames, report.calls
         checks = (

@@ -14,20 +14,20 @@ from benchmarks.online.hops import growth, read_buckets
 from benchmarks.online.limits import Limits
 from benchmarks.online.live import LiveView
 from benchmarks.online.processes import ProcessWatch
-from benchmarks.online.progress import Progress
-from benchmarks.online.report import Report, make_report
+from benchmarks.online.progress import RunProgress
+from benchmarks.online.report import LoadReport, make_report
 
 _DETAILS_SHOWN = 5
 
 
 def measure(
     cluster: Cluster, callers: Sequence[Caller], connections: int, limits: Limits, ramp_step_s: float | None
-) -> Report:
+) -> LoadReport:
     """The run, and what the services say of it. Raises OSError when their metrics cannot be read.
 
     ramp_step_s: given for a run that ends when the limits of its last step are broken.
     """
-    progress = Progress()
+    progress = RunProgress()
     processes = ProcessWatch(cluster.process_ids)
 
     def watch(view: LiveView) -> str:

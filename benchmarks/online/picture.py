@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmarks.online.report import Report
+from benchmarks.online.report import LoadReport
 from benchmarks.online.timeline import Point
 from moshi_cluster.audio.frame import FRAME_MS
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 _MEMORY_FROM_S = 120.0  # before that it says nothing
 
 
-def write_picture(path: Path, report: Report, title: str) -> None:
+def write_picture(path: Path, report: LoadReport, title: str) -> None:
     """PNG, SVG or PDF by the file's suffix. Raises OSError, ValueError for another suffix."""
     # Imported after the run: it takes a second and 50 MB, and needs no display.
     from matplotlib.figure import Figure
@@ -51,7 +51,7 @@ def _calls(axes: Axes, points: Sequence[Point]) -> None:
     axes.grid(alpha=0.3)
 
 
-def _memory(axes: Axes, report: Report) -> None:
+def _memory(axes: Axes, report: LoadReport) -> None:
     for name, process in report.processes.items():
         axes.plot([resident / 1e6 for resident in process.resident_bytes], label=name)
     axes.set(xlabel="time, s", ylabel="resident, MB", ylim=(0, None))

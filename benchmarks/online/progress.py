@@ -11,7 +11,7 @@ _WINDOW_S = 5.0
 _LINE_EVERY_S = 10.0  # where a line cannot be written over
 
 
-class Progress:
+class RunProgress:
     """One line, written over every second on a terminal, a new one now and then elsewhere."""
 
     def __init__(self, out: TextIO = sys.stderr) -> None:

@@ -1,4 +1,4 @@
-"""Report: the figures of a run, defined once; README.md beside this file says them in words."""
+"""Report of a load run: its figures, defined once; README.md beside this file says them in words."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ class CallerFigures:
 
 
 @dataclass(frozen=True)
-class Hop:
+class HopLatency:
     """One histogram of the services, over the run."""
 
     frames: int
@@ -92,7 +92,7 @@ class Hop:
 
 
 @dataclass(frozen=True)
-class Process:
+class ProcessUsage:
     """One service process, over the run."""
 
     cpu_s: float
@@ -121,7 +121,7 @@ class BurstJoin:
 
 
 @dataclass(frozen=True)
-class Report:
+class LoadReport:
     """Everything that is measured."""
 
     seconds: float
@@ -134,18 +134,18 @@ class Report:
     gaps: int
     callers: Sequence[CallerFigures]
     driver: Driver
-    hops: Mapping[str, Hop]
-    processes: Mapping[str, Process]
+    hops: Mapping[str, HopLatency]
+    processes: Mapping[str, ProcessUsage]
     burst_join: BurstJoin | None
     over_time: Sequence[Point]
     by_calls: Sequence[Point]
 
 
-def make_report(run: Run, hops: Mapping[str, Histogram], watch: ProcessWatch) -> Report:
+def make_report(run: Run, hops: Mapping[str, Histogram], watch: ProcessWatch) -> LoadReport:
     """From what the calls recorded, and what was measured beside them."""
     records, seconds = run.records, run.end_s - run.begin_s
     processes = _processes(watch, seconds, call_seconds(records))
-    return Report(
+    return LoadReport(
         seconds=seconds,
         call_seconds=call_seconds(records),
         stopped_because=run.stopped_because,
@@ -164,13 +164,13 @@ def make_report(run: Run, hops: Mapping[str, Histogram], watch: ProcessWatch) ->
     )
 
 
-def _hop(histogram: Histogram) -> Hop:
-    return Hop(histogram.count, 1000 * histogram.quantile(0.5), 1000 * histogram.quantile(0.99))
+def _hop(histogram: Histogram) -> HopLatency:
+    return HopLatency(histogram.count, 1000 * histogram.quantile(0.5), 1000 * histogram.quantile(0.99))
 
 
-def _processes(watch: ProcessWatch, seconds: float, total_call_s: float) -> dict[str, Process]:
+def _processes(watch: ProcessWatch, seconds: float, total_call_s: float) -> dict[str, ProcessUsage]:
     return {
-        name: Process(cpu_s, ratio(cpu_s, seconds), ratio(cpu_s, total_call_s), watch.resident_bytes[name])
+        name: ProcessUsage(cpu_s, ratio(cpu_s, seconds), ratio(cpu_s, total_call_s), watch.resident_bytes[name])
         for name, cpu_s in watch.used_cpu_s().items()
     }
 

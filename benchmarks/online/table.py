@@ -5,20 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from benchmarks.online.hops import in_order
-from benchmarks.online.report import Report, Spread
+from benchmarks.online.report import LoadReport, Spread
 
 _SLOW_DRIVER_MS = 5.0
 _BUSY_CORES = 0.2
 
 
-def text_of(report: Report) -> str:
+def text_of(report: LoadReport) -> str:
     """The final table."""
     parts = [_spreads(report), _callers(report), _calls_table(report), _hops(report), _processes(report)]
     parts += ["\n".join(f"{name:<22} {value}" for name, value in _lines(report))]
     return "\n\n".join(part for part in parts if part)
 
 
-def _spreads(report: Report) -> str:
+def _spreads(report: LoadReport) -> str:
     rows = [
         ("turnaround", report.turnaround_ms),
         ("start to started", report.calls.setup_ms),
@@ -33,7 +33,7 @@ def _spreads(report: Report) -> str:
     return _columns([header, *((name, *_cells(spread)) for name, spread in rows if spread.count)])
 
 
-def _callers(report: Report) -> str:
+def _callers(report: LoadReport) -> str:
     header = ("caller", "calls", "p50 ms", "p99 ms", "p99.9 ms", "max ms", "replies", "missed", "underruns", "deficit")
     rows = [
         (
@@ -49,7 +49,7 @@ def _callers(report: Report) -> str:
     return _columns([header, *rows])
 
 
-def _calls_table(report: Report) -> str:
+def _calls_table(report: LoadReport) -> str:
     rows = [
         (str(point.calls), f"{point.p50_ms:.1f}", f"{point.p99_ms:.1f}", f"{point.miss_ratio:.3%}", str(point.frames))
         for point in report.by_calls
@@ -57,7 +57,7 @@ def _calls_table(report: Report) -> str:
     return _columns([("calls up", "p50 ms", "p99 ms", "missed", "replies"), *rows])
 
 
-def _hops(report: Report) -> str:
+def _hops(report: LoadReport) -> str:
     rows = [
         (row, f"{hop.p50_ms:.1f}", f"{hop.p99_ms:.1f}", str(hop.frames))
         for row, hop in ((row, report.hops[row]) for row in in_order(report.hops))
@@ -65,7 +65,7 @@ def _hops(report: Report) -> str:
     return _columns([("hop, by the services", "p50 ms", "p99 ms", "count"), *rows]) if rows else ""
 
 
-def _processes(report: Report) -> str:
+def _processes(report: LoadReport) -> str:
     rows = [
         (
             name,
@@ -81,7 +81,7 @@ def _processes(report: Report) -> str:
     return _columns([header, *rows]) if rows else ""
 
 
-def _lines(report: Report) -> Iterable[tuple[str, str]]:
+def _lines(report: LoadReport) -> Iterable[tuple[str, str]]:
     calls, frames = report.calls, report.frames
     failed = ", ".join(f"{count} {status}" for status, count in calls.failed.items()) or "none"
     yield "calls", f"{calls.made} made, {calls.ok} ended well, {calls.rejected} refused, failed: {failed}"

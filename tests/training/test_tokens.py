@@ -21,7 +21,7 @@ from training.text import tokenizer
 from training.tokens import encode, load, load_mimi, run, stored, tokenise
 from training.world import store
 from training.world.phones import NUMBER_OF, SILENCE
-from training.world.session import Session, Turn
+from training.world.session import SoundSession, Turn
 from training.world.speech import Span
 
 TURN = Turn("courtesy", "hello", "hello", 0.1, 0.3, 0.6, 0.8)
@@ -49,11 +49,11 @@ def sound(seed: int, frames: int) -> NDArray[np.int16]:
     return np.random.default_rng(seed).normal(0, 3000, frames * 1920).astype(np.int16)
 
 
-def session(seed: int, frames: int) -> Session:
+def session(seed: int, frames: int) -> SoundSession:
     phones = np.full(frames * 4, NUMBER_OF[SILENCE], dtype=np.uint8)
     phones[28:33] = NUMBER_OF[SILENCE] + 1  # 0.56 s to 0.66 s: frames 7 and 8
     words = (Span("hello", 0.56, 0.66),)
-    return Session(sound(seed, frames), sound(seed + 1, frames), phones, phones, words, (TURN,), {})
+    return SoundSession(sound(seed, frames), sound(seed + 1, frames), phones, phones, words, (TURN,), {})
 
 
 def test_codes_are_those_of_each_channel_alone_frame_by_frame(mimi: Mimi) -> None:

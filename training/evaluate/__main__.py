@@ -14,11 +14,11 @@ from moshi_cluster.models.moshi_lm import Sampling
 from training.evaluate.judge import judge
 from training.evaluate.offline import hold
 from training.evaluate.recognise import Recogniser
-from training.evaluate.report import Report
+from training.evaluate.report import EvaluationReport
 from training.tokens import CODEBOOKS, load, stored
 
 
-def evaluate(checkpoint: Path, tokens: Path, sampling: Sampling | None = None) -> Report:
+def evaluate(checkpoint: Path, tokens: Path, sampling: Sampling | None = None) -> EvaluationReport:
     """tokens: folder of held-out sessions, tokenised with the checkpoint's codec; sampling: the checkpoint's own."""
     sessions = [load(path) for path in stored(tokens)]
     callers = [session.tokens()[:, -CODEBOOKS:] for session in sessions]

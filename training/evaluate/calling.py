@@ -17,14 +17,14 @@ from benchmarks.online.matching import FrameMatcher
 from benchmarks.online.measure import measure
 from benchmarks.online.playback import SimulatedPlayback
 from benchmarks.online.record import CallRecord
-from benchmarks.online.report import Report
+from benchmarks.online.report import LoadReport
 from benchmarks.online.scenarios import PlannedCall
 from benchmarks.online.speech import LineFormat
 from moshi_cluster.audio.frame import FRAME_S, FRAME_SAMPLES, MODEL_RATE_HZ
 from moshi_cluster.audio.g711 import G711_RATE_HZ
 from moshi_cluster.cluster.recorded_callers import RecordedCaller
 from moshi_cluster.v1 import common_pb2, gateway_pb2
-from training.evaluate.judge import Call
+from training.evaluate.judge import HeldCall
 
 LINE = LineFormat("mulaw", G711_RATE_HZ, 20, 20)
 # The ear is trained on wide-band speech: of Moshi's own clean voice through 8 kHz mu-law it understands 60 answers of
@@ -56,14 +56,16 @@ class Transcript:
 
 
 @dataclass(frozen=True)
-class Held:
+class HeldCalls:
     """Calls after they were held."""
 
-    calls: Sequence[Call]
-    report: Report  # of the load driver
+    calls: Sequence[HeldCall]
+    report: LoadReport  # of the load driver
 
 
-def hold(cluster: Cluster, recordings: Sequence[RecordedCaller], callers: int, jitter_allowance_ms: int = 0) -> Held:
+def hold(
+    cluster: Cluster, recordings: Sequence[RecordedCaller], callers: int, jitter_allowance_ms: int = 0
+) -> HeldCalls:
     """Holds calls with so many callers at once, each with one recording after the other. Raises OSError.
 
     jitter_allowance_ms: how late a packet may be before silence is filled in; 0 for the gateway's own figure.
@@ -85,10 +87,10 @@ def hold(cluster: Cluster, recordings: Sequence[RecordedCaller], callers: int, j
     report = measure(cluster, calls, connections=1, limits=Limits(), ramp_step_s=None)
     delay_s = FRAME_S + report.turnaround_ms.p50 / 1000
     judged = [
-        Call(recording.turns, transcript.pieces, samples(transcript), delay_s)
+        HeldCall(recording.turns, transcript.pieces, samples(transcript), delay_s)
         for recording, transcript in zip(recordings, transcripts, strict=True)
     ]
-    return Held(judged, report)
+    return HeldCalls(judged, report)
 
 
 def schedule(frames: Sequence[int], callers: int) -> list[PlannedCall]:

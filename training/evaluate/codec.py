@@ -30,7 +30,7 @@ from training.evaluate.likeness import SHORTEST_S, Likeness, likeness
 from training.evaluate.opus import through_opus
 from training.evaluate.sound import trimmed
 from training.mimi.sizes import CODEBOOKS
-from training.world.session import Session
+from training.world.session import SoundSession
 from training.world.store import load, stored
 
 OPUS_BITS_PER_S = 6000
@@ -54,7 +54,7 @@ class CodebookUse:
     entropy_bits: float  # of the distribution of codes; log2 of the entries when all are equally likely
 
 
-def evaluate(mimi: Mimi, sessions: Sequence[Session], hear: Hear) -> dict[str, Any]:
+def evaluate(mimi: Mimi, sessions: Sequence[SoundSession], hear: Hear) -> dict[str, Any]:
     """Summaries by speaker and codec, the use of codebooks by speaker, and how much of Moshi's is understood."""
     results: dict[str, Any] = {}
     understood: Counter[str] = Counter()
@@ -83,7 +83,7 @@ def evaluate(mimi: Mimi, sessions: Sequence[Session], hear: Hear) -> dict[str, A
     return results | {"understood": dict(understood)}
 
 
-def heard_right(session: Session, sounds: Mapping[str, Samples], hear: Hear) -> Counter[str]:
+def heard_right(session: SoundSession, sounds: Mapping[str, Samples], hear: Hear) -> Counter[str]:
     """Of the same call in several versions: whole answers ("all"), and how many of them are understood in each."""
     counts: Counter[str] = Counter(all=0, **dict.fromkeys(sounds, 0))
     for turn in session.turns:
@@ -96,7 +96,7 @@ def heard_right(session: Session, sounds: Mapping[str, Samples], hear: Hear) -> 
     return counts
 
 
-def utterances(session: Session, speaker: str) -> Iterator[slice]:
+def utterances(session: SoundSession, speaker: str) -> Iterator[slice]:
     """The samples of everything one side says, but for what is too short to measure."""
     side = "user" if speaker == "user" else "reply"
     for turn in session.turns:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 
-from training.evaluate.report import Count, Report
+from training.evaluate.report import Count, EvaluationReport
 
 NAME = "figures.json"
 _README = "README.md"
@@ -29,7 +29,7 @@ Card = Mapping[str, Figures]
 """By the way in which the calls were held: offline or cluster, and either with the recorded calls."""
 
 
-def figures_of(report: Report) -> dict[str, Count]:
+def figures_of(report: EvaluationReport) -> dict[str, Count]:
     """What a card says of a report."""
     return {name: getattr(report, name) for name in _TOLERANCES}
 

@@ -11,7 +11,7 @@ import numpy as np
 from moshi_cluster.audio.frame import FRAME_SAMPLES, FRAMES_PER_S
 from moshi_cluster.audio.pcm import Samples
 from training.evaluate.answers import Answer, Pieces, answers, spoken
-from training.evaluate.report import STOPPED_WITHIN_S, Count, Report
+from training.evaluate.report import STOPPED_WITHIN_S, Count, EvaluationReport
 from training.evaluate.sound import stops_after_s, trimmed
 from training.world.exchanges import GREETING
 
@@ -19,7 +19,7 @@ Hear = Callable[[Samples], str]  # trimmed speech at 24 kHz -> its words
 
 
 @dataclass(frozen=True)
-class Call:
+class HeldCall:
     """One call after it was held."""
 
     turns: Sequence[Mapping[str, Any]]  # as in the world's sessions
@@ -28,9 +28,9 @@ class Call:
     delay_s: float = 0.0  # Moshi's voice reaches the caller so much later than the frame that it answers begins
 
 
-def judge(calls: Iterable[Call], hear: Hear) -> Report:
+def judge(calls: Iterable[HeldCall], hear: Hear) -> EvaluationReport:
     """Every answer, greeting, silence and interruption of the calls."""
-    report = Report()
+    report = EvaluationReport()
     for call in calls:
         _judge_greeting(call, report)
         _judge_interruptions(call, report)
@@ -40,7 +40,7 @@ def judge(calls: Iterable[Call], hear: Hear) -> Report:
     return report
 
 
-def _judge_greeting(call: Call, report: Report) -> None:
+def _judge_greeting(call: HeldCall, report: EvaluationReport) -> None:
     frames = len(call.pieces)
     before = int(call.turns[0]["user_end_s"] * FRAMES_PER_S) if call.turns else frames
     said = spoken(call.pieces[:before])
@@ -49,7 +49,7 @@ def _judge_greeting(call: Call, report: Report) -> None:
         report.quiet.add(said == GREETING)
 
 
-def _judge_interruptions(call: Call, report: Report) -> None:
+def _judge_interruptions(call: HeldCall, report: EvaluationReport) -> None:
     for turn in call.turns:
         if turn["interrupts"]:
             seconds = stops_after_s(call.sound, turn["user_start_s"])
@@ -57,7 +57,7 @@ def _judge_interruptions(call: Call, report: Report) -> None:
                 report.stopped.add(seconds + call.delay_s <= STOPPED_WITHIN_S)
 
 
-def _judge_answer(answer: Answer, sound: Samples, hear: Hear, report: Report) -> None:
+def _judge_answer(answer: Answer, sound: Samples, hear: Hear, report: EvaluationReport) -> None:
     report.answers.setdefault(answer.kind, Count()).add(answer.right)
     if answer.unseen:
         report.unseen.add(answer.right)

@@ -17,17 +17,17 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from benchmarks.online.cluster import local_cluster
-from benchmarks.online.report import Report as Load
+from benchmarks.online.report import LoadReport
 from moshi_cluster.cluster.default_checkpoint import DEFAULT_CHECKPOINT
 from moshi_cluster.cluster.process import ClusterError
 from moshi_cluster.cluster.recorded_callers import RecordedCaller, read
 from training.evaluate.calling import hold
 from training.evaluate.figures import Card, Figures, broken, comparison, expected, figures_of, read_card, write_card
-from training.evaluate.judge import Call, judge
+from training.evaluate.judge import HeldCall, judge
 from training.evaluate.recognise import Recogniser
 from training.evaluate.recorded_offline import hold_offline
 from training.evaluate.recordings import NoSynthesiserError, made
-from training.evaluate.report import Report
+from training.evaluate.report import EvaluationReport
 
 EXIT_FAILED, EXIT_BROKEN, EXIT_INTERRUPTED = 1, 3, 130
 _SPARE_SLOTS = 2  # a call that has just ended may hold its slot a little longer
@@ -65,7 +65,7 @@ def _run(given: argparse.Namespace) -> int:
     return _verdict(measured, read_card(given.checkpoint), section)
 
 
-def _live(given: argparse.Namespace, recordings: Sequence[RecordedCaller]) -> Report:
+def _live(given: argparse.Namespace, recordings: Sequence[RecordedCaller]) -> EvaluationReport:
     _say("starting a cluster")
     with local_cluster(str(given.checkpoint), given.callers + _SPARE_SLOTS, {}) as cluster:
         held = hold(cluster, recordings, given.callers)
@@ -73,22 +73,22 @@ def _live(given: argparse.Namespace, recordings: Sequence[RecordedCaller]) -> Re
     return _judged(held.calls)
 
 
-def _offline(checkpoint: Path, recordings: Sequence[RecordedCaller]) -> Report:
+def _offline(checkpoint: Path, recordings: Sequence[RecordedCaller]) -> EvaluationReport:
     return _judged(hold_offline(checkpoint, recordings))
 
 
-def _judged(calls: Sequence[Call]) -> Report:
+def _judged(calls: Sequence[HeldCall]) -> EvaluationReport:
     return judge(_with_progress(calls), Recogniser().hear_floats)
 
 
-def _with_progress(calls: Sequence[Call]) -> Iterator[Call]:
+def _with_progress(calls: Sequence[HeldCall]) -> Iterator[HeldCall]:
     for number, call in enumerate(calls):
         if number % _REPORT_EVERY_CALLS == 0:
             _say(f"listening to the replies: call {number} of {len(calls)}")
         yield call
 
 
-def _load(load: Load, callers: int) -> str:
+def _load(load: LoadReport, callers: int) -> str:
     failed = load.calls.made - load.calls.ok
     return (
         f"{load.calls.made} calls by {callers} callers in {load.seconds:.0f} s, {failed} not ended well\n"

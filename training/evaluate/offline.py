@@ -17,7 +17,7 @@ from moshi_cluster.models.mimi import Mimi
 from moshi_cluster.models.moshi_lm import Sampling
 from training.evaluate.answers import shown
 from training.evaluate.conversation import converse
-from training.evaluate.judge import Call
+from training.evaluate.judge import HeldCall
 
 _STREAMS = 32
 
@@ -26,7 +26,7 @@ Turns = Sequence[Mapping[str, Any]]
 
 def hold(
     checkpoint: Checkpoint, turns: Sequence[Turns], callers: Sequence[Tensor], sampling: Sampling | None = None
-) -> list[Call]:
+) -> list[HeldCall]:
     """callers: the codes of each call's caller, int64 [T, K]; sampling: None for the checkpoint's own."""
     lm, mimi = load_lm(checkpoint, torch.float32), load_mimi(checkpoint)  # float32 is what a worker without a GPU runs
     assert checkpoint.tokenizer is not None  # everything was asked for
@@ -34,7 +34,7 @@ def hold(
     said = converse(lm, callers, sampling or lm.config.lm_gen_config, _STREAMS)
     sounds = decode([tokens[:, 1:] for tokens in said], mimi)
     return [
-        Call(asked, shown(tokens[:, 0].tolist(), tokenizer), sound)
+        HeldCall(asked, shown(tokens[:, 0].tolist(), tokenizer), sound)
         for asked, tokens, sound in zip(turns, said, sounds, strict=True)
     ]
 

@@ -21,7 +21,7 @@ from moshi_cluster.clients.cli.wire_formats import from_wire
 from moshi_cluster.cluster.process import ClusterError
 from moshi_cluster.cluster.recorded_callers import RecordedCaller, read
 from training.evaluate.calling import LINE, hold
-from training.evaluate.judge import Call
+from training.evaluate.judge import HeldCall
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -41,7 +41,7 @@ class Word:
     start_s: float
 
 
-def words(call: Call) -> list[Word]:
+def words(call: HeldCall) -> list[Word]:
     """Moshi's, each at the frame that its first piece came with, as late as it is heard."""
     found: list[Word] = []
     for frame, piece in enumerate(call.pieces):
@@ -60,7 +60,7 @@ def envelope(sound: Samples, rate_hz: int) -> tuple[Samples, Samples]:
     return columns.min(axis=1), columns.max(axis=1)
 
 
-def draw(path: Path, recording: RecordedCaller, call: Call, from_s: float, until_s: float) -> None:
+def draw(path: Path, recording: RecordedCaller, call: HeldCall, from_s: float, until_s: float) -> None:
     """PNG, SVG or PDF by the file's suffix. Raises OSError, ValueError for another suffix."""
     # Imported after the call: it takes a second and 50 MB, and needs no display.
     from matplotlib.figure import Figure

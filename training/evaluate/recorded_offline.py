@@ -15,7 +15,7 @@ from moshi_cluster.audio.resample import Resampler
 from moshi_cluster.cluster.recorded_callers import RecordedCaller
 from moshi_cluster.models.loading import resolve
 from moshi_cluster.models.loading.mimi import load_mimi
-from training.evaluate.judge import Call
+from training.evaluate.judge import HeldCall
 from training.evaluate.offline import hold
 from training.tokens import encode
 
@@ -23,7 +23,7 @@ _STREAMS = 32
 _FULL_SCALE = np.float32(32768)  # of what `training.tokens.encode` takes
 
 
-def hold_offline(checkpoint: Path, recordings: Sequence[RecordedCaller]) -> list[Call]:
+def hold_offline(checkpoint: Path, recordings: Sequence[RecordedCaller]) -> list[HeldCall]:
     """Holds the calls as `training.evaluate.calling.hold` does, without what lies between callers and models."""
     found = resolve(str(checkpoint))
     mimi = load_mimi(found)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from moshi_cluster.cluster.recorded_callers import INDEX, RecordedCaller, read
 from training.world.export_questions import enough, export
-from training.world.session import Session, generate
+from training.world.session import SoundSession, generate
 
 _ROOT = Path(__file__).resolve().parent.parent.parent
 _MADE = _ROOT / ".cache" / "exchanges"
@@ -39,14 +39,14 @@ def made(exchanges: int) -> list[RecordedCaller]:
     return read(folder)
 
 
-def _sessions() -> Iterator[Session]:
+def _sessions() -> Iterator[SoundSession]:
     number = _FIRST_SEED
     while True:
         yield generate(number, "eval")
         number += 1
 
 
-def _with_progress(sessions: Iterator[Session]) -> Iterator[Session]:
+def _with_progress(sessions: Iterator[SoundSession]) -> Iterator[SoundSession]:
     for count, session in enumerate(sessions, start=1):
         if count % _REPORT_EVERY == 0:
             print(f"{count} calls made up", file=sys.stderr)

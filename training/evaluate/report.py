@@ -29,7 +29,7 @@ class Count:
 
 
 @dataclass
-class Report:
+class EvaluationReport:
     """Counts over all calls of an evaluation."""
 
     answers: dict[str, Count] = field(default_factory=dict)  # by kind: the text is exactly right

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from training.lm.data import Batch
-from training.lm.layers import RmsNorm, normal
+from training.lm.layers import TrainableRmsNorm, normal
 from training.lm.streams import NONE
 from training.lm.vocabulary import BLANK
 
@@ -23,7 +23,7 @@ class CallerHeads(nn.Module):
     def __init__(self, dim: int, phones: int, words: int, phones_per_frame: int) -> None:
         super().__init__()
         self._phones_per_frame = phones_per_frame
-        self.norm = RmsNorm(dim)
+        self.norm = TrainableRmsNorm(dim)
         self.phone_head = normal(phones_per_frame * phones, dim)
         self.word_head = normal(words, dim)
 

@@ -9,17 +9,17 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from moshi_cluster.models.moshi_lm.config import LmConfig
-from training.lm.layers import RmsNorm, TokenTables, attend, normal
+from training.lm.layers import TrainableRmsNorm, TrainableTokenTables, attend, normal
 
 
-class DepthTransformer(nn.Module):
+class TrainableDepthTransformer(nn.Module):
     """Every step has weights of its own, so the steps K are the leading axis of batched products [K, N, D]."""
 
     def __init__(self, config: LmConfig, hidden_size: int) -> None:
         super().__init__()
         dim, steps = config.depformer_dim, config.dep_q
         sizes = [config.text_card + 1] + [config.card + 1] * (steps - 1)
-        self.tokens = TokenTables(sizes, dim, std=0.5)
+        self.tokens = TrainableTokenTables(sizes, dim, std=0.5)
         self.inputs = normal(steps, dim, config.dim)
         self.layers = nn.ModuleList(DepthLayer(config, hidden_size) for _ in range(config.depformer_num_layers))
         self.heads = normal(steps, config.card, dim)
@@ -41,10 +41,10 @@ class DepthLayer(nn.Module):
         dim, steps = config.depformer_dim, config.dep_q
         gain = 1 / math.sqrt(2 * config.depformer_num_layers)
         self._heads = config.depformer_num_heads
-        self.attention_norm = RmsNorm(dim)
+        self.attention_norm = TrainableRmsNorm(dim)
         self.in_proj = normal(steps, 3 * dim, dim)
         self.out_proj = normal(steps, dim, dim, gain=gain)
-        self.feed_forward_norm = RmsNorm(dim)
+        self.feed_forward_norm = TrainableRmsNorm(dim)
         self.linear_in = normal(steps, 2 * hidden_size, dim)
         self.linear_out = normal(steps, dim, hidden_size, gain=gain)
         self.unseen: Tensor

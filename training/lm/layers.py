@@ -17,7 +17,7 @@ def normal(*shape: int, gain: float = 1.0) -> nn.Parameter:
     return nn.Parameter(torch.randn(*shape) * (gain / math.sqrt(shape[-1])))
 
 
-class RmsNorm(nn.Module):
+class TrainableRmsNorm(nn.Module):
     """y = x * alpha / sqrt(eps + mean(x^2))."""
 
     def __init__(self, dim: int) -> None:
@@ -29,7 +29,7 @@ class RmsNorm(nn.Module):
         return F.rms_norm(x, self.alpha.shape, self.alpha, _EPS)
 
 
-class TokenTables(nn.Module):
+class TrainableTokenTables(nn.Module):
     """The embedding tables of several streams in one matrix."""
 
     def __init__(self, sizes: Sequence[int], dim: int, std: float) -> None:
@@ -53,7 +53,7 @@ class TokenTables(nn.Module):
         return list(self.table.detach().split(self.sizes))
 
 
-class GatedFeedForward(nn.Module):
+class TrainableGatedFeedForward(nn.Module):
     """W_out (silu(a) * b), where W_in x = (a, b) (Shazeer 2020, SwiGLU)."""
 
     def __init__(self, dim: int, hidden_size: int, gain: float) -> None:

@@ -15,7 +15,7 @@ from training.lm.streams import NONE, depth_tokens
 
 
 @dataclass(frozen=True)
-class Weights:
+class LossWeights:
     """How much each part of the loss counts."""
 
     padding: float = 0.3  # a text token that says nothing, against one that does
@@ -41,7 +41,7 @@ class Losses:
     alone_phones: Tensor  # of callers to whom nobody answers
     alone_words: Tensor
 
-    def total(self, weights: Weights) -> Tensor:
+    def total(self, weights: LossWeights) -> Tensor:
         parts = [getattr(self, field.name) * getattr(weights, field.name) for field in fields(self)]
         return torch.stack(parts).sum()
 
@@ -49,8 +49,10 @@ class Losses:
         return {field.name: float(getattr(self, field.name).detach()) for field in fields(self)}
 
 
-def losses(lm: TrainableLm, heads: CallerHeads, batch: Batch, alone: Batch, weights: Weights, dropout: float) -> Losses:
-    """Of one batch of calls and one of callers alone, of whom only the lower layers hear."""
+def losses(
+    lm: TrainableLm, heads: CallerHeads, batch: Batch, alone: Batch, weights: LossWeights, dropout: float
+) -> Losses:
+    """Losses of one batch of calls and one of callers alone, of whom only the lower layers hear."""
     hidden, inner = lm.hidden(batch.inputs, dropout)
     semantic, acoustic = _audio_losses(lm, hidden, batch, weights)
     phones, words = heads.losses(inner, batch)
@@ -59,13 +61,13 @@ def losses(lm: TrainableLm, heads: CallerHeads, batch: Batch, alone: Batch, weig
     return Losses(text, semantic, acoustic, phones, words, alone_phones, alone_words)
 
 
-def _text_loss(logits: Tensor, targets: Tensor, padding: int, weights: Weights) -> Tensor:
+def _text_loss(logits: Tensor, targets: Tensor, padding: int, weights: LossWeights) -> Tensor:
     each = F.cross_entropy(logits.flatten(0, 1).float(), targets.flatten(), ignore_index=NONE, reduction="none")
     said = (targets.flatten() != padding) & (targets.flatten() != NONE)
     return (each * torch.where(said, 1.0, weights.padding)).sum() / said.sum().clamp(min=1)
 
 
-def _audio_losses(lm: TrainableLm, hidden: Tensor, batch: Batch, weights: Weights) -> tuple[Tensor, Tensor]:
+def _audio_losses(lm: TrainableLm, hidden: Tensor, batch: Batch, weights: LossWeights) -> tuple[Tensor, Tensor]:
     """Of frames in which Moshi speaks and some of the others: silence is soon learnt and most of a call."""
     some = torch.rand(batch.speaking.shape, device=hidden.device) < weights.silent_rows
     rows = (batch.speaking | some) & (batch.targets[..., 0] != NONE)

@@ -9,10 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from moshi_cluster.models.layers.rope import Rope, turn
+from moshi_cluster.models.layers.rope import Rope, rotate
 from moshi_cluster.models.moshi_lm.config import LmConfig
-from training.lm.depth import DepthTransformer
-from training.lm.layers import GatedFeedForward, RmsNorm, TokenTables, attend, normal
+from training.lm.depth import TrainableDepthTransformer
+from training.lm.layers import TrainableGatedFeedForward, TrainableRmsNorm, TrainableTokenTables, attend, normal
 
 INNER_LAYER = 2  # layers below the auxiliary heads
 
@@ -25,11 +25,13 @@ class TrainableLm(nn.Module):
         super().__init__()
         self.config = config
         audio = [config.card + 1] * config.n_q
-        self.tokens = TokenTables([*audio, config.text_card + 1], config.dim, std=0.5 / math.sqrt(config.streams))
+        self.tokens = TrainableTokenTables(
+            [*audio, config.text_card + 1], config.dim, std=0.5 / math.sqrt(config.streams)
+        )
         self.layers = nn.ModuleList(TemporalLayer(config, hidden_size) for _ in range(config.num_layers))
-        self.out_norm = RmsNorm(config.dim)
+        self.out_norm = TrainableRmsNorm(config.dim)
         self.text_head = normal(config.text_card_out, config.dim)
-        self.depth = DepthTransformer(config, depth_hidden_size)
+        self.depth = TrainableDepthTransformer(config, depth_hidden_size)
         self._rope = Rope(config.dim // config.num_heads, config.max_period)
 
     def hidden(self, inputs: Tensor, dropout: float = 0.0) -> tuple[Tensor, Tensor]:
@@ -45,10 +47,10 @@ class TrainableLm(nn.Module):
 
     def _through(self, layers: Iterable[nn.Module], x: Tensor, dropout: float) -> Tensor:
         T = x.shape[1]
-        turns = self._rope.turns(torch.arange(T)).to(x.device)
+        rotations = self._rope.rotations(torch.arange(T)).to(x.device)
         unseen = _unseen(T, self.config.context).to(x.device)
         for layer in layers:
-            x = layer(x, turns, unseen, dropout)
+            x = layer(x, rotations, unseen, dropout)
         return x
 
     def text_logits(self, hidden: Tensor) -> Tensor:
@@ -69,20 +71,20 @@ class TemporalLayer(nn.Module):
         super().__init__()
         dim, branches = config.dim, 2 * config.num_layers
         self._heads = config.num_heads
-        self.attention_norm = RmsNorm(dim)
+        self.attention_norm = TrainableRmsNorm(dim)
         self.in_proj = normal(3 * dim, dim)
         self.out_proj = normal(dim, dim, gain=1 / math.sqrt(branches))
-        self.feed_forward_norm = RmsNorm(dim)
-        self.feed_forward = GatedFeedForward(dim, hidden_size, gain=1 / math.sqrt(branches))
+        self.feed_forward_norm = TrainableRmsNorm(dim)
+        self.feed_forward = TrainableGatedFeedForward(dim, hidden_size, gain=1 / math.sqrt(branches))
 
-    def forward(self, x: Tensor, turns: Tensor, unseen: Tensor, dropout: float) -> Tensor:
-        """x: [B, T, D], turns: [T, 1, head_dim / 2], unseen: [T, T], 0 or minus infinity -> [B, T, D]."""
-        x = x + F.dropout(self._attend(self.attention_norm(x), turns, unseen), dropout, self.training)
+    def forward(self, x: Tensor, rotations: Tensor, unseen: Tensor, dropout: float) -> Tensor:
+        """x: [B, T, D], rotations: [T, 1, head_dim / 2], unseen: [T, T], 0 or minus infinity -> [B, T, D]."""
+        x = x + F.dropout(self._attend(self.attention_norm(x), rotations, unseen), dropout, self.training)
         return x + F.dropout(self.feed_forward(self.feed_forward_norm(x)), dropout, self.training)
 
-    def _attend(self, x: Tensor, turns: Tensor, unseen: Tensor) -> Tensor:
+    def _attend(self, x: Tensor, rotations: Tensor, unseen: Tensor) -> Tensor:
         qkv = F.linear(x, self.in_proj).unflatten(-1, (3, self._heads, -1))
-        q, k = turn(qkv[:, :, :2], turns[:, None]).transpose(1, 3).unbind(2)  # [B, heads, T, head_dim]
+        q, k = rotate(qkv[:, :, :2], rotations[:, None]).transpose(1, 3).unbind(2)  # [B, heads, T, head_dim]
         return F.linear(attend(q, k, qkv[:, :, 2].transpose(1, 2), unseen).transpose(1, 2).flatten(2), self.out_proj)
 
 

@@ -14,7 +14,7 @@ from training.lm.auxiliary import CallerHeads
 from training.lm.budget import Budget
 from training.lm.curves import LOSSES, Curves
 from training.lm.data import Batch, Batches
-from training.lm.losses import Weights, corrupted, losses
+from training.lm.losses import LossWeights, corrupted, losses
 from training.lm.model import TrainableLm
 from training.lm.optimiser import learning_rate, optimisers, set_rate
 from training.lm.together import rank_and_processes
@@ -37,7 +37,7 @@ class Recipe:
     save_s: float = 120.0
     evaluate_minutes: float = 10.0
     seed: int = 1
-    weights: Weights = Weights()
+    weights: LossWeights = LossWeights()
 
 
 Evaluate = Callable[[], dict[str, Any]]

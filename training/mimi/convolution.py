@@ -13,17 +13,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from training.mimi.naming import NamedConv, NamedConvtr, Weights
+from training.mimi.naming import NamedConv, NamedConvtr, NamedWeights
 
 
-class CausalConv(nn.Module):
+class TrainableCausalConv(nn.Module):
     """A convolution that sees zeros before its input; parameters are named conv.conv.{weight, bias}."""
 
     def __init__(self, inputs: int, outputs: int, kernel: int, stride: int = 1, block: int = 1) -> None:
         """block: output steps per row of the matrix product."""
         super().__init__()
         weight = _uniform((outputs, inputs, kernel), fan_in=inputs * kernel)
-        self.conv = NamedConv(Weights(weight, torch.zeros(outputs)))
+        self.conv = NamedConv(NamedWeights(weight, torch.zeros(outputs)))
         self._stride, self._block = stride, block
 
     def forward(self, x: Tensor) -> Tensor:
@@ -32,13 +32,13 @@ class CausalConv(nn.Module):
         return blocked_conv(x, weights.weight, weights.bias, self._stride, self._block)
 
 
-class CausalTransposedConv(nn.Module):
+class TrainableCausalTransposedConv(nn.Module):
     """A transposed convolution of kernel 2 * stride; parameters are named convtr.convtr.{weight, bias}."""
 
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
         super().__init__()
         weight = _uniform((inputs, outputs, 2 * stride), fan_in=2 * inputs)
-        self.convtr = NamedConvtr(Weights(weight, torch.zeros(outputs)))
+        self.convtr = NamedConvtr(NamedWeights(weight, torch.zeros(outputs)))
         self._stride = stride
 
     def forward(self, x: Tensor) -> Tensor:

@@ -28,7 +28,7 @@ _SEED = 1
 
 
 @dataclass
-class Progress:
+class TrainingProgress:
     """How far the training is."""
 
     compute_s: float = 0.0  # processor time of one process, so that being stopped costs nothing
@@ -44,7 +44,7 @@ class Loop:
         self._output, self._budget_s, self._rank = output, 60 * minutes, rank
         torch.manual_seed(_SEED)  # the same weights in all processes
         self._learner = Learner(MimiConfig.from_dict(demo_config()))
-        self.progress = Progress()
+        self.progress = TrainingProgress()
         self._state_path = output / "state.pt"
         if self._state_path.exists():
             self._restore()
@@ -113,7 +113,7 @@ class Loop:
 
     def _restore(self) -> None:
         state = torch.load(self._state_path)
-        self.progress = Progress(**state["progress"])
+        self.progress = TrainingProgress(**state["progress"])
         self._learner.restore(state["learner"])
 
     def _export(self) -> None:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 Inner = TypeVar("Inner", bound=nn.Module)
 
 
-class Weights(nn.Module):
+class NamedWeights(nn.Module):
     """A weight and, perhaps, a bias."""
 
     def __init__(self, weight: Tensor, bias: Tensor | None = None) -> None:

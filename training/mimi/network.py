@@ -7,9 +7,9 @@ from torch import Tensor, nn
 
 from moshi_cluster.models.mimi import MimiConfig
 from training.mimi.quantizer import Quantized, SplitQuantizer
-from training.mimi.resample import Downsample, Upsample
-from training.mimi.seanet import SeanetDecoder, SeanetEncoder
-from training.mimi.transformer import Transformer
+from training.mimi.resample import TrainableDownsample, TrainableUpsample
+from training.mimi.seanet import TrainableSeanetDecoder, TrainableSeanetEncoder
+from training.mimi.transformer import TrainableTransformer
 
 
 class TrainableMimi(nn.Module):
@@ -19,13 +19,13 @@ class TrainableMimi(nn.Module):
         """half: run the convolutions, nine tenths of the work and bound by memory, in bfloat16."""
         super().__init__()
         self.config, self._half = config, half
-        self.encoder = SeanetEncoder(config)
-        self.encoder_transformer = Transformer(config)
-        self.downsample = Downsample(config)
+        self.encoder = TrainableSeanetEncoder(config)
+        self.encoder_transformer = TrainableTransformer(config)
+        self.downsample = TrainableDownsample(config)
         self.quantizer = SplitQuantizer(config)
-        self.upsample = Upsample(config)
-        self.decoder_transformer = Transformer(config)
-        self.decoder = SeanetDecoder(config)
+        self.upsample = TrainableUpsample(config)
+        self.decoder_transformer = TrainableTransformer(config)
+        self.decoder = TrainableSeanetDecoder(config)
 
     def encode(self, pcm: Tensor) -> Tensor:
         """pcm: [B, T * frame_samples] -> latents [B, T, D]."""

@@ -34,7 +34,7 @@ class Quantized:
     commitment: Tensor  # scalar: how far encoder outputs are from their centroids
 
 
-class Codebook(nn.Module):
+class TrainableCodebook(nn.Module):
     """Centroids [bins, inner] as running sums."""
 
     embedding_sum: Tensor
@@ -92,7 +92,7 @@ class Codebook(nn.Module):
 class _Level(nn.Module):
     def __init__(self, config: MimiConfig) -> None:
         super().__init__()
-        self._codebook = Codebook(config.bins, config.codebook_width)
+        self._codebook = TrainableCodebook(config.bins, config.codebook_width)
 
 
 class ResidualQuantizer(nn.Module):
@@ -128,11 +128,11 @@ class ResidualQuantizer(nn.Module):
         through = projected + (total - projected).detach()
         return through, torch.stack(codes, dim=1), commitment / len(codes)
 
-    def codebooks(self) -> list[Codebook]:
+    def codebooks(self) -> list[TrainableCodebook]:
         """In the order of the chain."""
         return [cast(_Level, level)._codebook for level in self.vq.layers]
 
-    def seen(self) -> list[tuple[Codebook, Tensor, Tensor]]:
+    def seen(self) -> list[tuple[TrainableCodebook, Tensor, Tensor]]:
         """Each codebook with the vectors [N, inner] and codes [N] of the last call."""
         return [(book, *seen) for book, seen in zip(self.codebooks(), self._seen, strict=True)]
 

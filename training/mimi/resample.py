@@ -9,10 +9,10 @@ from torch import Tensor, nn
 
 from moshi_cluster.models.mimi import MimiConfig
 from training.mimi.convolution import blocked_conv, with_past
-from training.mimi.naming import NamedConv, NamedConvtr, Weights
+from training.mimi.naming import NamedConv, NamedConvtr, NamedWeights
 
 
-class Downsample(nn.Module):
+class TrainableDownsample(nn.Module):
     """A strided convolution without bias. Before the first frame it saw its own first input, not zeros."""
 
     def __init__(self, config: MimiConfig) -> None:
@@ -20,7 +20,7 @@ class Downsample(nn.Module):
         width, self._stride = config.latent_width, config.positions_per_frame
         kernel = 2 * self._stride
         weight = torch.randn(width, width, kernel) / math.sqrt(width * kernel)
-        self.conv = NamedConv(NamedConv(Weights(weight)))
+        self.conv = NamedConv(NamedConv(NamedWeights(weight)))
 
     def forward(self, x: Tensor) -> Tensor:
         """x: [B, 2 T, D] -> [B, T, D]."""
@@ -29,13 +29,15 @@ class Downsample(nn.Module):
         return blocked_conv(x, self.conv.conv.conv.weight, None, self._stride, block=1)[:, 1:]
 
 
-class Upsample(nn.Module):
+class TrainableUpsample(nn.Module):
     """A channel-wise transposed convolution without bias, kernel = 2 * stride."""
 
     def __init__(self, config: MimiConfig) -> None:
         super().__init__()
         self._stride = config.positions_per_frame
-        self.convtr = NamedConvtr(NamedConvtr(Weights(torch.full((config.latent_width, 1, 2 * self._stride), 0.5))))
+        self.convtr = NamedConvtr(
+            NamedConvtr(NamedWeights(torch.full((config.latent_width, 1, 2 * self._stride), 0.5)))
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         """x: [B, T, D] -> [B, 2 T, D]."""

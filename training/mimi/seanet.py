@@ -7,20 +7,22 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from moshi_cluster.models.mimi import MimiConfig
-from training.mimi.convolution import CausalConv, CausalTransposedConv
+from training.mimi.convolution import TrainableCausalConv, TrainableCausalTransposedConv
 
 _FULL_RATE_BLOCK = 8
 """Output steps per matrix row next to the samples; deeper layers are wide enough for fewer."""
 
 
-class ResidualBlock(nn.Module):
+class TrainableResidualBlock(nn.Module):
     """x + conv1(elu(conv(elu(x)))), narrower inside."""
 
     def __init__(self, width: int, config: MimiConfig, block: int) -> None:
         super().__init__()
         inner = width // config.compress
-        first = CausalConv(width, inner, config.residual_kernel, block=block)
-        self.block = nn.ModuleList([nn.Identity(), first, nn.Identity(), CausalConv(inner, width, 1, block=block)])
+        first = TrainableCausalConv(width, inner, config.residual_kernel, block=block)
+        self.block = nn.ModuleList(
+            [nn.Identity(), first, nn.Identity(), TrainableCausalConv(inner, width, 1, block=block)]
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         """x: [B, T, width] -> the same shape."""
@@ -36,19 +38,19 @@ class Elu(nn.Module):
         return F.elu(x)
 
 
-class SeanetEncoder(nn.Module):
+class TrainableSeanetEncoder(nn.Module):
     """Samples [B, T * hop, 1] -> [B, T, latent_width]."""
 
     def __init__(self, config: MimiConfig) -> None:
         super().__init__()
         width, block = config.base_filters, _FULL_RATE_BLOCK
-        layers: list[nn.Module] = [CausalConv(1, width, config.kernel, block=block)]
+        layers: list[nn.Module] = [TrainableCausalConv(1, width, config.kernel, block=block)]
         for ratio in reversed(config.ratios):
-            layers.append(ResidualBlock(width, config, block))
+            layers.append(TrainableResidualBlock(width, config, block))
             block = max(block // 4, 1)
-            layers += [Elu(), CausalConv(width, 2 * width, 2 * ratio, ratio)]
+            layers += [Elu(), TrainableCausalConv(width, 2 * width, 2 * ratio, ratio)]
             width *= 2
-        layers += [Elu(), CausalConv(width, config.latent_width, config.last_kernel)]
+        layers += [Elu(), TrainableCausalConv(width, config.latent_width, config.last_kernel)]
         self.model = nn.Sequential(*layers)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -57,19 +59,19 @@ class SeanetEncoder(nn.Module):
         return out
 
 
-class SeanetDecoder(nn.Module):
+class TrainableSeanetDecoder(nn.Module):
     """[B, T, latent_width] -> samples [B, T * hop, 1]."""
 
     def __init__(self, config: MimiConfig) -> None:
         super().__init__()
         width = config.base_filters * 2 ** len(config.ratios)
-        layers: list[nn.Module] = [CausalConv(config.latent_width, width, config.kernel)]
+        layers: list[nn.Module] = [TrainableCausalConv(config.latent_width, width, config.kernel)]
         for level, ratio in enumerate(config.ratios):
-            layers += [Elu(), CausalTransposedConv(width, width // 2, ratio)]
+            layers += [Elu(), TrainableCausalTransposedConv(width, width // 2, ratio)]
             width //= 2
             block = max(_FULL_RATE_BLOCK // 4 ** (len(config.ratios) - 1 - level), 1)
-            layers.append(ResidualBlock(width, config, block))
-        layers += [Elu(), CausalConv(width, 1, config.last_kernel, block=_FULL_RATE_BLOCK)]
+            layers.append(TrainableResidualBlock(width, config, block))
+        layers += [Elu(), TrainableCausalConv(width, 1, config.last_kernel, block=_FULL_RATE_BLOCK)]
         self.model = nn.Sequential(*layers)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -15,12 +15,12 @@ from training.mimi.naming import NamedLayers
 _LAYER_SCALE = 0.1  # ten times the published start: a short training cannot wait for the branches to grow
 
 
-class Transformer(nn.Module):
+class TrainableTransformer(nn.Module):
     """Pre-norm layers without a final norm; parameters are named transformer.layers.N."""
 
     def __init__(self, config: MimiConfig) -> None:
         super().__init__()
-        self.transformer = NamedLayers([Layer(config) for _ in range(config.layers)])
+        self.transformer = NamedLayers([TrainableTransformerLayer(config) for _ in range(config.layers)])
         self._context = config.context
         self._rope = Rope(config.head_width, config.max_period)
 
@@ -66,7 +66,7 @@ class LayerScale(nn.Module):
         return self.scale * x
 
 
-class Layer(nn.Module):
+class TrainableTransformerLayer(nn.Module):
     """x + s1 * attention(norm1 x), then x + s2 * feed_forward(norm2 x)."""
 
     def __init__(self, config: MimiConfig) -> None:

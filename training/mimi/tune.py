@@ -33,7 +33,7 @@ _SEED = 1
 
 
 @dataclass
-class Progress:
+class TuningProgress:
     """How far the tuning is."""
 
     compute_s: float = 0.0  # processor time, so that being stopped costs nothing
@@ -51,11 +51,11 @@ class Tuning:
         config = MimiConfig.from_dict(json.loads(self._config_text))
         self._seconds_per_step = _BATCH * _FRAMES * FRAME_SAMPLES / config.sample_rate_hz
         self._tuner = Tuner(config, load_file(mimi / MIMI_NAME))
-        self.progress = Progress()
+        self.progress = TuningProgress()
         self._state_path = output / "state.pt"
         if self._state_path.exists():
             state = torch.load(self._state_path)
-            self.progress = Progress(**state["progress"])
+            self.progress = TuningProgress(**state["progress"])
             self._tuner.restore(state["tuner"])
         torch.manual_seed(_SEED + self.progress.step)
         self._source = Utterances(collection, _SEED + self.progress.step)

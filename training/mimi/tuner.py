@@ -15,7 +15,7 @@ from training.mimi.hearing import hearing_distance
 from training.mimi.kernels import KernelMuon
 from training.mimi.network import TrainableMimi
 from training.mimi.spectra import mel_distance
-from training.mimi.utterances import Batch
+from training.mimi.utterances import UtteranceBatch
 
 _RUN_UP_FRAMES = 4  # of the convolutions, more than they look back; the transformer's run-up is the whole past
 _MEL, _HEARING = 0.5, 1.0
@@ -45,7 +45,7 @@ class Tuner:
         self._optimisers = optimisers(self._learning)
         self._steps = 0
 
-    def step(self, batch: Batch, learning_rate: float) -> Losses:
+    def step(self, batch: UtteranceBatch, learning_rate: float) -> Losses:
         """One update."""
         set_rate(self._optimisers, learning_rate)
         for optimiser in self._optimisers:

@@ -30,7 +30,7 @@ _CALLERS_EVERY = 3  # sessions
 
 
 @dataclass(frozen=True)
-class Batch:
+class UtteranceBatch:
     """B pieces: P frames of codes alone, then F frames with sound. P is PAST_FRAMES, or 0 where calls begin."""
 
     codes: Tensor  # int64 [B, P + F, K]
@@ -46,7 +46,7 @@ class Utterance:
 
 
 @dataclass(frozen=True)
-class Span:
+class FrameRange:
     """Frames of a call to take."""
 
     kind: str
@@ -69,7 +69,7 @@ class Utterances:
         self._collection = collection
         self._random = np.random.default_rng(seed)
 
-    def draw(self, count: int, frames: int, moshi_share: float) -> Batch:
+    def draw(self, count: int, frames: int, moshi_share: float) -> UtteranceBatch:
         """frames: with sound, up to LEAST_FRAMES."""
         pieces = []
         for _ in range(count):
@@ -79,7 +79,7 @@ class Utterances:
             pieces.append(_piece(whole, int(self._random.integers(latest + 1)), PAST_FRAMES, frames))
         return _batch(pieces)
 
-    def draw_openings(self, count: int, frames: int) -> Batch:
+    def draw_openings(self, count: int, frames: int) -> UtteranceBatch:
         """The first frames of calls, which have no past; frames: up to LEAST_FRAMES."""
         found = self._collection["opening"]
         return _batch([_piece(found[self._random.integers(len(found))], 0, 0, frames) for _ in range(count)])
@@ -102,11 +102,11 @@ def collect(world: Path, tokenised: Path) -> Collection:
     return collection
 
 
-def _chosen(session: TokenSession, times: Counter[str], number: int) -> Iterator[Span]:
+def _chosen(session: TokenSession, times: Counter[str], number: int) -> Iterator[FrameRange]:
     """times: how often each sentence was taken before; counts up. number: of the session."""
     length = len(session.text)
     if number < _OPENINGS and length >= LEAST_FRAMES:
-        yield Span("opening", "moshi", 0, LEAST_FRAMES)
+        yield FrameRange("opening", "moshi", 0, LEAST_FRAMES)
     for turn in session.turns:
         text = turn["reply_text"]
         span = _span("moshi", turn["reply_start_s"], turn["reply_end_s"], length)
@@ -119,12 +119,12 @@ def _chosen(session: TokenSession, times: Counter[str], number: int) -> Iterator
             yield span
 
 
-def _span(speaker: str, start_s: float, end_s: float, length: int) -> Span | None:
+def _span(speaker: str, start_s: float, end_s: float, length: int) -> FrameRange | None:
     """None where the call is too short for it."""
     first = max(0, math.floor(start_s * FRAMES_PER_S) - 1 - PAST_FRAMES)
     least = first + PAST_FRAMES + LEAST_FRAMES
     last = min(length, max(math.ceil(end_s * FRAMES_PER_S) + _TAIL_FRAMES, least))
-    return Span(speaker, speaker, first, last) if last >= least else None
+    return FrameRange(speaker, speaker, first, last) if last >= least else None
 
 
 def _piece(whole: Utterance, first: int, past: int, frames: int) -> tuple[Tensor, Tensor]:
@@ -134,6 +134,6 @@ def _piece(whole: Utterance, first: int, past: int, frames: int) -> tuple[Tensor
     return torch.from_numpy(codes.T.astype(np.int64)), torch.from_numpy(target)
 
 
-def _batch(pieces: Sequence[tuple[Tensor, Tensor]]) -> Batch:
+def _batch(pieces: Sequence[tuple[Tensor, Tensor]]) -> UtteranceBatch:
     codes, target = zip(*pieces, strict=True)
-    return Batch(torch.stack(codes), torch.stack(target))
+    return UtteranceBatch(torch.stack(codes), torch.stack(target))

@@ -26,7 +26,7 @@ _MARGIN_S = 0.03  # of what sounds before the first and after the last phone
 
 
 @dataclass(frozen=True)
-class Caller:
+class CallerVoice:
     """`pitch` and `pace` from 0 to 1 within the voice's range; `size` is the factor of a longer or shorter throat."""
 
     synthesiser: str
@@ -60,7 +60,7 @@ class Caller:
         return flite_voice(self.voice).speak(text, 1.25 - 0.4 * self.pace, pitch_hz)
 
 
-def caller(random: Random, split: Split) -> Caller:
+def caller_voice(random: Random, split: Split) -> CallerVoice:
     """One in five cells of voice, pitch and pace is for the evaluation, which has no others."""
     while True:
         found = _anyone(random)
@@ -72,9 +72,9 @@ def _rms(samples: Samples) -> float:
     return float(np.sqrt(np.mean(samples**2)))
 
 
-def _anyone(random: Random) -> Caller:
+def _anyone(random: Random) -> CallerVoice:
     if random.random() < _FLITE_SHARE:
         synthesiser, voice = "flite", random.choice(tuple(_FLITE_PITCH_HZ))
     else:
         synthesiser, voice = "espeak-ng", f"{random.choice(_ACCENTS)}+{random.choice(_VARIANTS)}"
-    return Caller(synthesiser, voice, random.random(), random.random(), random.uniform(0.92, 1.08))
+    return CallerVoice(synthesiser, voice, random.random(), random.random(), random.uniform(0.92, 1.08))

@@ -21,7 +21,7 @@ from moshi_cluster.audio.frame import MODEL_RATE_HZ
 from moshi_cluster.audio.g711 import G711_RATE_HZ, nearest_mulaw
 from moshi_cluster.audio.spectral_resample import resample_recording
 from moshi_cluster.cluster.recorded_callers import INDEX
-from training.world.session import Session, generate
+from training.world.session import SoundSession, generate
 
 _MU_LAW_FORMAT = 7
 
@@ -37,7 +37,7 @@ def main() -> None:
     print(f"{count} exchanges in {arguments.output}")
 
 
-def enough(sessions: Iterable[Session], exchanges: int) -> Iterator[Session]:
+def enough(sessions: Iterable[SoundSession], exchanges: int) -> Iterator[SoundSession]:
     """The first sessions that together hold so many exchanges with a whole answer."""
     for session in sessions:
         if exchanges <= 0:
@@ -46,7 +46,7 @@ def enough(sessions: Iterable[Session], exchanges: int) -> Iterator[Session]:
         exchanges -= sum(not turn.interrupted for turn in session.turns)
 
 
-def export(sessions: Iterable[Session], folder: Path) -> int:
+def export(sessions: Iterable[SoundSession], folder: Path) -> int:
     """Returns the number of exchanges with a whole answer."""
     folder.mkdir(parents=True, exist_ok=True)
     calls: list[dict[str, Any]] = []
@@ -66,7 +66,7 @@ def _numbers(seed: int) -> Iterator[int]:
         number += 1
 
 
-def _as_telephones_send(session: Session) -> bytes:
+def _as_telephones_send(session: SoundSession) -> bytes:
     samples = session.user.astype(np.float32) * np.float32(1 / 32768)
     return nearest_mulaw(resample_recording(samples, G711_RATE_HZ / MODEL_RATE_HZ))
 

@@ -21,7 +21,7 @@ _NOISES = {"white": 0.0, "pink": 1.0, "brown": 2.0}
 
 
 @dataclass(frozen=True)
-class Line:
+class CallerLine:
     """`level_dbfs` is the RMS of speech; `noise_db` how far the noise lies below it, None for a silent room."""
 
     level_dbfs: float
@@ -48,9 +48,9 @@ class Line:
         return np.clip(np.round(heard * 32768), -32768, 32767).astype(np.int16)
 
 
-def line(random: Random, split: Split) -> Line:
+def caller_line(random: Random, split: Split) -> CallerLine:
     """Most calls come over a telephone, a quarter from a silent room."""
-    return Line(
+    return CallerLine(
         level_dbfs=random.uniform(-30, -17),
         noise=random.choice(tuple(_NOISES)),
         noise_db=random.uniform(15, 40) if random.random() < 0.75 else None,

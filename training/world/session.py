@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from moshi_cluster.audio.frame import FRAME_S, FRAME_SAMPLES, MODEL_RATE_HZ
 from moshi_cluster.audio.pcm import Samples
-from training.world.callers import Caller, caller
+from training.world.callers import CallerVoice, caller_voice
 from training.world.exchanges import GREETING, Exchange, Memory, ask, farewell
 from training.world.holdout import Split
-from training.world.line import Line, line
+from training.world.line import CallerLine, caller_line
 from training.world.moshi_voice import say
 from training.world.phones import NUMBER_OF, SILENCE
 from training.world.speech import PHONE_SAMPLES, Span, Speech
@@ -49,7 +49,7 @@ class Turn:
 
 
 @dataclass(frozen=True)
-class Session:
+class SoundSession:
     """A call of N samples at 24 kHz, N a multiple of Mimi's frame.
 
     user, moshi: int16 [N]; user_phones, moshi_phones: uint8 [N / 480], numbers in `PHONES`;
@@ -106,8 +106,8 @@ class _Call:
     def __init__(self, seed: int, split: Split) -> None:
         self.random = Random(f"{split} {seed}")
         self.split = split
-        self.caller: Caller = caller(self.random, split)
-        self.line: Line = line(self.random, split)
+        self.caller: CallerVoice = caller_voice(self.random, split)
+        self.line: CallerLine = caller_line(self.random, split)
         self.noise_seed = self.random.getrandbits(63)
         self.user, self.moshi = _Channel(), _Channel()
         self.turns: list[Turn] = []
@@ -208,23 +208,23 @@ class _Call:
         return _joined(pieces, [self.random.uniform(0.15, 0.45) for _ in pieces[1:]])
 
 
-def generate(seed: int, split: Split) -> Session:
+def generate(seed: int, split: Split) -> SoundSession:
     """The call of this number. The same seed, split and synthesisers give the same call."""
     call = _Call(seed, split)
     call.hold()
     return _recorded(call)
 
 
-def monologue(seed: int) -> Session:
+def monologue(seed: int) -> SoundSession:
     """A caller of the training asks, Moshi is silent: speech to learn to hear by, and nothing else."""
     call = _Call(seed, "train")
     call.talk_alone()
     return _recorded(call)
 
 
-def _recorded(call: _Call) -> Session:
+def _recorded(call: _Call) -> SoundSession:
     samples = math.ceil(call.end_s / FRAME_S) * FRAME_SAMPLES
-    return Session(
+    return SoundSession(
         user=call.line.carry(call.user.mix(samples), call.noise_seed),
         moshi=np.round(call.moshi.mix(samples) * 32767).astype(np.int16),
         user_phones=call.user.phones(samples),

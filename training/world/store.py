@@ -1,4 +1,4 @@
-"""Session files: one compressed npz each, the parts that are not arrays as JSON beside them."""
+"""Files of sessions: one compressed npz each, the parts that are not arrays as JSON beside them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from training.world.session import Session, Turn
+from training.world.session import SoundSession, Turn
 from training.world.speech import Span
 
 
@@ -17,7 +17,7 @@ def path_of(folder: Path, number: int) -> Path:
     return folder / f"session-{number:06d}.npz"
 
 
-def save(session: Session, path: Path) -> None:
+def save(session: SoundSession, path: Path) -> None:
     """Whole or not at all: a stopped run leaves no half file under the final name."""
     meta = {
         "words": [list(word) for word in session.words],
@@ -37,10 +37,10 @@ def save(session: Session, path: Path) -> None:
     partial.rename(path)
 
 
-def load(path: Path) -> Session:
+def load(path: Path) -> SoundSession:
     with np.load(path) as stored:
         meta = json.loads(str(stored["meta"]))
-        return Session(
+        return SoundSession(
             user=stored["user"],
             moshi=stored["moshi"],
             user_phones=stored["user_phones"],

@@ -22,23 +22,23 @@ async def test_everybody_gets_every_frame_and_those_without_a_slot_wait_in_order
     slots = {"codecs": [EchoCodec(slots=3)], "lms": [EchoLm(slots=3)]}
     async with cluster(**slots, **HTTP) as running:
         clients = protocol_clients(running.target, running.url, DEMO_UTTERANCE, 4, 2, FRAMES, PATIENCE_S)
-        stories = await gather(clients)
+        traces = await gather(clients)
         await running.until_free()
-    assert faults(stories) == []
-    assert [story.name for story in stories][:3] == ["phone 0", "phone 1", "page 0"]
-    assert [story.first_place for story in stories] == [0, 0, 0, 1, 2, 3]
-    assert all(story.heard_frames >= FRAMES and story.text for story in stories)
+    assert faults(traces) == []
+    assert [trace.name for trace in traces][:3] == ["phone 0", "phone 1", "page 0"]
+    assert [trace.first_position for trace in traces] == [0, 0, 0, 1, 2, 3]
+    assert all(trace.heard_frames >= FRAMES and trace.text for trace in traces)
 
 
 async def test_a_page_that_is_turned_away_says_so() -> None:
     async with cluster(max_sessions=1, queue_clients=0, **HTTP) as running:
         clients = protocol_clients(running.target, running.url, DEMO_UTTERANCE, 2, 0, FRAMES, PATIENCE_S)
-        stories = await gather(clients)
-    assert stories[0].failure == ""
-    assert "page 1: every slot is in use" in faults(stories)[0]
+        traces = await gather(clients)
+    assert traces[0].failure == ""
+    assert "page 1: every slot is in use" in faults(traces)[0]
 
 
 async def test_nobody_there_is_a_fault_not_a_crash() -> None:
     client = PageClient("page", "http://127.0.0.1:1/", [], PATIENCE_S)
-    story = await client.run(asyncio.get_running_loop().time())
-    assert "Cannot connect" in story.failure
+    trace = await client.run(asyncio.get_running_loop().time())
+    assert "Cannot connect" in trace.failure

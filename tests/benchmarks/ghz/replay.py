@@ -19,7 +19,7 @@ from google.protobuf import descriptor_pool, json_format, message_factory
 from google.protobuf.message import Message
 
 from benchmarks.ghz.keys import seconds
-from benchmarks.ghz.scenario import Scenario
+from benchmarks.ghz.scenario import GhzScenario
 from moshi_cluster.v1 import codec_pb2, gateway_pb2, lm_pb2  # noqa: F401 - their types are found by name
 
 _PATIENCE_S = 30.0
@@ -29,7 +29,7 @@ _PATIENCE_S = 30.0
 class Loop:
     """A scenario's calls, shortened."""
 
-    scenario: Scenario
+    scenario: GhzScenario
     messages: Sequence[Message]
     sends: int
 
@@ -41,13 +41,13 @@ def request_type(call: str) -> type[Message]:
     return message_factory.GetMessageClass(found.input_type)
 
 
-def parse(scenario: Scenario) -> list[Any]:
+def parse(scenario: GhzScenario) -> list[Any]:
     """The scenario's message array as messages. Raises json_format.ParseError."""
     kind = request_type(scenario.config["call"])
     return [json_format.ParseDict(row, kind()) for row in scenario.messages()]
 
 
-def shortened(scenario: Scenario, array_messages: int, loops: float) -> Loop:
+def shortened(scenario: GhzScenario, array_messages: int, loops: float) -> Loop:
     """The first messages of the array, looped where the scenario loops, sent once where it does not."""
     messages = parse(scenario)[:array_messages]
     looping = "stream-call-count" in scenario.config
@@ -83,7 +83,7 @@ def _requests(loop: Loop) -> Iterator[Message]:
         yield loop.messages[number % len(loop.messages)]
 
 
-def _metadata(scenario: Scenario, number: int) -> list[tuple[str, str]]:
+def _metadata(scenario: GhzScenario, number: int) -> list[tuple[str, str]]:
     """The one template that our configurations use is filled in as ghz does it."""
     texts = scenario.config.get("metadata", {})
     return [(key.lower(), text.replace("{{.RequestNumber}}", str(number))) for key, text in texts.items()]

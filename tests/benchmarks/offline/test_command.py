@@ -36,7 +36,7 @@ def test_profile_names_every_part_of_a_step(tmp_path: Path) -> None:
     for profile in (lm, mimi):
         assert profile["operators"]["products"]["calls"] > 0
         assert all(ms >= 0 for ms in profile["sections_ms"].values())
-    assert "ms by part" in printed
+    assert "ms by section" in printed
 
 
 def test_an_interpreter_that_is_not_there_is_named(monkeypatch, capsys) -> None:

@@ -2,7 +2,7 @@
 
 import torch
 
-from benchmarks.offline.model_sizes import PARTS
+from benchmarks.offline.model_sizes import MODEL_SIZES
 from benchmarks.offline.random_on_device import on_device
 from moshi_cluster.models.mimi import MimiConfig
 from moshi_cluster.tools.checkpoint_sizes import SMALL
@@ -10,7 +10,7 @@ from moshi_cluster.tools.random_lm import random_lm
 
 
 def test_published_mimi_has_the_published_sizes() -> None:
-    config = next(part.config for part in PARTS if part.name == "mimi-published")
+    config = next(size.config for size in MODEL_SIZES if size.name == "mimi-published")
     assert MimiConfig.from_dict(config) == MimiConfig()
 
 

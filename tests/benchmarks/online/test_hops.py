@@ -6,7 +6,7 @@ import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
 from benchmarks.online.hops import growth, in_order, read_buckets
-from moshi_cluster.services.common.metrics import EngineMetrics
+from moshi_cluster.services.common.worker.metrics import EngineMetrics
 from moshi_cluster.services.common.worker.program import StepStats
 from moshi_cluster.services.gateway.metrics import GatewayMetrics
 

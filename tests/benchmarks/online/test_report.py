@@ -17,7 +17,7 @@ from benchmarks.online.picture import write_picture
 from benchmarks.online.playback import SimulatedPlayback
 from benchmarks.online.processes import ProcessWatch
 from benchmarks.online.record import CallRecord
-from benchmarks.online.report import Report, count_frames, make_report
+from benchmarks.online.report import LoadReport, count_frames, make_report
 from benchmarks.online.scenarios import PlannedCall
 from benchmarks.online.speech import LineFormat
 from benchmarks.online.table import text_of
@@ -55,7 +55,7 @@ def refused(caller: int = 9, frames: int = 100, status: str = "RESOURCE_EXHAUSTE
     return record
 
 
-def report_of(*records: CallRecord) -> Report:
+def report_of(*records: CallRecord) -> LoadReport:
     return make_report(Run(0.0, 10.0, records, 1.0, 1.5, ""), {}, ProcessWatch({}))
 
 

@@ -17,21 +17,21 @@ from tests.training.evaluate.test_opus import chirps
 from tests.training.mimi.small import small_config, small_network
 from training.evaluate import codec
 from training.evaluate.codec import codebook_use, good, heard_right, table, utterances
-from training.world.session import Session, Turn
+from training.world.session import SoundSession, Turn
 from training.world.store import path_of, save
 
 FRAMES = 40
 CODEBOOKS = small_config()["quantizer"]["n_q"]
 
 
-def call() -> Session:
+def call() -> SoundSession:
     pcm = (32767 * np.tile(chirps(0.5), 7)[: FRAMES * 1920]).astype(np.int16)
     phones = np.zeros(FRAMES * 4, dtype=np.uint8)
     turns = (
         Turn("sum", "", "", user_start_s=0.1, user_end_s=1.1, reply_start_s=1.2, reply_end_s=2.2),
         Turn("too short", "", "", user_start_s=2.2, user_end_s=2.4, reply_start_s=2.5, reply_end_s=3.1),
     )
-    return Session(pcm, pcm, phones, phones, (), turns, {})
+    return SoundSession(pcm, pcm, phones, phones, (), turns, {})
 
 
 def results(stoi: float, mel_db: float) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from training.evaluate.figures import broken, comparison, expected, figures_of, lowest, read_card, write_card
-from training.evaluate.report import Count, Report
+from training.evaluate.report import Count, EvaluationReport
 
 CARD = {"right": Count(460, 500), "understood": Count(420, 460), "quiet": Count(8, 8)}
 
@@ -30,7 +30,7 @@ def test_the_readme_beside_them_has_them_as_a_table_and_nothing_else_changes(tmp
 
 
 def test_a_report_has_every_figure() -> None:
-    report = Report(answers={"plus": Count(3, 4)}, understood=Count(2, 3))
+    report = EvaluationReport(answers={"plus": Count(3, 4)}, understood=Count(2, 3))
     found = figures_of(report)
     assert (found["right"], found["understood"], found["quiet"]) == (Count(3, 4), Count(2, 3), Count(0, 0))
 

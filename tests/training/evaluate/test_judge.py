@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 
 from moshi_cluster.audio.pcm import Samples
-from training.evaluate.judge import Call, judge
+from training.evaluate.judge import HeldCall, judge
 from training.evaluate.report import Count
 from training.world.exchanges import GREETING
 
 
 def call(
     *said: tuple[int, str], turns: list[dict[str, Any]], sounding_until_s: float = 0.0, delay_s: float = 0.0
-) -> Call:
+) -> HeldCall:
     """said: words from a frame on, one per frame."""
     pieces = [""] * 125
     for frame, words in said:
@@ -23,7 +23,7 @@ def call(
         pieces[frame : frame + len(spelled)] = spelled
     sound = np.zeros(125 * 1920, dtype=np.float32)
     sound[: round(sounding_until_s * 24_000)] = 0.1
-    return Call(turns, pieces, sound, delay_s)
+    return HeldCall(turns, pieces, sound, delay_s)
 
 
 def turn(start: float, end: float, reply: str, **flags: bool) -> dict[str, Any]:

@@ -13,7 +13,7 @@ pytest.importorskip("pocketsphinx", reason="pocketsphinx is not installed: pip i
 
 from moshi_cluster.cluster.recorded_callers import RecordedCaller
 from training.evaluate import live
-from training.evaluate.judge import Call
+from training.evaluate.judge import HeldCall
 from training.evaluate.recordings import NoSynthesiserError
 
 Answer = Callable[[str], str]
@@ -24,17 +24,17 @@ class DeafRecogniser:
         return ""
 
 
-def moshi_says(reply: Answer) -> Callable[[Path, Sequence[RecordedCaller]], list[Call]]:
+def moshi_says(reply: Answer) -> Callable[[Path, Sequence[RecordedCaller]], list[HeldCall]]:
     """Calls in which every question gets what `reply` makes of the right answer, at once."""
 
-    def hold(checkpoint: Path, recordings: Sequence[RecordedCaller]) -> list[Call]:
+    def hold(checkpoint: Path, recordings: Sequence[RecordedCaller]) -> list[HeldCall]:
         calls = []
         for recording in recordings:
             frames = len(recording.mu_law) // 640
             pieces = [""] * frames
             for turn in recording.turns:
                 pieces[round(turn["user_end_s"] * 12.5) + 1] = f" {reply(turn['reply_text'])}"
-            calls.append(Call(recording.turns, pieces, np.zeros(frames * 1920, np.float32)))
+            calls.append(HeldCall(recording.turns, pieces, np.zeros(frames * 1920, np.float32)))
         return calls
 
     return hold

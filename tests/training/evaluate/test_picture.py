@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 
 from moshi_cluster.cluster.recorded_callers import read
-from training.evaluate.judge import Call
+from training.evaluate.judge import HeldCall
 from training.evaluate.picture import draw, envelope, words
 
 
-def call(**pieces: str) -> Call:
+def call(**pieces: str) -> HeldCall:
     """pieces: by frame."""
     said = [pieces.get(f"at_{frame}", "") for frame in range(125)]
     sound = np.sin(np.arange(125 * 1920, dtype=np.float32) / 20)
-    return Call([], said, sound, delay_s=0.1)
+    return HeldCall([], said, sound, delay_s=0.1)
 
 
 def test_pieces_make_words_that_begin_when_they_are_heard() -> None:

@@ -11,14 +11,14 @@ from training.lm.auxiliary import CallerHeads
 from training.lm.data import Batch, collate
 from training.lm.examples import example
 from training.lm.export import build
-from training.lm.losses import Weights, corrupted, losses
+from training.lm.losses import LossWeights, corrupted, losses
 from training.lm.model import TrainableLm
 from training.lm.sizes import lm_config
 from training.lm.streams import NONE
 from training.lm.vocabulary import Vocabulary
 
 WORDS = Vocabulary(["spell", "cat"])
-EVERY_ROW = Weights(silent_rows=1.0)
+EVERY_ROW = LossWeights(silent_rows=1.0)
 
 
 def parts() -> tuple[TrainableLm, CallerHeads, Batch]:
@@ -43,7 +43,7 @@ def test_padding_changes_nothing() -> None:
 
 def test_codes_are_trained_where_moshi_speaks() -> None:
     lm, heads, batch = parts()
-    spoken = Weights(silent_rows=0.0)
+    spoken = LossWeights(silent_rows=0.0)
     changed = batch.targets.clone()
     changed[..., 1:] = torch.where(batch.speaking[..., None], changed[..., 1:], 0)  # other codes of silence
     with torch.no_grad():
@@ -56,8 +56,8 @@ def test_codes_are_trained_where_moshi_speaks() -> None:
 def test_padding_tokens_count_less_than_words() -> None:
     lm, heads, batch = parts()
     with torch.no_grad():
-        light = losses(lm, heads, batch, batch, Weights(padding=0.0), 0.0).text
-        heavy = losses(lm, heads, batch, batch, Weights(padding=1.0), 0.0).text
+        light = losses(lm, heads, batch, batch, LossWeights(padding=0.0), 0.0).text
+        heavy = losses(lm, heads, batch, batch, LossWeights(padding=1.0), 0.0).text
     assert float(light) < float(heavy)
 
 

@@ -13,7 +13,7 @@ from tests.training.mimi.small import small_config, small_weights
 from training import tokens
 from training.mimi.crops import PHONES_PER_FRAME
 from training.tokens import TokenSession, encode
-from training.world.session import Session, Turn
+from training.world.session import SoundSession, Turn
 from training.world.store import path_of, save
 
 FRAMES = 80
@@ -22,7 +22,7 @@ REPLY_FRAMES = 8
 FRAME_S = 0.08
 
 
-def call(number: int, replies: tuple[str, str] = ("low", "high")) -> Session:
+def call(number: int, replies: tuple[str, str] = ("low", "high")) -> SoundSession:
     """Each reply is a tone of its own; the caller makes noise all the time."""
     random = np.random.default_rng(number)
     moshi = np.zeros(FRAMES * FRAME_SAMPLES)
@@ -34,10 +34,10 @@ def call(number: int, replies: tuple[str, str] = ("low", "high")) -> Session:
         turns.append(Turn("tone", "", reply, start_s - 0.6, start_s - 0.2, start_s, end_s))
     user = random.normal(0, 2000, FRAMES * FRAME_SAMPLES).astype(np.int16)
     phones = np.zeros(FRAMES * PHONES_PER_FRAME, dtype=np.uint8)
-    return Session(user, moshi.astype(np.int16), phones, phones, (), tuple(turns), {})
+    return SoundSession(user, moshi.astype(np.int16), phones, phones, (), tuple(turns), {})
 
 
-def tokenised(session: Session, mimi: Mimi) -> TokenSession:
+def tokenised(session: SoundSession, mimi: Mimi) -> TokenSession:
     moshi, user = encode([session.moshi, session.user], mimi)
     phones = session.user_phones.reshape(FRAMES, PHONES_PER_FRAME)
     silent = np.zeros(FRAMES, dtype=np.bool_)
@@ -45,7 +45,7 @@ def tokenised(session: Session, mimi: Mimi) -> TokenSession:
     return TokenSession(text, moshi, user, phones, silent, [asdict(turn) for turn in session.turns])
 
 
-def write_calls(world: Path, tokenised_at: Path, calls: list[Session]) -> None:
+def write_calls(world: Path, tokenised_at: Path, calls: list[SoundSession]) -> None:
     config = MimiConfig.from_dict(small_config())
     mimi = Mimi.from_tensors(small_weights(), config, config.codebooks)
     for folder in (world, tokenised_at):

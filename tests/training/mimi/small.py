@@ -15,7 +15,7 @@ from training.mimi.crops import PHONES_PER_FRAME, Crops
 from training.mimi.network import TrainableMimi
 from training.mimi.sizes import demo_config
 from training.world.phones import PHONES
-from training.world.session import Session
+from training.world.session import SoundSession
 from training.world.store import path_of, save
 
 BINS = 16
@@ -61,7 +61,7 @@ def crops(clips: int, frames: int, seed: int = 0) -> Crops:
     return Crops(heard, heard, torch.from_numpy(phones))
 
 
-def session(frames: int, seed: int) -> Session:
+def session(frames: int, seed: int) -> SoundSession:
     """A caller who hums all the time, and a Moshi who says something in every third stretch of ten frames."""
     random = np.random.default_rng(seed)
     samples = frames * FRAME_SAMPLES
@@ -69,7 +69,7 @@ def session(frames: int, seed: int) -> Session:
     speaks = np.arange(frames) // 10 % 3 == 0
     moshi = (user * speaks.repeat(FRAME_SAMPLES)).astype(np.int16)
     phones = (np.arange(frames * PHONES_PER_FRAME) % 40 + 1).astype(np.uint8)
-    return Session(user, moshi, phones, phones * speaks.repeat(PHONES_PER_FRAME), (), (), {})
+    return SoundSession(user, moshi, phones, phones * speaks.repeat(PHONES_PER_FRAME), (), (), {})
 
 
 def write_sessions(folder: Path, count: int, frames: int = 60) -> None:

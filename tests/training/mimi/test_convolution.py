@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from training.mimi.convolution import CausalConv, CausalTransposedConv
+from training.mimi.convolution import TrainableCausalConv, TrainableCausalTransposedConv
 
 SIZES = st.integers(1, 5)
 
@@ -19,7 +19,7 @@ def test_a_block_of_steps_is_the_same_convolution(
 ) -> None:
     torch.manual_seed(seed)
     kernel = max(kernel, stride)
-    conv = CausalConv(inputs, outputs, kernel, stride, block)
+    conv = TrainableCausalConv(inputs, outputs, kernel, stride, block)
     x = torch.randn(2, 3 * stride * block, inputs)
     weights = conv.conv.conv
     expected = F.conv1d(F.pad(x.mT, (kernel - stride, 0)), weights.weight, weights.bias, stride=stride).mT
@@ -32,7 +32,7 @@ def test_the_transposed_convolution_drops_what_it_would_say_after_the_end(
     inputs: int, outputs: int, stride: int, seed: int
 ) -> None:
     torch.manual_seed(seed)
-    conv = CausalTransposedConv(inputs, outputs, stride)
+    conv = TrainableCausalTransposedConv(inputs, outputs, stride)
     x = torch.randn(2, 4, inputs)
     weights = conv.convtr.convtr
     expected = F.conv_transpose1d(x.mT, weights.weight, weights.bias, stride=stride)[:, :, : 4 * stride].mT

@@ -5,11 +5,11 @@ from __future__ import annotations
 import torch
 
 from tests.training.mimi.small import BINS, noise, small_network
-from training.mimi.quantizer import Codebook
+from training.mimi.quantizer import TrainableCodebook
 
 
 def test_centroids_move_to_the_mean_of_their_vectors() -> None:
-    book = Codebook(bins=2, inner=3)
+    book = TrainableCodebook(bins=2, inner=3)
     torch.manual_seed(0)
     near, far = torch.randn(200, 3) + 4, torch.randn(100, 3) - 4
     x = torch.cat((near, far))
@@ -22,7 +22,7 @@ def test_centroids_move_to_the_mean_of_their_vectors() -> None:
 
 
 def test_an_entry_that_nothing_chooses_starts_again_where_vectors_are() -> None:
-    book = Codebook(bins=2, inner=1)
+    book = TrainableCodebook(bins=2, inner=1)
     book.embedding_sum.copy_(torch.tensor([[0.0], [1000.0]]))
     x = torch.linspace(-1, 1, 50)[:, None]
     for _ in range(400):

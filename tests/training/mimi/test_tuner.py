@@ -12,7 +12,7 @@ from moshi_cluster.models.mimi import Mimi, MimiConfig
 from tests.training.mimi.small import crops, noise, small_config, small_network, small_weights
 from training.mimi.network import TrainableMimi
 from training.mimi.tuner import Tuner, is_decoding
-from training.mimi.utterances import PAST_FRAMES, Batch
+from training.mimi.utterances import PAST_FRAMES, UtteranceBatch
 
 FRAMES = 10
 RATE = 5e-3
@@ -27,9 +27,9 @@ def running(tensors: dict[str, torch.Tensor]) -> Mimi:
     return Mimi.from_tensors(tensors, config, config.codebooks)
 
 
-def batch(mimi: Mimi, seed: int = 0) -> Batch:
+def batch(mimi: Mimi, seed: int = 0) -> UtteranceBatch:
     sound = crops(3, PAST_FRAMES + FRAMES, seed).heard
-    return Batch(mimi.encode(sound).transpose(1, 2), sound[:, PAST_FRAMES * FRAME_SAMPLES :])
+    return UtteranceBatch(mimi.encode(sound).transpose(1, 2), sound[:, PAST_FRAMES * FRAME_SAMPLES :])
 
 
 def test_the_loss_falls_and_no_tensor_that_encoding_uses_changes_by_a_bit() -> None:

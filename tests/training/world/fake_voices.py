@@ -9,7 +9,7 @@ import pytest
 
 from moshi_cluster.audio.frame import MODEL_RATE_HZ
 from training.world import session
-from training.world.callers import Caller
+from training.world.callers import CallerVoice
 from training.world.speech import Span, Speech
 
 WORD_S = 0.25
@@ -27,5 +27,5 @@ def fake_voices() -> Iterator[None]:
     """Moshi and all callers speak like this."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(session, "say", say)
-        patch.setattr(Caller, "say", lambda _, text: say(text))
+        patch.setattr(CallerVoice, "say", lambda _, text: say(text))
         yield

@@ -13,17 +13,17 @@ from moshi_cluster.audio import g711
 from moshi_cluster.cluster.recorded_callers import INDEX
 from tests.training.world.fake_voices import fake_voices  # noqa: F401
 from training.world.export_questions import enough, export
-from training.world.session import Session, generate
+from training.world.session import SoundSession, generate
 
 pytestmark = pytest.mark.usefixtures("fake_voices")
 
 
 @pytest.fixture(scope="module")
-def sessions(fake_voices: None) -> list[Session]:  # noqa: F811
+def sessions(fake_voices: None) -> list[SoundSession]:  # noqa: F811
     return [generate(number, "eval") for number in range(4)]
 
 
-def test_files_hold_the_caller_as_a_telephone_sends_it(tmp_path: Path, sessions: list[Session]) -> None:
+def test_files_hold_the_caller_as_a_telephone_sends_it(tmp_path: Path, sessions: list[SoundSession]) -> None:
     session = sessions[0]
     export([session], tmp_path)
     [call] = json.loads((tmp_path / INDEX).read_text())
@@ -37,7 +37,7 @@ def test_files_hold_the_caller_as_a_telephone_sends_it(tmp_path: Path, sessions:
     assert np.corrcoef(decoded, original)[0, 1] > 0.9
 
 
-def test_the_index_has_the_answers_and_their_times(tmp_path: Path, sessions: list[Session]) -> None:
+def test_the_index_has_the_answers_and_their_times(tmp_path: Path, sessions: list[SoundSession]) -> None:
     count = export(sessions, tmp_path)
     calls = json.loads((tmp_path / INDEX).read_text())
     turns = [turn for call in calls for turn in call["turns"]]
@@ -45,7 +45,7 @@ def test_the_index_has_the_answers_and_their_times(tmp_path: Path, sessions: lis
     assert count == sum(not turn["interrupted"] for turn in turns)
 
 
-def test_there_are_enough_exchanges_and_not_a_call_more(sessions: list[Session]) -> None:
+def test_there_are_enough_exchanges_and_not_a_call_more(sessions: list[SoundSession]) -> None:
     chosen = list(enough(sessions, 6))
     whole = [sum(not turn.interrupted for turn in session.turns) for session in chosen]
     assert sum(whole) >= 6

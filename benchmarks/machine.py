@@ -10,15 +10,20 @@ from pathlib import Path
 
 def machine() -> dict[str, object]:
     """CPU model, usable cores, memory and Python."""
-    cpu = re.search(r"^model name\s*:\s*(.*)$", _read("/proc/cpuinfo"), re.MULTILINE)
     memory = re.search(r"^MemTotal:\s*(\d+) kB$", _read("/proc/meminfo"), re.MULTILINE)
     return {
-        "cpu": cpu[1] if cpu else platform.machine(),
+        "cpu": cpu_model(),
         "cores": usable_cores(),
         "memory_gib": round(int(memory[1]) / 2**20, 1) if memory else None,
         "python": platform.python_version(),
         "system": platform.system(),
     }
+
+
+def cpu_model() -> str:
+    """As Linux names it, else the architecture."""
+    found = re.search(r"^model name\s*:\s*(.*)$", _read("/proc/cpuinfo"), re.MULTILINE)
+    return found[1] if found else platform.processor() or platform.machine()
 
 
 def usable_cores() -> int:
