@@ -17,7 +17,7 @@ from moshi_cluster.models.sampling import Sampling
 
 
 @dataclass(frozen=True)
-class Reply:
+class ReplyFrames:
     """One frame of each listed session, on the host."""
 
     text: Tensor  # int64 [N]
@@ -81,7 +81,7 @@ class Generator:
         return session.ready_at - session.call
 
     @torch.inference_mode()
-    def step(self, slots: Sequence[int], user_codes: Tensor) -> Reply:
+    def step(self, slots: Sequence[int], user_codes: Tensor) -> ReplyFrames:
         """One frame for the listed sessions; all others keep their state.
 
         user_codes: int64 [N, n_q - dep_q]. Raises ValueError for a session that is not ready or codes out of range,
@@ -93,7 +93,7 @@ class Generator:
         self._timeline.give(index, calls, user_codes.cpu())
         self._advance(slots, sessions)
         reply = self._timeline.reply(index, calls)
-        return Reply(reply[:, 0], reply[:, 1:])
+        return ReplyFrames(reply[:, 0], reply[:, 1:])
 
     def close(self, slot: int) -> None:
         """Ends a session, if there is one; the slot is as good as new."""

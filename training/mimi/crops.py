@@ -41,7 +41,7 @@ class Crops:
 
 
 @dataclass(frozen=True)
-class _Channel:
+class _CropChannel:
     pcm: NDArray[np.int16]
     phones: NDArray[np.uint8]
     audible: NDArray[np.bool_]  # per frame
@@ -54,7 +54,7 @@ class CropSource:
         """folder: of stored sessions, which may still grow. Raises ValueError when there is none."""
         self._folder, self._frames = folder, frames
         self._random = np.random.default_rng(seed)
-        self._pool: deque[dict[str, _Channel]] = deque(maxlen=_POOL_SESSIONS)
+        self._pool: deque[dict[str, _CropChannel]] = deque(maxlen=_POOL_SESSIONS)
         self._queue: list[Path] = []
         self._drawn = 0
 
@@ -71,7 +71,7 @@ class CropSource:
             self._pool.append(self._next_session())
             self._drawn = max(0, self._drawn - _CROPS_PER_SESSION)
 
-    def _next_session(self) -> dict[str, _Channel]:
+    def _next_session(self) -> dict[str, _CropChannel]:
         if not self._queue:
             self._queue = stored(self._folder)
             if not self._queue:
@@ -108,6 +108,6 @@ class CropSource:
         return noisy
 
 
-def _channel(pcm: NDArray[np.int16], phones: NDArray[np.uint8]) -> _Channel:
+def _channel(pcm: NDArray[np.int16], phones: NDArray[np.uint8]) -> _CropChannel:
     frames = pcm.reshape(-1, FRAME_SAMPLES).astype(np.float32) / 32768
-    return _Channel(pcm, phones, np.sqrt(np.square(frames).mean(axis=1)) > _AUDIBLE)
+    return _CropChannel(pcm, phones, np.sqrt(np.square(frames).mean(axis=1)) > _AUDIBLE)
