@@ -21,7 +21,7 @@ def machine() -> dict[str, object]:
 
 
 def cpu_model() -> str:
-    """As Linux names it, else the architecture."""
+    """The processor's name, as Linux has it, else its architecture."""
     found = re.search(r"^model name\s*:\s*(.*)$", _read("/proc/cpuinfo"), re.MULTILINE)
     return found[1] if found else platform.processor() or platform.machine()
 

@@ -28,7 +28,7 @@ class RecordedCaller:
         return sum(not turn["interrupted"] for turn in self.turns)
 
     def packets(self, packet_ms: int) -> list[bytes]:
-        """As a telephone sends it."""
+        """The recording as a telephone sends it."""
         length = G711_RATE_HZ * packet_ms // 1000
         return [self.mu_law[first : first + length] for first in range(0, len(self.mu_law), length)]
 

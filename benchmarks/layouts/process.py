@@ -67,4 +67,4 @@ class Sessions:
         return self._process.step_ms(self._batch, steps)
 
     def close(self) -> None:
-        """They end with the process."""
+        """Nothing to end: the sessions go with the process."""

@@ -29,7 +29,7 @@ class LmSteps:
         self.run(_OPENING_STEPS)
 
     def run(self, steps: int) -> list[float]:
-        """See Contender."""
+        """Milliseconds of each of that many steps, after one that does not count."""
         return timed_steps(self.step, steps, torch.device(self._lm.device))
 
     def step(self) -> None:
@@ -39,7 +39,7 @@ class LmSteps:
         self._generator.step(self._slots, self._user_codes)
 
     def close(self) -> None:
-        """See Contender."""
+        """Ends the sessions."""
         self._generator = None
 
 

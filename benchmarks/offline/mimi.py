@@ -25,7 +25,7 @@ class MimiFrames:
         self.run(_OPENING_STEPS)
 
     def run(self, steps: int) -> list[float]:
-        """See Contender."""
+        """Milliseconds of each of that many steps, after one that does not count."""
         return timed_steps(self.step, steps, self._device)
 
     def step(self) -> None:
@@ -36,7 +36,7 @@ class MimiFrames:
         decoder.step(self._slots, encoder.step(self._slots, self._pcm)).cpu()
 
     def close(self) -> None:
-        """See Contender."""
+        """Ends the sessions."""
         self._codecs = None
 
 

@@ -42,19 +42,19 @@ class LmUnderTest:
         self._lm = MoshiLm.from_tensors(tensors, LmConfig.from_dict(size.config), torch.bfloat16, device)
 
     def ages(self) -> list[int]:
-        """See ModelUnderTest."""
+        """Frames that sessions hold when they are opened, one variant each."""
         return [_FRESH_FRAMES, self._lm.config.context]
 
     def sessions(self, batch: int, age: int) -> LmSteps:
-        """See ModelUnderTest."""
+        """Open sessions."""
         return LmSteps(self._lm, batch, age)
 
     def held(self, age: int, steps: int) -> int:
-        """See ModelUnderTest."""
+        """Entries that attention reads half-way through so many steps."""
         return min(age + steps // 2, self._lm.config.context)
 
     def work(self, batch: int, held: int) -> Work:
-        """See ModelUnderTest."""
+        """What a step must do."""
         return lm_work(self._tensors, self._config, batch, held)
 
 
@@ -66,19 +66,19 @@ class MimiUnderTest:
         self._mimi = Mimi.from_tensors(tensors, MimiConfig.from_dict(size.config), device=device)
 
     def ages(self) -> list[int]:
-        """See ModelUnderTest."""
+        """Frames that sessions hold when they are opened, one variant each."""
         return [self._mimi.config.context]
 
     def sessions(self, batch: int, age: int) -> MimiFrames:
-        """See ModelUnderTest."""
+        """Open sessions."""
         return MimiFrames(self._mimi, batch)
 
     def held(self, age: int, steps: int) -> int:
-        """See ModelUnderTest."""
+        """Entries that attention reads half-way through so many steps."""
         return age
 
     def work(self, batch: int, held: int) -> Work:
-        """See ModelUnderTest."""
+        """What a step must do."""
         return mimi_work(self._tensors, self._mimi.config, batch, held)
 
 

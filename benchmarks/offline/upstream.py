@@ -86,16 +86,16 @@ class Upstream:
 
 
 class UpstreamSessions:
-    """See Contender."""
+    """Upstream's sessions of one batch, as a contender."""
 
     def __init__(self, upstream: Upstream) -> None:
         self._upstream = upstream
 
     def run(self, steps: int) -> list[float]:
-        """See Contender."""
+        """Milliseconds of each of that many steps, after one that does not count."""
         taken: list[float] = self._upstream.ask("run", steps=steps)["ms"]
         return taken
 
     def close(self) -> None:
-        """See Contender."""
+        """Ends the sessions."""
         self._upstream.ask("close")

@@ -28,7 +28,7 @@ class LoadingProgress:
         return self
 
     def advance(self, read_bytes: int) -> None:
-        """So many more bytes have been read."""
+        """Counts bytes that have been read."""
         self._read_bytes += read_bytes
         now_s = time.monotonic()
         if now_s - self._shown_s >= self._period_s:
