@@ -1,4 +1,4 @@
-"""Section timers: functions of the models wrapped by section_timers, for as long as a profile is taken."""
+"""Section timers: functions of the models wrapped by timers, for as long as a profile is taken."""
 
 from __future__ import annotations
 

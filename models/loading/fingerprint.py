@@ -1,4 +1,4 @@
-"""Fingerprint of a checkpoint: sessions only move between workers that have loaded the same one."""
+"""Fingerprint of a checkpoint, which tells workers that have loaded the same one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How alike two recordings of an utterance are."""
+"""Likeness of two recordings of an utterance."""
 
 from __future__ import annotations
 

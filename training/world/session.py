@@ -1,4 +1,4 @@
-"""One call: who says what when, as two channels of sound with the times of phones, words and turns."""
+"""A session of the world, one call: who says what when, as two channels of sound with the times of phones, words and turns."""
 
 from __future__ import annotations
 
