@@ -1,4 +1,4 @@
-"""A session of the world, one call: who says what when, as two channels of sound with the times of phones, words and turns."""
+"""Session of the world, one call: who says what when, two channels of sound with times of phones, words, turns."""
 
 from __future__ import annotations
 
