@@ -5,25 +5,35 @@
 FROM python:3.11-slim AS base
 ARG PIP_EXTRA_INDEX_URL=
 ENV PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
-# /cache is the home of downloaded checkpoints; mount a volume there to keep them.
+# /cache is the home of downloaded checkpoints and of their fingerprints; mount a volume there to keep them.
 RUN useradd --uid 10001 --no-log-init --create-home moshi && install -d -o moshi /cache
-ENV HF_HOME=/cache
+ENV HF_HOME=/cache XDG_CACHE_HOME=/cache
 WORKDIR /app
+# Without setup.py and code: what is installed from these are the dependencies, so a change of code downloads nothing.
 COPY pyproject.toml constraints.txt README.md LICENSE ./
 
 FROM base AS stubs
-RUN pip install -c constraints.txt grpcio-tools
+RUN pip install -c constraints.txt setuptools grpcio-tools
+COPY setup.py ./
 COPY protos protos
-# The same command as `make stubs`.
-RUN python -m grpc_tools.protoc -I protos --python_out=. --pyi_out=. --grpc_python_out=. protos/moshi_cluster/v1/*.proto \
-    && touch moshi_cluster/__init__.py moshi_cluster/v1/__init__.py
+# As `make stubs` does.
+RUN python setup.py -q stubs
+
+# What every service imports. moshi_cluster/ holds links to the folders beside it: those that a service has no use for
+# lead nowhere in its image.
+FROM scratch AS common
+COPY moshi_cluster /app/moshi_cluster
+COPY --from=stubs /app/moshi_cluster/v1 /app/moshi_cluster/v1
+COPY audio /app/audio
+COPY services/__init__.py /app/services/
+COPY services/common /app/services/common
 
 # Audio edge and routing; no PyTorch.
 FROM base AS gateway
-RUN pip install -c constraints.txt '.[gateway]'
-COPY --from=stubs /app/moshi_cluster moshi_cluster
-COPY services/__init__.py services/
-COPY services/common services/common
+RUN pip install -c constraints.txt '.[gateway]' && pip uninstall --yes moshi-cluster
+COPY --from=common /app .
+# Of the models only what a caller may ask for.
+COPY models/__init__.py models/sampling.py models/
 COPY services/gateway services/gateway
 COPY clients/web clients/web
 USER 10001
@@ -34,16 +44,14 @@ ENTRYPOINT ["python", "-m", "services.gateway"]
 # Everything the two workers share.
 FROM base AS worker
 RUN pip install -c constraints.txt torch
-COPY --from=stubs /app/moshi_cluster moshi_cluster
-COPY models models
-COPY services/__init__.py services/
-COPY services/common services/common
 # The demo model. It is loaded only where a setting says /checkpoint.
 COPY --chown=10001 checkpoints/demo /checkpoint
 
 # Mimi.
 FROM worker AS codec
-RUN pip install -c constraints.txt '.[codec]'
+RUN pip install -c constraints.txt '.[codec]' && pip uninstall --yes moshi-cluster
+COPY --from=common /app .
+COPY models models
 COPY services/codec services/codec
 USER 10001
 EXPOSE 50052 9102
@@ -52,7 +60,9 @@ ENTRYPOINT ["python", "-m", "services.codec"]
 
 # The Temporal and Depth Transformers.
 FROM worker AS lm
-RUN pip install -c constraints.txt '.[lm]'
+RUN pip install -c constraints.txt '.[lm]' && pip uninstall --yes moshi-cluster
+COPY --from=common /app .
+COPY models models
 COPY services/lm services/lm
 USER 10001
 EXPOSE 50053 9103
