@@ -29,7 +29,6 @@ T = TypeVar("T")
 
 _log = logging.getLogger(__name__)
 _STOP_GRACE_S = 1.0
-_COLLECT_S = 5.0
 EXIT_ENGINE_FAILED = 70  # EX_SOFTWARE
 EXIT_CANNOT_START = 1
 
@@ -81,8 +80,14 @@ def run(make_service: Callable[[], Service], name: str, endpoint: Endpoint, regi
     return uvloop.run(serve(make_service, name, endpoint, registry))
 
 
-async def serve(make_service: Callable[[], Service], name: str, endpoint: Endpoint, registry: CollectorRegistry) -> int:
-    """The coroutine behind `run`."""
+async def serve(
+    make_service: Callable[[], Service],
+    name: str,
+    endpoint: Endpoint,
+    registry: CollectorRegistry,
+    collect_interval_s: float = 5.0,
+) -> int:
+    """The coroutine behind `run`. collect_interval_s: between two collections of garbage."""
     stop_requested = asyncio.Event()
     loop = asyncio.get_running_loop()
     for signal_number in (signal.SIGTERM, signal.SIGINT):
@@ -110,7 +115,7 @@ async def serve(make_service: Callable[[], Service], name: str, endpoint: Endpoi
             _settle_garbage()
             await _set_health(health_servicer, names, health_pb2.HealthCheckResponse.SERVING)
             _log.info("serving name=%s", name)
-            async with _task(_collect_garbage()):
+            async with _task(_collect_garbage(collect_interval_s)):
                 await _first_of(stop_requested, service.failed)
 
             await _set_health(health_servicer, names, health_pb2.HealthCheckResponse.NOT_SERVING)
@@ -134,13 +139,13 @@ def _settle_garbage() -> None:
     gc.freeze()
 
 
-async def _collect_garbage() -> None:
+async def _collect_garbage(interval_s: float) -> None:
     """What ended calls leave in circles goes at once: the collector itself counts allocations, of which a service makes
     few more than it gives back, and came by after hundreds of calls. With all that was loaded left out, a full
     collection of a gateway with 16 calls takes about a millisecond.
     """
     while True:
-        await asyncio.sleep(_COLLECT_S)
+        await asyncio.sleep(interval_s)
         gc.collect()
 
 
