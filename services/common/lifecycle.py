@@ -88,11 +88,7 @@ async def serve(
     collect_interval_s: float = 5.0,
 ) -> int:
     """The coroutine behind `run`. collect_interval_s: between two collections of garbage."""
-    stop_requested = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for signal_number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(signal_number, stop_requested.set)
-
+    stop_requested = _stop_signal()
     with MetricsEndpoint(endpoint.host, endpoint.metrics_port, registry) as metrics:
         service = make_service()
         server = grpc.aio.server(options=endpoint.options)
@@ -104,14 +100,8 @@ async def serve(
         tls = endpoint.credentials is not None
         _log.info("listening name=%s port=%d tls=%s metrics_port=%d", name, port, tls, metrics.port)
         try:
-            try:
-                if not await _finished_first(service.start(), stop_requested):
-                    return 0
-            except Exception as error:
-                # A bad checkpoint is the usual reason; its message is for the operator, the traceback for us.
-                _log.error("cannot start: %s: %s", type(error).__name__, error)
-                _log.debug("cannot start", exc_info=True)
-                return EXIT_CANNOT_START
+            if (exit_code := await _start(service, stop_requested)) is not None:
+                return exit_code
             _settle_garbage()
             await _set_health(health_servicer, names, health_pb2.HealthCheckResponse.SERVING)
             _log.info("serving name=%s", name)
@@ -120,9 +110,7 @@ async def serve(
 
             await _set_health(health_servicer, names, health_pb2.HealthCheckResponse.NOT_SERVING)
             if not service.failed.done():
-                _log.info("draining sessions=%d grace_s=%g", service.live_sessions, endpoint.drain_grace_s)
-                service.drain(endpoint.drain_grace_s)
-                await _until_no_sessions(service, endpoint.drain_grace_s)
+                await _drain(service, endpoint.drain_grace_s)
             if service.failed.done():
                 _log.error("exiting: the service failed")
                 return EXIT_ENGINE_FAILED
@@ -131,6 +119,25 @@ async def serve(
             await server.stop(_STOP_GRACE_S)
             await service.stop()
             _log.info("stopped name=%s", name)
+
+
+def _stop_signal() -> asyncio.Event:
+    """Set by SIGTERM or SIGINT."""
+    requested = asyncio.Event()
+    for signal_number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(signal_number, requested.set)
+    return requested
+
+
+async def _start(service: Service, stop_requested: asyncio.Event) -> int | None:
+    """Loads and warms; the exit code where that is already the end."""
+    try:
+        return None if await _finished_first(service.start(), stop_requested) else 0
+    except Exception as error:
+        # A bad checkpoint is the usual reason; its message is for the operator, the traceback for us.
+        _log.error("cannot start: %s: %s", type(error).__name__, error)
+        _log.debug("cannot start", exc_info=True)
+        return EXIT_CANNOT_START
 
 
 def _settle_garbage() -> None:
@@ -182,8 +189,10 @@ async def _first_of(stop_requested: asyncio.Event, failed: asyncio.Future[BaseEx
         await asyncio.wait((stop, failed), return_when=asyncio.FIRST_COMPLETED)
 
 
-async def _until_no_sessions(service: Service, grace_s: float) -> None:
-    """Waits out the drain; a service that fails meanwhile has nothing left to wait for."""
+async def _drain(service: Service, grace_s: float) -> None:
+    """Until no session is left or the grace is over; a service that fails meanwhile has nothing left to wait for."""
+    _log.info("draining sessions=%d grace_s=%g", service.live_sessions, grace_s)
+    service.drain(grace_s)
     async with _task(service.until_idle()) as idle:
         done, _ = await asyncio.wait((idle, service.failed), timeout=grace_s, return_when=asyncio.FIRST_COMPLETED)
     if not done:
