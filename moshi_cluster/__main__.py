@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from moshi_cluster.clients.cli.__main__ import add_commands
+from moshi_cluster.clients.cli.commands import add_commands
 from moshi_cluster.cluster.serve_options import add_serve
 
 

@@ -12,6 +12,8 @@ from moshi_cluster.clients.cli.errors import BadInput
 
 S16Samples: TypeAlias = "array[int]"
 """16 bit, mono."""
+DEMO_UTTERANCE = Path(__file__).with_name("demo_utterance.wav")
+"""A question to the demo model."""
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,8 @@ from dataclasses import dataclass
 
 import grpc
 
-from moshi_cluster.clients.cli.__main__ import DEMO_UTTERANCE
 from moshi_cluster.clients.cli.converse import CallResult, CallScript, Listener, converse
-from moshi_cluster.clients.cli.recording import Recording, read_wav
+from moshi_cluster.clients.cli.recording import DEMO_UTTERANCE, Recording, read_wav
 from moshi_cluster.clients.cli.wire_formats import ENCODINGS, to_wire
 from moshi_cluster.cluster.local_cluster import LocalCluster
 from moshi_cluster.v1 import common_pb2, gateway_pb2, gateway_pb2_grpc, worker_pb2, worker_pb2_grpc

@@ -11,7 +11,7 @@ import pytest
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
-from moshi_cluster.clients.cli.__main__ import DEMO_UTTERANCE
+from moshi_cluster.clients.cli.recording import DEMO_UTTERANCE
 from moshi_cluster.cluster.local_cluster import LocalCluster
 from moshi_cluster.v1 import gateway_pb2
 from tests.cluster.callers import FRAME_S, Line, call, open_call, slots_used, until
@@ -72,7 +72,7 @@ async def test_the_ninth_caller_of_eight_slots_is_told_when_to_try_again(cluster
 
 
 async def test_a_killed_callers_slots_are_free_within_two_seconds(cluster: LocalCluster, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "moshi_cluster.clients.cli", "converse", "--target", cluster.address()]
+    command = [sys.executable, "-m", "moshi_cluster", "converse", "--target", cluster.address()]
     command += ["--input", str(DEMO_UTTERANCE), "--output", str(tmp_path / "reply.wav")]
     caller = await asyncio.create_subprocess_exec(
         *command, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL

@@ -12,7 +12,7 @@ from benchmarks.chat.upstream import conversation, remarks
 from moshi_cluster.audio.ogg import OpusStreamReader, OpusStreamWriter
 from moshi_cluster.audio.opus import OpusEncoder
 from moshi_cluster.audio.pcm import decode_s16le
-from moshi_cluster.clients.cli.__main__ import DEMO_UTTERANCE
+from moshi_cluster.clients.cli.recording import DEMO_UTTERANCE
 from moshi_cluster.cluster.local_cluster import LocalCluster
 from tests.cluster.callers import FRAME_S, Line, call, slots_used, speech, until
 

@@ -10,8 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from moshi_cluster.clients.cli.__main__ import DEMO_UTTERANCE
-from moshi_cluster.clients.cli.recording import read_wav
+from moshi_cluster.clients.cli.recording import DEMO_UTTERANCE, read_wav
 from tests.cluster.callers import FRAME_S
 
 pytestmark = [
@@ -36,7 +35,7 @@ def talk(model: Path, *options: str) -> subprocess.Popen[str]:
     command = [
         sys.executable,
         "-m",
-        "moshi_cluster.clients.cli",
+        "moshi_cluster",
         "talk",
         "--local",
         "--device",

@@ -11,7 +11,7 @@ pytest.importorskip("av", reason="the extra `talk` is not installed")
 from benchmarks.chat.client_mix import gather, protocol_clients
 from benchmarks.chat.client_trace import faults
 from benchmarks.chat.page_client import PageClient
-from moshi_cluster.clients.cli.__main__ import DEMO_UTTERANCE
+from moshi_cluster.clients.cli.recording import DEMO_UTTERANCE
 from tests.services.gateway.api.websocket.chatter import HTTP
 from tests.services.gateway.cluster import EchoCodec, EchoLm, cluster
 

@@ -15,7 +15,7 @@ from benchmarks.online.processes import ProcessWatch
 from benchmarks.online.report import LoadReport, make_report
 from benchmarks.online.scenarios import SCENARIOS, Size
 from benchmarks.online.speech import LineFormat, speech_messages
-from moshi_cluster.clients.cli.__main__ import DEMO_UTTERANCE
+from moshi_cluster.clients.cli.recording import DEMO_UTTERANCE
 from moshi_cluster.services.gateway.calls.manager import CallManager
 from moshi_cluster.services.gateway.metrics import GatewayMetrics
 from moshi_cluster.services.gateway.server import GatewayService

@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 from benchmarks.online.speech import LineFormat, first_packet, looped, speech_messages
-from moshi_cluster.clients.cli.__main__ import DEMO_UTTERANCE
-from moshi_cluster.clients.cli.recording import Recording
+from moshi_cluster.clients.cli.recording import DEMO_UTTERANCE, Recording
 from moshi_cluster.clients.cli.wire_formats import ENCODINGS
 from moshi_cluster.v1 import gateway_pb2
 

@@ -13,7 +13,8 @@ import pytest
 from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
-from moshi_cluster.clients.cli import __main__ as cli
+from moshi_cluster.__main__ import main
+from moshi_cluster.clients.cli import commands
 from moshi_cluster.clients.cli import converse as converse_module
 from moshi_cluster.clients.cli.recording import Recording, read_wav, write_wav
 from moshi_cluster.v1 import common_pb2, gateway_pb2, gateway_pb2_grpc
@@ -85,7 +86,7 @@ async def _call(servicer: gateway_pb2_grpc.GatewayServicer, recording: Path, *ar
     output = recording.with_name("reply.wav")
     try:
         command = ["converse", "--target", f"127.0.0.1:{port}", "--input", str(recording), "--output", str(output)]
-        return await asyncio.to_thread(cli.main, [*command, *arguments]), output
+        return await asyncio.to_thread(main, [*command, *arguments]), output
     finally:
         await server.stop(None)
 
@@ -137,7 +138,7 @@ async def test_nothing_is_said_about_sampling_unless_asked(recording: Path) -> N
 
 async def test_a_refusal_is_shown_with_its_hint(recording: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, output = await _call(Full(), recording)
-    assert code == cli.EXIT_CALL_FAILED
+    assert code == commands.EXIT_CALL_FAILED
     assert "error: RESOURCE_EXHAUSTED: no free slot (try again in 700 ms)" in capsys.readouterr().err
     assert not output.exists()
 
@@ -147,7 +148,7 @@ async def test_a_silent_gateway_is_given_up(
 ) -> None:
     monkeypatch.setattr(converse_module, "REPLY_TIMEOUT_S", 0.2)
     code, _output = await _call(Silent(), recording)
-    assert code == cli.EXIT_CALL_FAILED
+    assert code == commands.EXIT_CALL_FAILED
     assert "the gateway was silent for 0.2 s" in capsys.readouterr().err
 
 
@@ -156,7 +157,7 @@ def test_an_absent_gateway_is_named(
 ) -> None:
     monkeypatch.setattr(converse_module, "CONNECT_TIMEOUT_S", 0.2)
     arguments = ["converse", "--target", "127.0.0.1:1", "--input", str(recording)]
-    assert cli.main(arguments) == cli.EXIT_CALL_FAILED
+    assert main(arguments) == commands.EXIT_CALL_FAILED
     assert "no gateway answers at 127.0.0.1:1" in capsys.readouterr().err
 
 
@@ -171,7 +172,7 @@ def test_an_absent_gateway_is_named(
 def test_bad_input_is_named_before_any_call(
     arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert cli.main(["converse", "--target", "127.0.0.1:1", *arguments]) == cli.EXIT_BAD_INPUT
+    assert main(["converse", "--target", "127.0.0.1:1", *arguments]) == commands.EXIT_BAD_INPUT
     assert message in capsys.readouterr().err
 
 
@@ -185,5 +186,5 @@ def test_bad_input_is_named_before_any_call(
 )
 def test_bad_arguments_are_named(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="2"):
-        cli.main(["converse", "--target", "127.0.0.1:1", *arguments])
+        main(["converse", "--target", "127.0.0.1:1", *arguments])
     assert message in capsys.readouterr().err

@@ -8,9 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from moshi_cluster.clients.cli.__main__ import DEMO_UTTERANCE
 from moshi_cluster.clients.cli.errors import BadInput
-from moshi_cluster.clients.cli.recording import Recording, read_wav, write_wav
+from moshi_cluster.clients.cli.recording import DEMO_UTTERANCE, Recording, read_wav, write_wav
 
 
 def test_a_recording_survives_a_file(tmp_path: Path) -> None:

@@ -14,7 +14,8 @@ from typing import Any
 
 import pytest
 
-from moshi_cluster.clients.cli import __main__ as cli
+from moshi_cluster.__main__ import main
+from moshi_cluster.clients.cli import commands
 from moshi_cluster.clients.cli.recording import Recording, read_wav, write_wav
 from moshi_cluster.clients.cli.talk import chat_connection, grpc_connection
 from moshi_cluster.clients.cli.talk.connection import CallOptions, Ready
@@ -48,7 +49,7 @@ def encrypted(folder: Path) -> dict[str, Any]:
 async def talk(target: str, question: Path, *more: str) -> int:
     """The command line in a thread, against a server on this loop."""
     command = ["talk", "--target", target, "--input", str(question), "--tail-s", "0", *more]
-    return await asyncio.to_thread(cli.main, command)
+    return await asyncio.to_thread(main, command)
 
 
 @pytest.mark.parametrize("kind", ["grpc", "chat"])
@@ -102,7 +103,7 @@ async def test_a_full_cluster_is_said(kind: str, question: Path, capsys: pytest.
     ):
         while not isinstance(await anext(heard), Ready):
             pass
-        assert await talk(target_of(running, kind), question) == cli.EXIT_CALL_FAILED
+        assert await talk(target_of(running, kind), question) == commands.EXIT_CALL_FAILED
     assert "error: " in capsys.readouterr().err
 
 
@@ -117,9 +118,9 @@ async def test_an_encrypted_gateway_that_asks_for_a_token_is_talked_to(
     async with cluster(**encrypted(tmp_path / "tls"), token_file=str(tokens)) as running:
         target = target_of(running, kind)
         for shown, problem in (["--token", "Secret"], "is not known here"), ([], "asks for a token"):
-            assert await talk(target, question, *trust, *shown) == cli.EXIT_CALL_FAILED
+            assert await talk(target, question, *trust, *shown) == commands.EXIT_CALL_FAILED
             assert problem in capsys.readouterr().err
-        assert await talk(target, question, "--tls", "--token", "secret") == cli.EXIT_CALL_FAILED  # trusts nobody new
+        assert await talk(target, question, "--tls", "--token", "secret") == commands.EXIT_CALL_FAILED
         assert "no gateway answers at" in capsys.readouterr().err
         monkeypatch.undo()
         assert await talk(target, question, *trust, "--token", "secret", "--plain") == 0
@@ -132,8 +133,8 @@ async def test_one_call_with_a_recording_too(question: Path, tmp_path: Path) -> 
     command = ["converse", "--input", str(question), "--output", str(tmp_path / "reply.wav"), "--tls", "--ca"]
     command += [str(tmp_path / "cert.pem"), "--target"]
     async with cluster(**encrypted(tmp_path), token_file=str(tokens)) as running:
-        assert await asyncio.to_thread(cli.main, [*command, running.target, "--token", "secret"]) == 0
-        assert await asyncio.to_thread(cli.main, [*command, running.target]) == cli.EXIT_CALL_FAILED
+        assert await asyncio.to_thread(main, [*command, running.target, "--token", "secret"]) == 0
+        assert await asyncio.to_thread(main, [*command, running.target]) == commands.EXIT_CALL_FAILED
 
 
 async def test_seed_and_token_reach_the_gateway(question: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -171,7 +172,7 @@ def test_a_gateway_that_takes_the_connection_and_says_nothing_is_given_up(
     monkeypatch.setattr(chat_connection, "_CONNECT_TIMEOUT_S", 0.3)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         target = f"{scheme}127.0.0.1:{silent.getsockname()[1]}"
-        assert cli.main(["talk", "--target", target, "--input", str(question)]) == cli.EXIT_CALL_FAILED
+        assert main(["talk", "--target", target, "--input", str(question)]) == commands.EXIT_CALL_FAILED
     assert "no gateway answers at" in capsys.readouterr().err
 
 
@@ -179,7 +180,7 @@ def test_without_sound_it_says_so_and_offers_files(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setitem(sys.modules, "sounddevice", None)
-    assert cli.main(["talk", "--target", "localhost:1"]) == cli.EXIT_BAD_INPUT
+    assert main(["talk", "--target", "localhost:1"]) == commands.EXIT_BAD_INPUT
     assert "--input QUESTION.wav --output REPLY.wav" in capsys.readouterr().err
 
 
@@ -197,5 +198,5 @@ def test_what_cannot_work_is_named(
     arguments: list[str], message: str, question: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     given = [str(question) if argument == "QUESTION" else argument for argument in arguments]
-    assert cli.main(["talk", *given]) == cli.EXIT_BAD_INPUT
+    assert main(["talk", *given]) == commands.EXIT_BAD_INPUT
     assert message in capsys.readouterr().err

@@ -18,8 +18,7 @@ import pytest
 
 pytest.importorskip("rich", reason="the extra `talk` is not installed")
 
-from moshi_cluster.clients.cli.__main__ import DEMO_UTTERANCE
-from moshi_cluster.clients.cli.recording import read_wav
+from moshi_cluster.clients.cli.recording import DEMO_UTTERANCE, read_wav
 from tests.services.gateway.api.websocket.chatter import HTTP
 from tests.services.gateway.cluster import cluster
 from tests.services.in_process import eventually
@@ -34,7 +33,7 @@ IN_TERMINAL = """
 import fcntl, signal, sys, termios
 fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 signal.signal(signal.SIGINT, signal.default_int_handler)
-from moshi_cluster.clients.cli.__main__ import main
+from moshi_cluster.__main__ import main
 sys.exit(main())
 """
 

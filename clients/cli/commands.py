@@ -1,4 +1,4 @@
-"""`moshi-cluster talk`: a live conversation. `moshi-cluster converse`: one call with a recording, in real time."""
+"""The client commands of `moshi-cluster`: `talk`, a live conversation, and `converse`, one call with a recording."""
 
 from __future__ import annotations
 
@@ -12,16 +12,32 @@ from moshi_cluster.audio.g711 import G711_RATE_HZ
 from moshi_cluster.clients.cli.access import access_of, add_access_options
 from moshi_cluster.clients.cli.converse import CallResult, CallScript, Listener, converse
 from moshi_cluster.clients.cli.errors import BadInput, CallError
-from moshi_cluster.clients.cli.recording import Recording, read_wav, write_wav
+from moshi_cluster.clients.cli.recording import DEMO_UTTERANCE, Recording, read_wav, write_wav
 from moshi_cluster.clients.cli.talk import command as talk
+from moshi_cluster.clients.cli.talk.command import EXIT_BAD_INPUT, EXIT_CALL_FAILED, EXIT_INTERRUPTED, EXIT_OK
 from moshi_cluster.clients.cli.talk.options import add_options
 from moshi_cluster.clients.cli.wire_formats import ENCODINGS, from_wire, to_wire
 from moshi_cluster.v1 import common_pb2, gateway_pb2
 
-EXIT_CALL_FAILED = 1
-EXIT_BAD_INPUT = 2
-EXIT_INTERRUPTED = 130
-DEMO_UTTERANCE = Path(__file__).with_name("demo_utterance.wav")
+
+def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Adds `talk` and `converse` to a program's commands."""
+    conversation = commands.add_parser("talk", help="a live conversation: microphone and loudspeaker, or files")
+    add_options(conversation)
+    conversation.set_defaults(run=talk.run)
+    command = commands.add_parser("converse", help="one call with a recording as the caller's voice")
+    command.set_defaults(run=_converse)
+    command.add_argument("--target", required=True, metavar="HOST:PORT", help="the gateway")
+    command.add_argument("--input", type=Path, default=DEMO_UTTERANCE, help="mono 16-bit WAV file; a sample if absent")
+    command.add_argument("--output", type=Path, default=Path("reply.wav"), help="where Moshi's voice goes")
+    command.add_argument("--format", choices=sorted(ENCODINGS), default="s16le", help="how audio travels, both ways")
+    command.add_argument(
+        "--rate", type=_between(1, 1_000_000), metavar="HZ", help="sample rate of the reply; the input's if absent"
+    )
+    command.add_argument("--packet-ms", type=_between(1, 1000), default=20, help="length of one packet, 1 to 1000")
+    command.add_argument("--seed", type=_between(0, 2**64 - 1), help="the same seed and audio give the same reply")
+    command.add_argument("--greedy", action="store_true", help="always the likeliest token, no chance involved")
+    add_access_options(command)
 
 
 class _Terminal(Listener):
@@ -39,15 +55,6 @@ class _Terminal(Listener):
     def event(self, event: gateway_pb2.Event) -> None:
         name = gateway_pb2.Event.Kind.Name(event.kind).removeprefix("KIND_").lower()
         print(f"\n[{name} frames={event.frames} {event.detail}]", file=sys.stderr)
-
-
-def main(argv: list[str] | None = None) -> int:
-    """Command line; returns the exit code: 1 the call failed, 2 bad input, 130 interrupted."""
-    parser = argparse.ArgumentParser(prog="moshi-cluster", description=__doc__)
-    add_commands(parser.add_subparsers(required=True, metavar="COMMAND"))
-    arguments = parser.parse_args(argv)
-    code: int = arguments.run(arguments)
-    return code
 
 
 def _converse(arguments: argparse.Namespace) -> int:
@@ -68,7 +75,7 @@ def _converse(arguments: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
     _print_counters(result, arguments.output)
-    return 0
+    return EXIT_OK
 
 
 def make_script(recording: Recording, arguments: argparse.Namespace) -> CallScript:
@@ -104,26 +111,6 @@ def _print_counters(result: CallResult, output: Path) -> None:
     print(f"call ended ({reason}): {counters}\nreply written to {output}", file=sys.stderr)
 
 
-def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Adds `talk` and `converse` to a program's commands."""
-    conversation = commands.add_parser("talk", help="a live conversation: microphone and loudspeaker, or files")
-    add_options(conversation)
-    conversation.set_defaults(run=talk.run)
-    command = commands.add_parser("converse", help="one call with a recording as the caller's voice")
-    command.set_defaults(run=_converse)
-    command.add_argument("--target", required=True, metavar="HOST:PORT", help="the gateway")
-    command.add_argument("--input", type=Path, default=DEMO_UTTERANCE, help="mono 16-bit WAV file; a sample if absent")
-    command.add_argument("--output", type=Path, default=Path("reply.wav"), help="where Moshi's voice goes")
-    command.add_argument("--format", choices=sorted(ENCODINGS), default="s16le", help="how audio travels, both ways")
-    command.add_argument(
-        "--rate", type=_between(1, 1_000_000), metavar="HZ", help="sample rate of the reply; the input's if absent"
-    )
-    command.add_argument("--packet-ms", type=_between(1, 1000), default=20, help="length of one packet, 1 to 1000")
-    command.add_argument("--seed", type=_between(0, 2**64 - 1), help="the same seed and audio give the same reply")
-    command.add_argument("--greedy", action="store_true", help="always the likeliest token, no chance involved")
-    add_access_options(command)
-
-
 def _between(low: int, high: int) -> Callable[[str], int]:
     def parse(text: str) -> int:
         value = int(text)
@@ -133,7 +120,3 @@ def _between(low: int, high: int) -> Callable[[str], int]:
 
     parse.__name__ = "integer"  # what argparse calls it when the text is no number
     return parse
-
-
-if __name__ == "__main__":
-    sys.exit(main())
