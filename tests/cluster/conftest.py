@@ -11,6 +11,8 @@ from moshi_cluster.cluster.default_checkpoint import DEFAULT_CHECKPOINT
 from moshi_cluster.cluster.local_cluster import Layout, LocalCluster
 
 SLOTS = 8
+# Together with what `callers.start` allows: a busy test machine answers late, but nothing is filled in or dropped.
+PATIENT = {"MOSHI_GATEWAY_BACKLOG_FRAMES": "250", "MOSHI_GATEWAY_REPLY_BACKLOG_MS": "20000"}
 
 
 @pytest.fixture(scope="session")
@@ -22,12 +24,12 @@ def checkpoint() -> Path:
 @pytest.fixture(scope="module")
 def cluster(checkpoint: Path) -> Iterator[LocalCluster]:
     """One gateway, one codec and one lm worker with SLOTS slots each."""
-    with LocalCluster(Layout(str(checkpoint), slots=SLOTS)) as running:
+    with LocalCluster(Layout(str(checkpoint), slots=SLOTS), PATIENT) as running:
         yield running
 
 
 @pytest.fixture
 def own_cluster(checkpoint: Path) -> Iterator[LocalCluster]:
     """A cluster of its own, for a test that stops it."""
-    with LocalCluster(Layout(str(checkpoint), slots=SLOTS)) as running:
+    with LocalCluster(Layout(str(checkpoint), slots=SLOTS), PATIENT) as running:
         yield running

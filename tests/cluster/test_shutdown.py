@@ -9,9 +9,10 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from moshi_cluster.clients.cli.converse import CallResult, CallScript, Listener, converse
 from moshi_cluster.cluster.local_cluster import LocalCluster
 from moshi_cluster.v1 import gateway_pb2
-from tests.cluster.callers import Line, call, open_call, until
+from tests.cluster.callers import PACKET_S, Line, open_call, speech, start, until
 
 pytestmark = pytest.mark.cluster
 
@@ -19,15 +20,30 @@ LINE = Line("mulaw", 8_000)
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 
 
+class Caller(Listener):
+    """Says something for four seconds; `is_up` from the moment when the gateway has answered."""
+
+    def __init__(self) -> None:
+        self.is_up = asyncio.Event()
+
+    def started(self, started: gateway_pb2.Started) -> None:
+        self.is_up.set()
+
+    async def call(self, target: str) -> CallResult:
+        return await converse(target, CallScript(start(LINE), speech(LINE, 4.0), PACKET_S), self)
+
+
 @pytest.mark.parametrize("name", ["gateway-0", "lm-0", "codec-0"])
 async def test_running_calls_finish_and_new_ones_are_refused_after_sigterm(
     own_cluster: LocalCluster, name: str
 ) -> None:
     async with grpc.aio.insecure_channel(own_cluster.address()) as channel:
-        running = [asyncio.create_task(call(own_cluster.address(), LINE, 4.0)) for _ in range(3)]
-        await asyncio.sleep(1.0)
+        callers = [Caller() for _ in range(3)]
+        running = [asyncio.create_task(caller.call(own_cluster.address())) for caller in callers]
+        for caller in callers:
+            await caller.is_up.wait()
         own_cluster.signal(name, signal.SIGTERM)
-        await until(lambda: _is_not_serving(own_cluster.address(name)), within_s=2)
+        await until(lambda: _is_not_serving(own_cluster.address(name)))
         with pytest.raises(grpc.aio.AioRpcError) as refusal:
             await open_call(channel, LINE)
         assert refusal.value.code() == grpc.StatusCode.UNAVAILABLE

@@ -11,7 +11,7 @@ from typing import Any
 from moshi_cluster.services.common.worker.program import Program
 
 Answer = Callable[[Any, int, Any], Any]  # (spec, frames of this session before, frame) -> value
-_PATIENCE_S = 20.0  # far beyond any test: only a deadlock reaches it
+_PATIENCE_S = 60.0  # far beyond any test: only a deadlock reaches it
 
 
 def echo(spec: Any, index: int, frame: Any) -> Any:

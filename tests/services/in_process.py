@@ -14,7 +14,7 @@ from moshi_cluster.services.common.lifecycle import Service
 from moshi_cluster.services.common.rpc import channel_options, server_options
 
 _MAX_MESSAGE_BYTES = 1 << 20
-_PATIENCE_S = 20.0  # far beyond any test: only a hang reaches it
+PATIENCE_S = 60.0  # far beyond any test: only a hang reaches it
 
 
 @dataclass
@@ -56,7 +56,7 @@ async def serving(
 
 async def eventually(condition: Callable[[], bool]) -> None:
     """Returns once the condition holds; for what another thread or the peer does in its own time."""
-    async with asyncio.timeout(_PATIENCE_S):
+    async with asyncio.timeout(PATIENCE_S):
         while not condition():  # noqa: ASYNC110 - what is waited for sets no event
             await asyncio.sleep(0.001)
 
@@ -69,7 +69,7 @@ async def few_turns() -> None:
 
 async def read_all(call: Any) -> list[Any]:
     """Every message until the stream ends OK; raises AioRpcError otherwise."""
-    async with asyncio.timeout(_PATIENCE_S):
+    async with asyncio.timeout(PATIENCE_S):
         messages = []
         while (message := await call.read()) is not grpc.aio.EOF:
             messages.append(message)
@@ -87,7 +87,7 @@ async def status_of(call: Any) -> tuple[grpc.StatusCode, str]:
 
 async def read(call: Any) -> Any:
     """The next message; never the end of the stream."""
-    async with asyncio.timeout(_PATIENCE_S):
+    async with asyncio.timeout(PATIENCE_S):
         message = await call.read()
     assert message is not grpc.aio.EOF, await call.code()
     return message

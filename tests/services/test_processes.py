@@ -60,14 +60,14 @@ async def live(name: str) -> None:
         assert found is not None
         target, metrics_url = f"127.0.0.1:{found[1]}", f"http://127.0.0.1:{found[2]}/metrics"
         await line_with(process, "serving")
-        assert await asyncio.to_thread(probe.is_serving, target)
+        assert await asyncio.to_thread(probe.is_serving, target, _PATIENCE_S)
         async with grpc.aio.insecure_channel(target) as channel:
             watch = worker_pb2_grpc.WorkerStub(channel).WatchCapacity(worker_pb2.WatchCapacityRequest())
             state = await watch.read()
             assert (state.service, state.slots_total) == (name, 2)
             assert re.fullmatch("[0-9a-f]{16}", state.checkpoint)
             watch.cancel()
-        body = await asyncio.to_thread(lambda: urllib.request.urlopen(metrics_url, timeout=5).read().decode())
+        body = await asyncio.to_thread(lambda: urllib.request.urlopen(metrics_url, timeout=_PATIENCE_S).read().decode())
         assert re.search(rf'^moshi_{name}_slots{{program="\w+"}} 2.0$', body, re.MULTILINE)
         process.send_signal(signal.SIGTERM)
         async with asyncio.timeout(_PATIENCE_S):

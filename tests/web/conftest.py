@@ -26,7 +26,7 @@ FLAGS = [
     "--autoplay-policy=no-user-gesture-required",
     f"--host-resolver-rules=MAP {INSECURE_HOST} 127.0.0.1",
 ]
-TIMEOUT_MS = 1000 * int(os.environ.get("WEB_TEST_TIMEOUT_S", "30"))  # more on a machine busy with other things
+TIMEOUT_MS = 1000 * int(os.environ.get("WEB_TEST_TIMEOUT_S", "60"))  # more on a machine busy with other things
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ import pytest
 
 from tests.web.conftest import INSECURE_HOST
 from tests.web.fake_server import Behaviour, FakeServer, Socket, answer, echo
-from tests.web.patience import wait_for, wait_until, wait_until_connected
+from tests.web.patience import REMEMBER_NOTICES, wait_for, wait_until, wait_until_connected, wait_until_said
 from tests.web.recordings import LONGEST_DELAY_S, echo_delays_s
 
 if TYPE_CHECKING:
@@ -206,13 +206,13 @@ def test_a_server_that_cannot_serve_says_why(
 
 
 def test_the_place_in_the_queue_is_shown_until_the_turn_comes(page: Page, server_that: ServerThat) -> None:
-    turn = asyncio.Event()
+    turn, free = asyncio.Event(), asyncio.Event()
 
     async def queue(socket: Socket) -> None:
         await socket.send_metadata(server="moshi-cluster", queue={"position": 3, "waiting": 4})
         await turn.wait()
         await socket.send_metadata(queue={"position": 1, "waiting": 1})
-        await asyncio.sleep(1)
+        await free.wait()
         await echo(socket)
 
     server = server_that(queue)
@@ -221,6 +221,7 @@ def test_the_place_in_the_queue_is_shown_until_the_turn_comes(page: Page, server
     wait_for(page, "#notice", "You are number 3 in the queue")
     server.call(turn.set)
     wait_for(page, "#notice", "You are next")
+    server.call(free.set)
     wait_until_connected(page)
     page.locator("#notice").wait_for(state="hidden")
 
@@ -245,10 +246,10 @@ def test_a_lost_connection_is_resumed_with_what_the_server_gave(page: Page, serv
         socket.abort()
 
     server = server_that(lose_once)
+    page.add_init_script(REMEMBER_NOTICES)
     connect(page, server)
-    wait_for(page, "#notice", "The connection was lost")
-    wait_for(page, "#notice", "Connected again")
-    wait_for(page, "#notice", "goes on where it was")
+    for notice in ("The connection was lost", "Connected again", "goes on where it was"):
+        wait_until_said(page, notice)
     page.locator("#transcript .newest").wait_for()
     assert "resume" not in server.queries[0]
     assert server.queries[1]["text_seed"] == server.queries[0]["text_seed"]

@@ -83,15 +83,15 @@ async def test_on_a_bad_line_frames_are_still_accounted_for() -> None:
 
 async def test_callers_without_a_slot_are_refused_and_counted() -> None:
     async with gateway(slots=2) as target:
-        report = await run(target, "over-capacity", Size(4, 2.0, 1, 1.0), RunOptions(MULAW))
+        report = await run(target, "over-capacity", Size(4, 4.0, 1, 1.0), RunOptions(MULAW))  # all join within a second
     assert (report.calls.made, report.calls.ok, report.calls.rejected) == (4, 2, 2)
-    assert report.frames.wanted == 100
+    assert report.frames.wanted == 200
     assert report.frames.in_time_ratio <= 0.5
 
 
 async def test_a_run_that_is_stopped_hangs_up_and_makes_no_further_call() -> None:
     async with gateway(slots=4) as target:
-        report = await run(target, "ramp", Size(4, 0.0, 1, 1.5), RunOptions(MULAW), stop_after_s=0.5)
+        report = await run(target, "ramp", Size(4, 0.0, 1, 60.0), RunOptions(MULAW), stop_after_s=0.5)
     assert (report.stopped_because, report.calls.made, report.calls.ok) == ("time is up", 1, 1)
     assert report.frames.deficit == 0
 

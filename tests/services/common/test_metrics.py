@@ -18,5 +18,5 @@ def test_the_endpoint_serves_the_registry_on_a_port_of_its_own() -> None:
     registry = CollectorRegistry()
     Counter("moshi_lm_rejections", "Refused.", registry=registry).inc()
     with MetricsEndpoint("127.0.0.1", 0, registry) as endpoint:
-        body = urllib.request.urlopen(f"http://127.0.0.1:{endpoint.port}/metrics", timeout=5).read().decode()
+        body = urllib.request.urlopen(f"http://127.0.0.1:{endpoint.port}/metrics", timeout=60).read().decode()
     assert "moshi_lm_rejections_total 1.0" in body

@@ -13,7 +13,7 @@ import numpy as np
 from moshi_cluster.v1 import gateway_pb2, gateway_pb2_grpc
 from tests.services.fake_workers import FRAME_SAMPLES
 from tests.services.gateway.cluster import LEVELS, Cluster
-from tests.services.in_process import read, status_of
+from tests.services.in_process import PATIENCE_S, read, status_of
 
 F32_24K = gateway_pb2.AudioFormat(encoding=gateway_pb2.ENCODING_PCM_F32LE, sample_rate_hz=24_000)
 Kind = gateway_pb2.Event.Kind
@@ -112,7 +112,7 @@ class Caller:
         return await self.rest()
 
     async def rest(self) -> Heard:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE_S):
             while (message := await self.call.read()) is not grpc.aio.EOF:
                 self.heard.messages.append(message)
         return self.heard

@@ -11,7 +11,7 @@ from moshi_cluster.v1 import gateway_pb2
 from tests.services.gateway.caller import START, Caller, Kind, frame, status_after
 from tests.services.gateway.cluster import cluster
 from tests.services.gateway.workers.test_streams import SilentLm
-from tests.services.in_process import eventually
+from tests.services.in_process import PATIENCE_S, eventually
 
 pytestmark = pytest.mark.usefixtures("nothing_swallowed")
 
@@ -66,5 +66,5 @@ async def test_the_service_fails_when_it_can_no_longer_look_for_workers(monkeypa
 
     async with cluster(resolve_interval_s=0.05) as all_of_it:
         monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", broken)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE_S):
             assert str(await all_of_it.service.failed) == "a bug"

@@ -111,7 +111,6 @@ async def test_a_full_cluster_is_said(kind: str, question: Path, capsys: pytest.
 async def test_an_encrypted_gateway_that_asks_for_a_token_is_talked_to(
     kind: str, question: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("moshi_cluster.clients.cli.converse.CONNECT_TIMEOUT_S", 1.0)
     tokens = tmp_path / "tokens"
     tokens.write_text("another\nsecret\n")
     trust = ("--tls", "--ca", str(tmp_path / "tls" / "cert.pem"))
@@ -120,11 +119,13 @@ async def test_an_encrypted_gateway_that_asks_for_a_token_is_talked_to(
         for shown, problem in (["--token", "Secret"], "is not known here"), ([], "asks for a token"):
             assert await talk(target, question, *trust, *shown) == commands.EXIT_CALL_FAILED
             assert problem in capsys.readouterr().err
-        assert await talk(target, question, "--tls", "--token", "secret") == commands.EXIT_CALL_FAILED
-        assert "no gateway answers at" in capsys.readouterr().err
-        monkeypatch.undo()
         assert await talk(target, question, *trust, "--token", "secret", "--plain") == 0
         assert capsys.readouterr().out == " 0 2 4\n"
+        monkeypatch.setattr("moshi_cluster.clients.cli.converse.CONNECT_TIMEOUT_S", 0.5)
+        assert (
+            await talk(target, question, "--tls", "--token", "secret") == commands.EXIT_CALL_FAILED
+        )  # trusts nobody new
+        assert "no gateway answers at" in capsys.readouterr().err
 
 
 async def test_one_call_with_a_recording_too(question: Path, tmp_path: Path) -> None:
@@ -158,7 +159,7 @@ async def test_the_latency_of_every_hop_is_shown(kind: str, connect: Any) -> Non
     async with cluster(**HTTP) as running:
         state = State(target_of(running, kind))
         async with connect(state.target, CallOptions()) as connection:
-            await hold(connection, FileSound(silence(24_000 * 13 // 10), 0), state, Recorders())
+            await hold(connection, FileSound(silence(24_000 * 5 // 2), 0), state, Recorders())
     assert set(state.latency_ms) == set(HOPS)
     assert state.counters["frames_in"] > 0
     assert state.session_id

@@ -16,7 +16,7 @@ from moshi_cluster.services.common.mux.server import MuxServicer
 from moshi_cluster.services.common.session_stream import Method, SessionStream
 from moshi_cluster.v1 import codec_pb2, codec_pb2_grpc, lm_pb2, trunk_pb2, trunk_pb2_grpc
 from tests.services.fake_workers import FakeCodec, FakeLm, code_frame, open_request, pcm_frame, user_frame
-from tests.services.in_process import Listening, eventually, read_all, serving
+from tests.services.in_process import PATIENCE_S, Listening, eventually, read_all, serving
 
 pytestmark = pytest.mark.usefixtures("nothing_swallowed")
 
@@ -35,7 +35,7 @@ async def connected(worker: Any) -> AsyncIterator[tuple[MuxClient, Listening]]:
 
 async def all_of(stream: MuxStream[Any]) -> list[Any]:
     """Every message until the stream ends well."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE_S):
         messages = []
         while (message := await stream.read()) is not None:
             messages.append(message)

@@ -14,7 +14,7 @@ from moshi_cluster.services.common.worker.capacity import CapacityServicer
 from moshi_cluster.services.common.worker.slots import SlotTable
 from moshi_cluster.v1 import codec_pb2_grpc, worker_pb2, worker_pb2_grpc
 from tests.services.fake_workers import FINGERPRINT, FakeCodec, FakeLm, pcm_frame
-from tests.services.in_process import Listening, eventually, listening, read, serving, status_of
+from tests.services.in_process import PATIENCE_S, Listening, eventually, listening, read, serving, status_of
 
 pytestmark = pytest.mark.usefixtures("nothing_swallowed")
 SLOTS = 2
@@ -37,7 +37,7 @@ def watch(listener: Listening) -> Any:
 
 async def until(call: Any, is_awaited: Callable[[worker_pb2.Capacity], bool]) -> worker_pb2.Capacity:
     """The next such state; those before are heartbeats and states on the way."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE_S):
         while not is_awaited(state := await read(call)):
             pass
     return cast(worker_pb2.Capacity, state)

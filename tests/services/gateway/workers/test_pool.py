@@ -16,7 +16,7 @@ from moshi_cluster.services.common.session_stream import Methods
 from moshi_cluster.services.gateway.workers.pool import WatchTimes, Worker, WorkerPool
 from moshi_cluster.v1 import codec_pb2_grpc, worker_pb2, worker_pb2_grpc
 from tests.services.gateway.cluster import EchoCodec, EchoLm
-from tests.services.in_process import eventually, few_turns, serving
+from tests.services.in_process import PATIENCE_S, eventually, few_turns, serving
 
 pytestmark = pytest.mark.usefixtures("nothing_swallowed")
 
@@ -30,7 +30,7 @@ async def watching(
     running = asyncio.create_task(pool.run())
     try:
         if found:
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(PATIENCE_S):
                 await pool.until_found()
         yield pool
     finally:

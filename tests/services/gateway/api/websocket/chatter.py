@@ -16,12 +16,12 @@ from moshi_cluster.audio.ogg import OpusStreamReader, OpusStreamWriter
 from moshi_cluster.audio.opus import OpusDecoder, OpusEncoder
 from moshi_cluster.audio.pcm import Samples
 from tests.services.gateway.cluster import Cluster
+from tests.services.in_process import PATIENCE_S
 
 HTTP: dict[str, Any] = {"http": True, "http_port": 0, "host": "127.0.0.1", "web_dir": ""}
 LOOPBACK = "?loopback=true"
 HANDSHAKE, AUDIO, TEXT, CONTROL, METADATA, ERROR, PING = range(7)
 TONE_HZ = 573
-_PATIENCE_S = 20.0
 
 
 def voice(frames: int, packet_ms: int = 40) -> Iterator[bytes]:
@@ -53,7 +53,7 @@ class Chatter:
 
     async def next(self) -> tuple[int, bytes]:
         """The next message. Raises EOFError when the server has closed."""
-        async with asyncio.timeout(_PATIENCE_S):
+        async with asyncio.timeout(PATIENCE_S):
             message = await self.socket.receive()
         if message.type is not aiohttp.WSMsgType.BINARY:
             raise EOFError(message)
