@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
@@ -77,7 +78,7 @@ class AdmissionQueue:
         self, mine: asyncio.Event, attempt: Attempt[T], notify: NotifyPosition, check: Callable[[], None]
     ) -> T:
         notified: tuple[int, int] | None = None
-        notify_again_s = 0.0
+        notify_again_s = -math.inf
         clock = asyncio.get_running_loop().time
         while True:
             mine.clear()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 import socket
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -54,7 +55,7 @@ class Worker:
         self.mux = MuxClient(self._channel)
         self.capacity: worker_pb2.Capacity | None = None
         self._taken_since_report = 0
-        self._failed_s = -_DISTRUST_S
+        self._failed_s = -math.inf
 
     @property
     def takes_sessions(self) -> bool:

@@ -15,6 +15,8 @@ from moshi_cluster.services.common.worker.session import Reply, Session
 from moshi_cluster.services.common.worker.streams import pump, timing
 from tests.services.fake_runner import FakeRunner, fake_program
 
+pytestmark = pytest.mark.usefixtures("any_uptime")
+
 LONG_S = 60.0  # beyond any test
 
 

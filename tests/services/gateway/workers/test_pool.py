@@ -18,7 +18,7 @@ from moshi_cluster.v1 import codec_pb2_grpc, worker_pb2, worker_pb2_grpc
 from tests.services.gateway.cluster import EchoCodec, EchoLm
 from tests.services.in_process import PATIENCE_S, eventually, few_turns, serving
 
-pytestmark = pytest.mark.usefixtures("nothing_swallowed")
+pytestmark = pytest.mark.usefixtures("nothing_swallowed", "any_uptime")
 
 
 @asynccontextmanager
