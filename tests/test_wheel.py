@@ -24,7 +24,7 @@ ROOT = Path(__file__).parents[1]
 LINKED = [path.name for path in (ROOT / "moshi_cluster").iterdir() if path.is_symlink()]
 SOURCES = ("pyproject.toml", "setup.py", "MANIFEST.in", "README.md", "LICENSE", "constraints.txt")
 FOLDERS = ("moshi_cluster", "protos", *LINKED)
-TIMEOUT_S = 90
+TIMEOUT_S = 200
 PIP = (sys.executable, "-m", "pip", "--disable-pip-version-check")
 UNBOUND = {"PIP_NO_INDEX": "1", "PYTHONDONTWRITEBYTECODE": "1"}
 
@@ -182,7 +182,7 @@ def test_from_an_empty_folder_it_serves_talks_and_stops(programs: Path, tmp_path
     assert Path(where.strip()).is_relative_to(programs.parent)
     with serving(programs, empty) as process:
         page, grpc = announced(process)
-        with urllib.request.urlopen(page, timeout=10) as answer:
+        with urllib.request.urlopen(page, timeout=TIMEOUT_S) as answer:
             assert b"<title>" in answer.read()
         common = ("--input", spoken, "--output", tmp_path / "reply.wav")
         run(program, "converse", "--target", grpc, *common, cwd=empty)

