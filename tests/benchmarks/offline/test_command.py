@@ -47,4 +47,4 @@ def test_an_interpreter_that_is_not_there_is_named(monkeypatch, capsys) -> None:
 
 def _run(*arguments: str) -> str:
     command = [sys.executable, "-m", "benchmarks.offline", *arguments]
-    return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, timeout=100).stdout
+    return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, timeout=200).stdout
