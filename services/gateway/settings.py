@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from moshi_cluster.services.common.settings import SettingError, setting
 
 PREFIX = "MOSHI_GATEWAY_"
 DEFAULT_WEB_DIR = "clients/web"
+_WORKER_HOST = re.compile(r"[a-z0-9-]+(\.[a-z0-9-]+)*(:[1-9][0-9]{0,4})?", re.ASCII)  # stands in a header as it is
 
 
 @dataclass(frozen=True)
@@ -22,6 +24,11 @@ class GatewaySettings:
     http_port: int = setting(8998, "Port of the web page and /api/chat; 0 picks a free one.", minimum=0, maximum=65535)
     web_dir: str = setting(
         DEFAULT_WEB_DIR, "Folder of the web page; left alone, the one that comes along; empty: no page."
+    )
+    allowed_worker_hosts: tuple[str, ...] = setting(
+        (),
+        "Other servers, host or host:port, comma separated, that the web page talks to where ?worker_addr= in its"
+        " address asks for them; empty: none.",
     )
     tls_dir: str = setting("", "Folder with cert.pem and key.pem: the HTTP port speaks HTTPS. Empty: plain HTTP.")
     tls_self_signed: bool = setting(False, "Make a self-signed pair in tls_dir if it holds none.")
@@ -68,6 +75,11 @@ class GatewaySettings:
             wrong = [target for target in targets if not _is_target(target)]
             if wrong or not targets:
                 raise SettingError(f"{PREFIX}{name.upper()}: expected host:port, got {wrong[0] if wrong else ''!r}")
+        for host in self.allowed_worker_hosts:
+            if not _WORKER_HOST.fullmatch(host):
+                raise SettingError(
+                    f"{PREFIX}ALLOWED_WORKER_HOSTS: expected host or host:port in lower case, got {host!r}"
+                )
         for name in ("tls_self_signed", "grpc_tls"):
             if getattr(self, name) and not self.tls_dir:
                 raise SettingError(f"{PREFIX}{name.upper()}: needs {PREFIX}TLS_DIR to say where the pair belongs")

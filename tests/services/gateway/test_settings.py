@@ -38,3 +38,17 @@ def test_a_reply_backlog_holds_the_longest_packet() -> None:
 def test_settings_of_the_public_ports_that_exclude_each_other_are_named(flags: list[str], name: str) -> None:
     with pytest.raises(SettingError, match=name):
         load(GatewaySettings, PREFIX, flags, {})
+
+
+@pytest.mark.parametrize(
+    "host", ["ws://gpu7", "gpu7:", "gpu7:0", "gpu7/api", "*", "*.example", "gpu7;x", "'self'", "GPU7"]
+)
+def test_an_allowed_worker_host_is_a_name_with_or_without_a_port(host: str) -> None:
+    with pytest.raises(SettingError, match="ALLOWED_WORKER_HOSTS: expected lower-case host or host:port"):
+        load(GatewaySettings, PREFIX, ["--allowed-worker-hosts", f"gpu6.example:8998, {host}"], {})
+
+
+def test_no_other_host_is_allowed_unless_named() -> None:
+    assert load(GatewaySettings, PREFIX, [], {}).allowed_worker_hosts == ()
+    settings = load(GatewaySettings, PREFIX, ["--allowed-worker-hosts", "gpu7:8998,moshi.example"], {})
+    assert settings.allowed_worker_hosts == ("gpu7:8998", "moshi.example")

@@ -59,7 +59,8 @@ class HttpServer:
         application.router.add_get("/api/chat", self._chat.handle)
         application.router.add_get("/health", self._health)
         if self._settings.web_dir:
-            application.router.add_get("/{path:.*}", StaticFiles(_web_folder(self._settings.web_dir)).handle)
+            files = StaticFiles(_web_folder(self._settings.web_dir), self._settings.allowed_worker_hosts)
+            application.router.add_get("/{path:.*}", files.handle)
         return application
 
     async def _health(self, request: web.Request) -> web.Response:

@@ -41,9 +41,9 @@ def folder(tmp_path: Path) -> Path:
 
 
 @asynccontextmanager
-async def served(folder: Path) -> AsyncIterator[int]:
+async def served(folder: Path, *allowed_worker_hosts: str) -> AsyncIterator[int]:
     application = web.Application()
-    application.router.add_get("/{path:.*}", StaticFiles(folder).handle)
+    application.router.add_get("/{path:.*}", StaticFiles(folder, allowed_worker_hosts).handle)
     runner = web.AppRunner(application, shutdown_timeout=0.1)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
@@ -122,3 +122,24 @@ async def test_everything_else_is_not_found(folder: Path, path: str) -> None:
 async def test_a_missing_folder_is_not_found(tmp_path: Path) -> None:
     async with fetched(tmp_path / "nowhere", "/") as response:
         assert response.status == 404
+
+
+@pytest.mark.parametrize(
+    ("allowed", "sources"),
+    [
+        ((), "connect-src 'self'"),
+        (
+            ("gpu7:8998", "b.example"),
+            "connect-src 'self' ws://gpu7:8998 wss://gpu7:8998 ws://b.example wss://b.example",
+        ),
+    ],
+)
+async def test_the_page_reaches_its_own_server_and_those_that_the_operator_allows(
+    folder: Path, allowed: tuple[str, ...], sources: str
+) -> None:
+    async with served(folder, *allowed) as port, ClientSession() as session:
+        async with session.get(f"http://127.0.0.1:{port}/") as response:
+            assert sources in response.headers["Content-Security-Policy"].split("; ")
+        async with session.get(f"http://127.0.0.1:{port}/settings.json") as response:
+            assert await response.json() == {"worker_hosts": list(allowed)}
+            assert response.headers["X-Content-Type-Options"] == "nosniff"
