@@ -77,9 +77,7 @@ class GatewaySettings:
                 raise SettingError(f"{PREFIX}{name.upper()}: expected host:port, got {wrong[0] if wrong else ''!r}")
         for host in self.allowed_worker_hosts:
             if not _WORKER_HOST.fullmatch(host):
-                raise SettingError(
-                    f"{PREFIX}ALLOWED_WORKER_HOSTS: expected host or host:port in lower case, got {host!r}"
-                )
+                raise SettingError(f"{PREFIX}ALLOWED_WORKER_HOSTS: expected lower-case host or host:port, got {host!r}")
         for name in ("tls_self_signed", "grpc_tls"):
             if getattr(self, name) and not self.tls_dir:
                 raise SettingError(f"{PREFIX}{name.upper()}: needs {PREFIX}TLS_DIR to say where the pair belongs")
