@@ -14,7 +14,8 @@ from grpc_status import rpc_status
 from moshi_cluster.clients.cli.recording import DEMO_UTTERANCE
 from moshi_cluster.cluster.local_cluster import LocalCluster
 from moshi_cluster.v1 import gateway_pb2
-from tests.cluster.callers import FRAME_S, Line, call, open_call, slots_used, until
+from moshi_cluster.v1.common_pb2 import Sampling
+from tests.cluster.callers import FRAME_S, GREEDY, Line, call, open_call, slots_used, until
 from tests.cluster.conftest import SLOTS
 
 pytestmark = pytest.mark.cluster
@@ -54,6 +55,14 @@ async def test_a_call_sounds_the_same_alone_and_in_company(cluster: LocalCluster
     among_others, *_ = await asyncio.gather(call(cluster.address(), LINES[0], 2.0), *company)
     assert among_others.audio == alone.audio
     assert among_others.text == alone.text
+
+
+async def test_a_call_that_names_no_sampling_is_as_greedy_as_the_demo_model_says(cluster: LocalCluster) -> None:
+    silent = [call(cluster.address(), LINES[0], 4.0, sampling=Sampling(seed=seed)) for seed in (1, 2)]
+    greedy, *others = await asyncio.gather(call(cluster.address(), LINES[0], 4.0, sampling=GREEDY), *silent)
+    assert greedy.text
+    assert [reply.text for reply in others] == [greedy.text] * 2
+    assert [reply.audio for reply in others] == [greedy.audio] * 2
 
 
 async def test_the_ninth_caller_of_eight_slots_is_told_when_to_try_again(cluster: LocalCluster) -> None:
