@@ -4,30 +4,32 @@ from __future__ import annotations
 
 from typing import Any
 
-from moshi_cluster.models.loading.published import LM_NAME, MIMI_NAME, MODEL_TYPE
+from moshi_cluster.models.loading.published import LM_NAME, MIMI_NAME, MODEL_TYPE, MOSHI_7B
 
 MIMI_CONFIG_NAME = "mimi_config.json"
 TOKENIZER_NAME = "tokenizer_spm_512.model"
 
-SHARED: dict[str, Any] = {
-    "existing_text_padding_id": 3,
-    "n_q": 16,
-    "dep_q": 8,
-    "causal": True,
-    "layer_scale": None,
-    "max_period": 10000,
-    "gating": "silu",
-    "norm": "rms_norm_f32",
-    "positional_embedding": "rope",
-    "depformer_causal": True,
-    "depformer_layer_scale": None,
-    "depformer_multi_linear": True,
-    "depformer_context": 8,
-    "depformer_max_period": 10000,
-    "depformer_gating": "silu",
-    "depformer_pos_emb": "none",
-    "depformer_weights_per_step": True,
-    "delays": [0, 0, 1, 1, 1, 1, 1, 1, 1, 0, 1, 1, 1, 1, 1, 1, 1],
+_AS_MOSHI_7B = (
+    "existing_text_padding_id",
+    "n_q",
+    "dep_q",
+    "causal",
+    "layer_scale",
+    "max_period",
+    "gating",
+    "norm",
+    "positional_embedding",
+    "depformer_causal",
+    "depformer_layer_scale",
+    "depformer_multi_linear",
+    "depformer_context",
+    "depformer_max_period",
+    "depformer_gating",
+    "depformer_pos_emb",
+    "depformer_weights_per_step",
+    "delays",
+)
+SHARED: dict[str, Any] = {key: MOSHI_7B[key] for key in _AS_MOSHI_7B} | {
     "moshi_name": LM_NAME,
     "mimi_name": MIMI_NAME,
     "mimi_config_name": MIMI_CONFIG_NAME,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import random
 
+_COUNT, _SEED = 400, 20240918
+
 
 def _phrases(text: str) -> list[str]:
     """Separated by spaces; an underscore is a space inside a phrase."""
@@ -65,10 +67,10 @@ _TEMPLATES = (
 )
 
 
-def sentences(count: int = 400, seed: int = 20240918) -> list[str]:
-    """`count` sentences, the same for the same seed, every template equally often."""
-    chance = random.Random(seed)
-    return [_filled(_TEMPLATES[index % len(_TEMPLATES)], chance) for index in range(count)]
+def sentences() -> list[str]:
+    """A few hundred sentences, the same every time, every template equally often."""
+    chance = random.Random(_SEED)
+    return [_filled(_TEMPLATES[index % len(_TEMPLATES)], chance) for index in range(_COUNT)]
 
 
 def _filled(template: str, chance: random.Random) -> str:

@@ -20,13 +20,13 @@ from torch import Tensor
 from moshi_cluster.models.loading.published import MIMI_NAME
 from moshi_cluster.models.loading.safetensors_file import SafetensorsFile
 from moshi_cluster.models.mimi import Mimi, MimiConfig
+from moshi_cluster.tools.checkpoint_sizes import MIMI_CONFIG_NAME
+from training.mimi.sizes import CODEBOOKS
 from training.text import text_tokens
 from training.world import store
-from training.world.phones import NUMBER_OF, SILENCE
+from training.world.phones import NUMBER_OF, PHONES_PER_FRAME, SILENCE
 from training.world.session import SoundSession
 
-CODEBOOKS = 8
-PHONES_PER_FRAME = 4
 _SESSIONS_PER_JOB = 16
 
 
@@ -123,10 +123,9 @@ def stored(folder: Path) -> list[Path]:
 
 
 def load_mimi(folder: Path) -> Mimi:
-    """The codec of a folder in the published layout."""
-    config = json.loads((folder / "mimi_config.json").read_text(encoding="utf-8"))
-    weights = SafetensorsFile(folder / MIMI_NAME)
-    return Mimi.from_tensors(weights, MimiConfig.from_dict(config), CODEBOOKS)
+    """The codec of a folder in the published layout, with as many codebooks as the demo has, if there are so many."""
+    config = MimiConfig.from_dict(json.loads((folder / MIMI_CONFIG_NAME).read_text(encoding="utf-8")))
+    return Mimi.from_tensors(SafetensorsFile(folder / MIMI_NAME), config, min(CODEBOOKS, config.codebooks))
 
 
 def _run_job(job: tuple[list[Path], Path, Path]) -> float:

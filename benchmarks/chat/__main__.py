@@ -18,9 +18,9 @@ from benchmarks.chat.upstream import conversation, verdict
 from moshi_cluster.audio.frame import FRAMES_PER_S
 from moshi_cluster.clients.cli.errors import BadInput
 from moshi_cluster.clients.cli.recording import DEMO_UTTERANCE
-from moshi_cluster.cluster.running_cluster import exit_code, running_cluster, say
+from moshi_cluster.cluster.running_cluster import EXIT_FAILED, exit_code, running_cluster, say
 
-EXIT_FAILED, EXIT_FAULTY = 1, 3
+EXIT_FAULTY = 3
 _ROOMY = {"MOSHI_GATEWAY_QUEUE_CLIENTS": "100"}
 
 

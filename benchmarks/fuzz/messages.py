@@ -10,6 +10,7 @@ from moshi_cluster.v1 import common_pb2, gateway_pb2
 
 _ENCODINGS = (0, 1, 2, 3, 4, 5, 6, 99)
 _RATES_HZ = (0, 1, 8_000, 11_025, 16_000, 24_000, 48_000, 2**32 - 1)
+_MOST_MESSAGES = 40  # of a stream, beside the first
 _FLOATS = (0.0, 0.5, 1.0, -1.0, 1e30, float("nan"), float("inf"))
 
 
@@ -36,13 +37,13 @@ class FuzzGenerator:
             self._mutated,
         ]
 
-    def stream(self, messages_max: int = 40) -> Stream:
+    def stream(self) -> Stream:
         """The next stream."""
         r = self._random
         first = self._start().SerializeToString() if r.random() < 0.85 else r.choice(self._kinds)()
         # Half of the streams stay valid to the end: garbage must not be all that the gateway ever sees.
         kinds = [self._audio, self._control] if r.random() < 0.5 else self._kinds
-        rest = [r.choice(kinds)() for _ in range(r.randrange(messages_max))]
+        rest = [r.choice(kinds)() for _ in range(r.randrange(_MOST_MESSAGES))]
         return Stream([first, *rest], hangs_up=r.random() < 0.8)
 
     def _start(self) -> gateway_pb2.ConverseRequest:

@@ -10,7 +10,7 @@ class Variant:
     """A row of the table."""
 
     name: str
-    layout: str  # of scripts.layouts
+    layout: str  # of tools.checkpoint_layouts
     dtype: str  # of activations
     quantize: str | None = None
     kv_dtype: str | None = None  # None: the activations'

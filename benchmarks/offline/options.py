@@ -42,7 +42,7 @@ def parse(arguments: Sequence[str] | None = None) -> Options:
         parser.error("--device cuda: torch sees no GPU")
     names = (given.parts or (_QUICK_SIZES if given.quick else None)) or None
     sizes = _sizes(parser, names, device)
-    batches = _counts(parser, "--batches", given.batches or ("1,2" if given.quick else _BATCHES))
+    batches = _counts(parser, given.batches or ("1,2" if given.quick else _BATCHES))
     if min(given.rounds, given.steps, given.threads) < 1:
         parser.error("--rounds, --steps and --threads: at least 1")
     upstream = given.upstream_python if device.type == "cpu" and not given.profile else None
@@ -97,8 +97,8 @@ def _sizes(parser: argparse.ArgumentParser, names: str | None, device: torch.dev
     return [by_name[name] for name in names.split(",")]
 
 
-def _counts(parser: argparse.ArgumentParser, option: str, text: str) -> list[int]:
+def _counts(parser: argparse.ArgumentParser, text: str) -> list[int]:
     numbers = text.split(",")
     if not all(number.isdecimal() and int(number) > 0 for number in numbers):
-        parser.error(f"{option}: expected positive numbers, found {text!r}")
+        parser.error(f"--batches: expected positive numbers, found {text!r}")
     return [int(number) for number in numbers]

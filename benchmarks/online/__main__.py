@@ -17,11 +17,9 @@ from benchmarks.online.scenarios import SCENARIOS
 from benchmarks.online.speech import speech_messages
 from benchmarks.online.table import text_of
 from moshi_cluster.clients.cli.errors import BadInput
-from moshi_cluster.cluster.process import ClusterError
+from moshi_cluster.cluster.running_cluster import EXIT_FAILED, exit_code, say
 
-EXIT_FAILED = 1
 EXIT_LIMIT_BROKEN = 3
-EXIT_INTERRUPTED = 130
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -31,12 +29,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     if problem := check(arguments):
         command_line.error(problem)
     try:
-        return _run(arguments)
-    except (BadInput, ClusterError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        return exit_code(lambda: _run(arguments))
+    except BadInput as error:
+        say(f"error: {error}")
         return EXIT_FAILED
-    except KeyboardInterrupt:
-        return EXIT_INTERRUPTED
 
 
 def _run(arguments: argparse.Namespace) -> int:
@@ -61,7 +57,6 @@ def _run(arguments: argparse.Namespace) -> int:
 
 def _cluster(arguments: argparse.Namespace, slots: int) -> AbstractContextManager[Cluster]:
     if arguments.local:
-        print("starting a cluster", file=sys.stderr)
         return local_cluster(arguments.checkpoint, slots, dict(arguments.env))
     return nullcontext(Cluster(arguments.target, arguments.metrics))
 

@@ -6,11 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from moshi_cluster.cluster.default_checkpoint import DEFAULT_CHECKPOINT
 from moshi_cluster.cluster.latency_table import scrape
-from moshi_cluster.cluster.local_cluster import Layout, LocalCluster
-
-_START_TIMEOUT_S = 600.0
+from moshi_cluster.cluster.running_cluster import running_cluster
 
 
 @dataclass(frozen=True)
@@ -28,20 +25,14 @@ class Cluster:
 
 @contextmanager
 def local_cluster(checkpoint: str | None, slots: int, environment: Mapping[str, str]) -> Iterator[Cluster]:
-    """One gateway, one codec and one lm worker on this machine. Raises ClusterError.
+    """One gateway, one codec and one lm worker on this machine. Raises as `running_cluster` does.
 
     checkpoint: a folder or repository; the default one if None.
     """
-    layout = Layout(checkpoint or str(DEFAULT_CHECKPOINT), slots=slots)
-    cluster = LocalCluster(layout, environment)
-    try:
-        cluster.start()
-        cluster.wait_until_serving(_START_TIMEOUT_S)
+    with running_cluster(checkpoint, environment=environment, slots=slots) as cluster:
         names = cluster.names
         yield Cluster(
             cluster.address(),
             [cluster.metrics_url(name) for name in names],
             {name: cluster.process_id(name) for name in names},
         )
-    finally:
-        cluster.stop()

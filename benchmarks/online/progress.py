@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from typing import TextIO
 
 from benchmarks.online.live import LiveView
 
@@ -14,9 +13,8 @@ _LINE_EVERY_S = 10.0  # where a line cannot be written over
 class RunProgress:
     """One line, written over every second on a terminal, a new one now and then elsewhere."""
 
-    def __init__(self, out: TextIO = sys.stderr) -> None:
-        self._out = out
-        self._over = out.isatty()
+    def __init__(self) -> None:
+        self._over = sys.stderr.isatty()
         self._next_s = 0.0
 
     def show(self, view: LiveView) -> None:
@@ -29,10 +27,10 @@ class RunProgress:
         p50_ms, p99_ms, late_ms = (1000 * each for each in (moment.p50_s, moment.p99_s, moment.lateness_p99_s))
         latency = f"last {_WINDOW_S:g} s: p50 {p50_ms:.1f} p99 {p99_ms:.1f} ms, missed {moment.late_ratio:.2%}"
         line = f"{moment.elapsed_s:5.0f} s  {calls} | {latency} | driver late p99 {late_ms:.1f} ms"
-        self._out.write(f"\r{line}\x1b[K" if self._over else f"{line}\n")
-        self._out.flush()
+        sys.stderr.write(f"\r{line}\x1b[K" if self._over else f"{line}\n")
+        sys.stderr.flush()
 
     def end(self) -> None:
         """Leaves the last line standing."""
         if self._over:
-            self._out.write("\n")
+            sys.stderr.write("\n")

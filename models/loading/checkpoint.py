@@ -73,7 +73,7 @@ def resolve(source: str | None, files: FileNames = FileNames(), parts: Part = Pa
     Raises CheckpointError naming the file or the field.
     """
     where = parse_source(source) if source is not None else None
-    config = read_config(_named(files.config, where), where)
+    config = read_config(_named(files.config), where)
     lm_weights = lora_weights = tokenizer = mimi_weights = None
     mimi_config: Mapping[str, Any] | None = None
     if Part.MIMI in parts:
@@ -124,10 +124,10 @@ def _find_lm(name: str | None, source: Source | None) -> Path:
 def _find(what: str, given: str | None, default: str, source: Source | None) -> Path:
     if given is None and source is None and "://" not in default:
         raise CheckpointError(f"{what}: no file given, and no repository or folder to find it in")
-    return find_file(_named(given, source) or default, source)
+    return find_file(_named(given) or default, source)
 
 
-def _named(given: str | None, source: Source | None) -> str | None:
+def _named(given: str | None) -> str | None:
     """A name given by the operator: a path of this machine wins over a file of the source."""
     if given is not None and "://" not in given and Path(given).expanduser().is_file():
         return f"file://{given}"

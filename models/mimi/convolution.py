@@ -50,17 +50,14 @@ class CausalConv:
 
 
 class CausalTransposedConv:
-    """A transposed convolution with kernel = 2 * stride: T steps in, T * stride out.
+    """A transposed convolution of ELU of its input, with kernel = 2 * stride: T steps in, T * stride out.
 
     Every output depends on the present and the previous input only, so it is the causal convolution of kernel 2
     whose output step holds `stride` samples. Its history is the previous input (upstream keeps that input's tail).
     """
 
-    def __init__(self, weight: Tensor, bias: Tensor, steps: int, stride: int, after_elu: bool = False) -> None:
-        """weight: [in, out, 2 * stride], the transposed order; bias: [out]; steps: T of a frame.
-
-        after_elu: apply ELU to the input first.
-        """
+    def __init__(self, weight: Tensor, bias: Tensor, steps: int, stride: int) -> None:
+        """weight: [in, out, 2 * stride], the transposed order; bias: [out]; steps: T of a frame."""
         width, out, kernel = weight.shape
         if kernel != 2 * stride:
             raise ValueError(f"transposed convolution of kernel {kernel} and stride {stride}: only 2 * stride")
@@ -68,7 +65,7 @@ class CausalTransposedConv:
         as_conv = torch.stack((previous, present), dim=-1)  # [in, out, stride, 2]
         self._out = out
         as_conv = as_conv.permute(2, 1, 0, 3).reshape(stride * out, width, 2)
-        self._conv = CausalConv(as_conv, bias.repeat(stride), steps, after_elu=after_elu)
+        self._conv = CausalConv(as_conv, bias.repeat(stride), steps, after_elu=True)
         self.history_shape = self._conv.history_shape
 
     def __call__(self, x: Tensor, history: Tensor) -> Tensor:

@@ -136,4 +136,4 @@ def _transposed(
 ) -> CausalTransposedConv:
     weight = weights.get(f"{name}.convtr.convtr.weight", *shape)
     bias = weights.get(f"{name}.convtr.convtr.bias", shape[1])
-    return CausalTransposedConv(weight, bias, steps, stride, after_elu=True)
+    return CausalTransposedConv(weight, bias, steps, stride)

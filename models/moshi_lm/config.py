@@ -24,6 +24,7 @@ _ONLY: dict[str, tuple[Any, ...]] = {
     "positional_embedding": ("rope", "none"),
     "lora": (False,),
     "depformer_causal": (True,),
+    "depformer_gating": ("silu",),
     "depformer_layer_scale": (None,),
     "depformer_multi_linear": (True,),
     "depformer_weights_per_step": (True,),
@@ -82,7 +83,6 @@ class LmConfig:
     depformer_dim: int = 0
     depformer_num_layers: int = 0
     depformer_num_heads: int = 0
-    depformer_gating: str = "silu"
     depformer_weights_per_step_schedule: tuple[int, ...] = ()  # weight block of every step
     depformer_low_rank_embeddings: int | None = None
     conditions: tuple[Condition, ...] = ()  # that the checkpoint was trained with; their values are fixed
@@ -151,7 +151,6 @@ class LmConfig:
             depformer_dim=reader.count("depformer_dim", 1, None if dep_q else 1),
             depformer_num_layers=reader.count("depformer_num_layers", 1, None if dep_q else 1),
             depformer_num_heads=reader.count("depformer_num_heads", 1, None if dep_q else 1),
-            depformer_gating=reader.choice("depformer_gating", ("silu",), "silu"),
             depformer_weights_per_step_schedule=reader.counts(
                 "depformer_weights_per_step_schedule", dep_q, tuple(range(dep_q)), most=max(0, dep_q - 1)
             ),

@@ -15,7 +15,8 @@ from training.evaluate.judge import judge
 from training.evaluate.offline import hold
 from training.evaluate.recognise import Recogniser
 from training.evaluate.report import EvaluationReport
-from training.tokens import CODEBOOKS, load, stored
+from training.mimi.sizes import CODEBOOKS
+from training.tokens import load, stored
 
 
 def evaluate(checkpoint: Path, tokens: Path, sampling: Sampling | None = None) -> EvaluationReport:

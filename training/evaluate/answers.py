@@ -27,7 +27,6 @@ class Answer:
     said: str
     first_frame: int  # of the frames in which the answer was looked for
     last_frame: int  # one beyond
-    interrupts: bool
     interrupted: bool  # by the caller's next question
     unseen: bool  # a combination that training left out
 
@@ -56,7 +55,6 @@ def answers(turns: Sequence[Mapping[str, Any]], pieces: Pieces) -> list[Answer]:
                 said=spoken(pieces[first:last]),
                 first_frame=first,
                 last_frame=last,
-                interrupts=turn["interrupts"],
                 interrupted=turn["interrupted"],
                 unseen=turn["unseen"],
             )

@@ -20,16 +20,13 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import load_file
 
 from moshi_cluster.audio.frame import MODEL_RATE_HZ
-from moshi_cluster.models.loading.published import MIMI_NAME
-from moshi_cluster.models.mimi import Mimi, MimiConfig
-from moshi_cluster.tools.checkpoint_sizes import MIMI_CONFIG_NAME
+from moshi_cluster.models.mimi import Mimi
 from training.evaluate.likeness import SHORTEST_S, Likeness, likeness
 from training.evaluate.opus import through_opus
 from training.evaluate.sound import trimmed
-from training.mimi.sizes import CODEBOOKS
+from training.tokens import load_mimi
 from training.world.session import SoundSession
 from training.world.store import load, stored
 
@@ -154,12 +151,6 @@ def table(results: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def open_mimi(folder: Path) -> Mimi:
-    """The codec of an export folder."""
-    config = MimiConfig.from_dict(json.loads((folder / MIMI_CONFIG_NAME).read_text(encoding="utf-8")))
-    return Mimi.from_tensors(load_file(folder / MIMI_NAME), config, CODEBOOKS)
-
-
 def recogniser() -> Hear:
     """pocketsphinx."""
     from training.evaluate.recognise import Recogniser
@@ -178,7 +169,7 @@ def main() -> int:
     arguments = parser.parse_args()
     warnings.filterwarnings("error", module="pystoi")  # it warns, and answers 0, where there is too little speech
     sessions = [load(path) for path in stored(arguments.data)[: arguments.sessions]]
-    results = evaluate(open_mimi(arguments.mimi), sessions, recogniser())
+    results = evaluate(load_mimi(arguments.mimi), sessions, recogniser())
     print(table(results))
     if arguments.output:
         arguments.output.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")

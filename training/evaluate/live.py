@@ -19,8 +19,8 @@ from pathlib import Path
 from benchmarks.online.cluster import local_cluster
 from benchmarks.online.report import LoadReport
 from moshi_cluster.cluster.default_checkpoint import DEFAULT_CHECKPOINT
-from moshi_cluster.cluster.process import ClusterError
 from moshi_cluster.cluster.recorded_callers import RecordedCaller, read
+from moshi_cluster.cluster.running_cluster import EXIT_FAILED, exit_code, say
 from training.evaluate.calling import hold
 from training.evaluate.figures import Card, Figures, broken, comparison, expected, figures_of, read_card, write_card
 from training.evaluate.judge import HeldCall, judge
@@ -29,7 +29,7 @@ from training.evaluate.recorded_offline import hold_offline
 from training.evaluate.recordings import NoSynthesiserError, made
 from training.evaluate.report import EvaluationReport
 
-EXIT_FAILED, EXIT_BROKEN, EXIT_INTERRUPTED = 1, 3, 130
+EXIT_BROKEN = 3
 _SPARE_SLOTS = 2  # a call that has just ended may hold its slot a little longer
 _REPORT_EVERY_CALLS = 10
 
@@ -39,18 +39,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     given = _parser().parse_args(argv)
     given.checkpoint = given.checkpoint or DEFAULT_CHECKPOINT
     try:
-        return _run(given)
-    except (ClusterError, NoSynthesiserError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        return exit_code(lambda: _run(given))
+    except NoSynthesiserError as error:
+        say(f"error: {error}")
         return EXIT_FAILED
-    except KeyboardInterrupt:
-        return EXIT_INTERRUPTED
 
 
 def _run(given: argparse.Namespace) -> int:
     recordings = read() if given.recorded else made(given.exchanges)
     exchanges = sum(recording.exchanges for recording in recordings)
-    _say(f"{exchanges} exchanges in {len(recordings)} calls")
+    say(f"{exchanges} exchanges in {len(recordings)} calls")
     if given.offline:
         report, way = _offline(given.checkpoint, recordings), "offline"
     else:
@@ -66,7 +64,6 @@ def _run(given: argparse.Namespace) -> int:
 
 
 def _live(given: argparse.Namespace, recordings: Sequence[RecordedCaller]) -> EvaluationReport:
-    _say("starting a cluster")
     with local_cluster(str(given.checkpoint), given.callers + _SPARE_SLOTS, {}) as cluster:
         held = hold(cluster, recordings, given.callers)
     print(f"\n{_load(held.report, given.callers)}")
@@ -84,7 +81,7 @@ def _judged(calls: Sequence[HeldCall]) -> EvaluationReport:
 def _with_progress(calls: Sequence[HeldCall]) -> Iterator[HeldCall]:
     for number, call in enumerate(calls):
         if number % _REPORT_EVERY_CALLS == 0:
-            _say(f"listening to the replies: call {number} of {len(calls)}")
+            say(f"listening to the replies: call {number} of {len(calls)}")
         yield call
 
 
@@ -104,10 +101,6 @@ def _verdict(measured: Figures, card: Card, section: str) -> int:
     right, understood = measured["right"], measured["understood"]
     print(f"{right} exactly right, {understood} of these understood: the model card's figures {verdict}")
     return EXIT_BROKEN if reasons else 0
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -18,8 +18,8 @@ from benchmarks.online.cluster import local_cluster
 from moshi_cluster.audio.frame import FRAMES_PER_S, MODEL_RATE_HZ
 from moshi_cluster.audio.pcm import Samples
 from moshi_cluster.clients.cli.wire_formats import from_wire
-from moshi_cluster.cluster.process import ClusterError
 from moshi_cluster.cluster.recorded_callers import RecordedCaller, read
+from moshi_cluster.cluster.running_cluster import EXIT_FAILED, exit_code, say
 from training.evaluate.calling import LINE, hold
 from training.evaluate.judge import HeldCall
 
@@ -104,14 +104,18 @@ def _texts(axes: Axes, said: Sequence[Word]) -> None:
 def main() -> int:
     """Command line; exit status 1 when the cluster or the file fails."""
     given = _parser().parse_args()
-    recording = read()[given.call]
     try:
-        with local_cluster(given.checkpoint, 1, {}) as cluster:
-            (call,) = hold(cluster, [recording], callers=1).calls
-        draw(given.output, recording, call, given.from_s, given.until_s)
-    except (ClusterError, OSError, ValueError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+        return exit_code(lambda: _run(given))
+    except ValueError as error:
+        say(f"error: {error}")
+        return EXIT_FAILED
+
+
+def _run(given: argparse.Namespace) -> int:
+    recording = read()[given.call]
+    with local_cluster(given.checkpoint, 1, {}) as cluster:
+        (call,) = hold(cluster, [recording], callers=1).calls
+    draw(given.output, recording, call, given.from_s, given.until_s)
     return 0
 
 

@@ -25,8 +25,8 @@ from training.lm.trainer import Recipe, Trainer
 from training.lm.vocabulary import callers_words
 from training.mimi.processes import is_worker, join, run_workers
 from training.text import save_tokenizer, tokenizer
-from training.tokens import PHONES_PER_FRAME, load, stored
-from training.world.phones import PHONES
+from training.tokens import load, stored
+from training.world.phones import PHONES, PHONES_PER_FRAME
 
 
 def train(

@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from training.lm.together import rank_and_processes
 from training.mimi.processes import summed
 
+_WARM_UP_STEPS = 100
+_ITERATIONS = 5
 _COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 
 
@@ -53,13 +55,13 @@ def _orthogonal_together(directions: Sequence[Tensor]) -> list[Tensor]:
     return [part.view_as(x) for part, x in zip(flat.split([x.numel() for x in own]), own, strict=True)]
 
 
-def orthogonal(x: Tensor, steps: int = 5) -> Tensor:
+def orthogonal(x: Tensor) -> Tensor:
     """x: [..., rows, columns] -> about U V^T of its singular value decomposition, by a Newton-Schulz iteration."""
     a, b, c = _COEFFICIENTS
     wide = x.shape[-2] <= x.shape[-1]
     y = (x if wide else x.mT).bfloat16()
     y = y / (torch.linalg.matrix_norm(y.float(), keepdim=True) + 1e-7).to(y.dtype)
-    for _ in range(steps):
+    for _ in range(_ITERATIONS):
         gram = y @ y.mT
         y = a * y + (b * gram + c * (gram @ gram)) @ y
     found: Tensor = (y if wide else y.mT).to(x.dtype)
@@ -80,7 +82,7 @@ def set_rate(all_of_them: Iterable[torch.optim.Optimizer], rate: float) -> None:
             group["lr"] = rate
 
 
-def learning_rate(peak: float, step: int, progress: float, warm_up_steps: int = 100) -> float:
+def learning_rate(peak: float, step: int, progress: float) -> float:
     """Rises over the first steps, falls as a cosine to a fiftieth of the peak. progress: 0 to 1 of the budget."""
     falling = 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
-    return peak * min(1.0, (step + 1) / warm_up_steps) * falling
+    return peak * min(1.0, (step + 1) / _WARM_UP_STEPS) * falling

@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from moshi_cluster.audio.frame import FRAME_SAMPLES
+from training.world.phones import PHONES_PER_FRAME
 from training.world.store import load, stored
 
 Samples = NDArray[np.float32]
 
-PHONES_PER_FRAME = 4
 LABEL_DELAY = 2
 """Phone labels of a frame begin this many (of 20 ms) before it: a causal encoder has not heard the end of a phone that
 has only begun."""

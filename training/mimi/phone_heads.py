@@ -7,9 +7,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from moshi_cluster.models.mimi import MimiConfig
-from training.mimi.crops import PHONES_PER_FRAME
 from training.mimi.quantizer import Quantized
-from training.world.phones import PHONES
+from training.world.phones import PHONES, PHONES_PER_FRAME
 
 
 class PhoneHeads(nn.Module):

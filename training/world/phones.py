@@ -9,6 +9,8 @@ PHONES = (
     "zh",
 )  # fmt: skip
 NUMBER_OF = {phone: number for number, phone in enumerate(PHONES)}
+PHONES_PER_FRAME = 4
+"""Phone labels of a frame of the codec, one for every 20 ms."""
 
 # espeak-ng's mnemonics without trailing digits and marks; a mnemonic may stand for two phones, the first is its label.
 _ESPEAK = {

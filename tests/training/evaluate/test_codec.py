@@ -95,7 +95,6 @@ def test_the_command_measures_an_export(
     save_file(small_network().published(), tmp_path / MIMI_NAME)
     (tmp_path / "mimi_config.json").write_text(json.dumps(small_config()))
     save(call(), path_of(tmp_path, 0))
-    monkeypatch.setattr(codec, "CODEBOOKS", CODEBOOKS)
     monkeypatch.setattr(codec, "recogniser", lambda: lambda sound: "")
     output = tmp_path / "codec.json"
     monkeypatch.setattr(

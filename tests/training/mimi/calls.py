@@ -11,8 +11,8 @@ from moshi_cluster.audio.frame import FRAME_SAMPLES
 from moshi_cluster.models.mimi import Mimi, MimiConfig
 from tests.training.mimi.small import small_config, small_weights
 from training import tokens
-from training.mimi.crops import PHONES_PER_FRAME
 from training.tokens import TokenSession, encode
+from training.world.phones import PHONES_PER_FRAME
 from training.world.session import SoundSession, Turn
 from training.world.store import path_of, save
 

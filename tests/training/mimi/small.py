@@ -11,10 +11,10 @@ import torch
 from moshi_cluster.audio.frame import FRAME_SAMPLES
 from moshi_cluster.models.mimi import MimiConfig
 from moshi_cluster.tools.random_mimi import random_mimi
-from training.mimi.crops import PHONES_PER_FRAME, Crops
+from training.mimi.crops import Crops
 from training.mimi.network import TrainableMimi
 from training.mimi.sizes import demo_config
-from training.world.phones import PHONES
+from training.world.phones import PHONES, PHONES_PER_FRAME
 from training.world.session import SoundSession
 from training.world.store import path_of, save
 

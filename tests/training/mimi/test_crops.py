@@ -10,7 +10,8 @@ import torch
 
 from moshi_cluster.audio.frame import FRAME_SAMPLES
 from tests.training.mimi.small import session, write_sessions
-from training.mimi.crops import LABEL_DELAY, PHONES_PER_FRAME, CropSource
+from training.mimi.crops import LABEL_DELAY, CropSource
+from training.world.phones import PHONES_PER_FRAME
 
 FRAMES = 12
 
