@@ -40,8 +40,9 @@ def bitwise_checksum(page: bytes) -> int:
     return crc
 
 
-def raw_page(flags: int, lacing: bytes, body: bytes) -> bytes:
-    unsigned = b"OggS\0" + bytes([flags]) + bytes(20) + bytes([len(lacing)]) + lacing + body
+def raw_page(flags: int, lacing: bytes, body: bytes, serial: int = 0, granule: int = 0) -> bytes:
+    numbers = granule.to_bytes(8, "little") + serial.to_bytes(4, "little") + bytes(8)
+    unsigned = b"OggS\0" + bytes([flags]) + numbers + bytes([len(lacing)]) + lacing + body
     return unsigned[:22] + bitwise_checksum(unsigned).to_bytes(4, "little") + unsigned[26:]
 
 
@@ -123,6 +124,98 @@ def test_a_packet_may_go_on_on_the_next_page(cut: int) -> None:
 def test_a_packet_whose_beginning_was_lost_is_left_out() -> None:
     _, second = paged(bytes(700), 1)
     assert OpusStreamReader().push(second + stream_of([b"next"])) == [b"next"]
+
+
+# --- several logical streams
+
+
+def voice_of(name: bytes, serial: int, count: int = 4, first_frame: int = 0) -> list[bytes]:
+    """Pages of one stream: its head, its tags, then a packet of 20 ms on each."""
+    packets = [name + b"%d" % number for number in range(count)]
+    data = [
+        raw_page(0, bytes([len(packet)]), packet, serial, (first_frame + number + 1) * 960)
+        for number, packet in enumerate(packets)
+    ]
+    return [raw_page(2, b"\x08", b"OpusHead", serial), raw_page(0, b"\x08", b"OpusTags", serial), *data]
+
+
+def read_all(pages: list[bytes]) -> tuple[list[bytes], int]:
+    reader = OpusStreamReader()
+    return reader.push(b"".join(pages)), reader.other_pages
+
+
+def interleaved(*streams: list[bytes]) -> list[bytes]:
+    return [page for together in zip(*streams, strict=True) for page in together]
+
+
+def ended(pages: list[bytes]) -> list[bytes]:
+    """The last page says that it is the last one."""
+    page = pages[-1]
+    unsigned = page[:5] + b"\x04" + page[6:22] + bytes(4) + page[26:]
+    return [*pages[:-1], unsigned[:22] + bitwise_checksum(unsigned).to_bytes(4, "little") + unsigned[26:]]
+
+
+def test_of_two_streams_side_by_side_the_first_one_is_read() -> None:
+    pages = interleaved(voice_of(b"a", 7), voice_of(b"b", 8))
+    assert read_all(pages) == ([b"a0", b"a1", b"a2", b"a3"], 6)
+
+
+def test_a_voice_that_comes_in_while_another_speaks_is_not_read() -> None:
+    first, second = voice_of(b"a", 7, 8), voice_of(b"b", 8, 4)
+    pages = [*first[:4], *interleaved(first[4:], second)]
+    assert read_all(pages) == ([b"a%d" % number for number in range(8)], 6)
+
+
+def test_once_the_first_has_ended_the_second_is_not_taken_up_in_its_middle_and_the_next_is() -> None:
+    first, second = ended(voice_of(b"a", 7)), voice_of(b"b", 8, 8)
+    pages = [*interleaved(first, second[:6]), *second[6:], *voice_of(b"c", 9, 2)]
+    assert read_all(pages) == ([b"a0", b"a1", b"a2", b"a3", b"c0", b"c1"], 10)
+
+
+@pytest.mark.parametrize("serial", [7, 8])
+def test_chained_streams_follow_each_other(serial: int) -> None:
+    pages = [*ended(voice_of(b"a", 7, 2)), *voice_of(b"b", serial, 2)]
+    assert read_all(pages) == ([b"a0", b"a1", b"b0", b"b1"], 0)
+
+
+def test_a_stream_that_breaks_off_is_followed_by_the_next_one_a_little_later() -> None:
+    """A recorder that was started anew without ending what it wrote before."""
+    pages = [*voice_of(b"a", 7, 50), *voice_of(b"b", 8, 150)]
+    packets, skipped = read_all(pages)
+    assert packets[:50] == [b"a%d" % number for number in range(50)]
+    assert packets[50:] == [b"b%d" % number for number in range(75, 150)]
+    assert skipped == 2 + 75
+
+
+@pytest.mark.parametrize("head", [b"\x01vorbis", b"Speex   ", b"\x7fFLAC\x01\0\0", b"\x80theora"])
+def test_a_stream_of_another_codec_is_not_read(head: bytes) -> None:
+    data = [raw_page(0, b"\x04", b"data", 5) for _ in range(3)]
+    other = [raw_page(2, bytes([len(head)]), head, 5), *data]
+    assert read_all(other) == ([], 4)
+    assert read_all(interleaved(other, voice_of(b"a", 7, 2))) == ([b"a0", b"a1"], 4)
+
+
+def test_packets_of_two_streams_are_not_joined() -> None:
+    first = raw_page(0, b"\xff", bytes(255), 7)
+    rest = raw_page(1, b"\x01", b"x", 8)
+    assert read_all([first, rest, raw_page(5, b"\x01", b"y", 7)]) == ([bytes(255) + b"y"], 1)
+
+
+# --- what it costs
+
+
+def empty_pages(lacing: bytes, size: int) -> bytes:
+    page = raw_page(0, lacing, b"")
+    return page * (size // len(page))
+
+
+@pytest.mark.parametrize("flood", [empty_pages(b"", 100_000), empty_pages(bytes(255), 100_000), b"OggS" * 25_000])
+def test_reading_goes_on_page_by_page_so_that_others_get_their_turn(flood: bytes) -> None:
+    reader, taken = OpusStreamReader(), []
+    for packets in reader.pages(flood + stream_of([b"end"])):
+        taken.append(packets)
+    assert taken.count([]) >= len(flood) / (255 * 255 + 282)
+    assert max(len(packets) for packets in taken) <= 1
 
 
 def test_a_packet_longer_than_any_is_left_out() -> None:
