@@ -58,7 +58,7 @@ class Call:
         self._metrics = metrics
         self._streams = streams
         pending = PendingEvents(now_s)
-        clock = CallerClock(now_s, spec.jitter_allowance_s, settings.backlog_frames)
+        clock = CallerClock(now_s, spec.jitter_allowance_s, settings.backlog_frames, spec.first_frame_allowance_s)
         self._ingress = Ingress(spec.input_format, clock, self.counters, pending)
         self._egress = Egress(spec, settings, self.counters, pending, self.hop_times, self._check_slo)
         self._limits = CallLimits(settings, now_s)
@@ -69,21 +69,23 @@ class Call:
 
     # --- the transport's side
 
-    def feed(self, data: bytes) -> None:
-        """Takes a packet of the caller's voice; never waits.
+    def feed(self, data: bytes, together: int = 0) -> int:
+        """Takes a packet of the caller's voice and returns how many frames it completed; never waits.
 
-        Raises InvalidInput, OverQuota for a flood, or LimitReached for a broken slo.
+        together: how many the packets before it in the same message have completed. Raises InvalidInput, OverQuota for
+        a flood, or LimitReached for a broken slo.
         """
         if self._hung_up:
-            return  # the gateway has ended the call, the caller does not know it yet
+            return 0  # the gateway has ended the call, the caller does not know it yet
         start_s = time.monotonic()
         self._limits.heard(start_s)
-        if frames := self._ingress.feed(data, start_s):
+        if frames := self._ingress.feed(data, start_s, together):
             self.hop_times.observe("edge_in", time.monotonic() - start_s)
             self._audio_quota.take(start_s, frames * FRAME_S)
             self._frame_waits.set()
             self._egress.notify_pending(start_s)
             self._check_slo()
+        return frames
 
     def heard(self) -> None:
         """The caller sent something that is not audio: they are still there."""

@@ -13,6 +13,10 @@ and the caller would hear every answer that much later from then on. Hence each 
   and owes nothing. Frames known to be quiet are dropped first, without waiting.
 - Beyond the limit the oldest waiting frames are dropped at once.
 
+Some callers send their voice a second at a time: the frames of one message or page come together, and neither their
+lead over its first frame nor their number says that the caller is ahead. Up to `TOGETHER_FRAMES_MAX` of them count as
+one; and as such pages are no whole frames, the end of a time slot may lie a frame before the end of its page.
+
 A caller's own clock is never exact: the schedule follows the late edge of their frames at up to `LATER_PPM` and
 `EARLIER_PPM`, slower than any stall and faster than any crystal.
 """
@@ -24,6 +28,10 @@ SETTLE_S = 0.32
 
 ABSORBED_FRAMES_MAX = 6
 """Most late frames ever absorbed, whatever the backlog limit: more could not be made up for within a second."""
+
+TOGETHER_FRAMES_MAX = 12
+"""Most frames behind the first one of a message that it brings along: a second, which is the longest page that Ogg
+writers make unasked and the longest message of the gRPC contract."""
 
 LATER_PPM = 1_000
 EARLIER_PPM = 250
@@ -42,13 +50,23 @@ class CallerClock:
     Every `now_s` is a time on one monotonic clock, in seconds, and never smaller than the one before.
     """
 
-    def __init__(self, start_s: float, jitter_allowance_s: float = 0.1, backlog_limit_frames: int = 6) -> None:
-        """The first time slot ends one frame after `start_s`; the schedule then follows the first frame of all."""
+    def __init__(
+        self,
+        start_s: float,
+        jitter_allowance_s: float = 0.1,
+        backlog_limit_frames: int = 6,
+        first_frame_allowance_s: float | None = None,
+    ) -> None:
+        """The first time slot ends one frame after `start_s`; the schedule then follows the first frame of all.
+
+        first_frame_allowance_s: in place of the other allowance until then, for callers who may fill a page first.
+        """
         if not jitter_allowance_s > 0:
             raise ValueError(f"jitter_allowance_s: must be positive, got {jitter_allowance_s}")
         if backlog_limit_frames < 1:
             raise ValueError(f"backlog_limit_frames: must be at least 1, got {backlog_limit_frames}")
         self._allowance_s = jitter_allowance_s
+        self._first_frame_allowance_s = first_frame_allowance_s or jitter_allowance_s
         self._backlog_limit = backlog_limit_frames
         self._absorbed_max_s = (min(backlog_limit_frames, ABSORBED_FRAMES_MAX) + 0.5) * FRAME_S
         self._lead_max_s = (backlog_limit_frames + 0.5) * FRAME_S
@@ -56,6 +74,7 @@ class CallerClock:
         self._slots_taken = 0
         self._owed = 0
         self._heard = False
+        self._in_slices = False  # frames come several at a time
         self._last_frame_s = start_s
         self._burst_lead_s = 0.0
         self._ahead_since_s: float | None = None
@@ -63,23 +82,28 @@ class CallerClock:
     @property
     def next_deadline_s(self) -> float:
         """When `due` next has something to say."""
-        return self._slot_end_s() + self._allowance_s
+        if not self._heard:
+            return self._slot_end_s() + self._first_frame_allowance_s
+        return self._slot_end_s() + self._allowance_s + (FRAME_S if self._in_slices else 0.0)
 
-    def on_frame(self, now_s: float, waiting_frames: int, quiet: bool = False) -> int:
+    def on_frame(self, now_s: float, waiting_frames: int, quiet: bool = False, together: int = 0) -> int:
         """The caller has completed a frame, which joins those that wait. Returns how many of the oldest to drop then.
 
-        waiting_frames: before it. quiet: nothing would be missed of this frame.
+        waiting_frames: before it. quiet: nothing would be missed of this frame. together: how many frames came before
+        it in the same message.
         """
         if not self._heard:
             self._heard = True
             self._anchor_s += now_s - self._slot_end_s()
-        lead_s = self._slot_end_s() - now_s
+        self._in_slices = together > 0
+        together = min(together, TOGETHER_FRAMES_MAX)
+        lead_s = self._slot_end_s() - now_s - together * FRAME_S
         if now_s - self._last_frame_s >= _BURST_S:
             self._observe_lead(lead_s, now_s)
         self._last_frame_s = now_s
         self._slots_taken += 1
         dropped = self._drop_for_lead(lead_s, now_s, quiet)
-        return dropped + self._drop_for_backlog(lead_s, waiting_frames + 1 - dropped)
+        return dropped + self._drop_for_backlog(lead_s, waiting_frames + 1 - dropped - together)
 
     def due(self, now_s: float, waiting_frames: int) -> int:
         """How many frames of silence join the `waiting_frames` that wait now."""

@@ -54,12 +54,15 @@ class Ingress:
         """When `fill` next has something to do."""
         return self._clock.next_deadline_s
 
-    def feed(self, data: bytes, now_s: float) -> int:
-        """Takes a packet; returns how many frames it completed. Raises InvalidInput and changes nothing."""
+    def feed(self, data: bytes, now_s: float, together: int = 0) -> int:
+        """Takes a packet; returns how many frames it completed. Raises InvalidInput and changes nothing.
+
+        together: how many frames the packets before it in the same message have completed.
+        """
         frames = self._assembler.push(self._decoder.decode(data))
         self._counters.samples_in = self._decoder.samples_in
-        for pcm in frames:
-            self._add(pcm, now_s)
+        for index, pcm in enumerate(frames, together):
+            self._add(pcm, now_s, index)
         return len(frames)
 
     def fill(self, now_s: float) -> None:
@@ -83,9 +86,9 @@ class Ingress:
         """The oldest waiting frame. Raises IndexError when none waits."""
         return self._backlog.popleft()
 
-    def _add(self, pcm: Samples, now_s: float) -> None:
+    def _add(self, pcm: Samples, now_s: float, together: int = 0) -> None:
         quiet = bool(np.abs(pcm).max() < _QUIET_PEAK)
-        drops = self._clock.on_frame(now_s, len(self._backlog), quiet)
+        drops = self._clock.on_frame(now_s, len(self._backlog), quiet, together)
         self._counters.frame_in()
         self._backlog.append(UserFrame(pcm, now_s))
         for dropped in range(drops):

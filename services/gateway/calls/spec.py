@@ -28,6 +28,7 @@ class CallSpec:
     reply_packet_ms: int
     jitter_allowance_s: float
     sampling: common_pb2.Sampling  # as the lm is asked: a seed always, of the rest what the caller named
+    first_frame_allowance_s: float | None = None  # in place of jitter_allowance_s until the first frame came
     paced: bool = False
     slo: Slo = Slo()
     loopback: bool = False

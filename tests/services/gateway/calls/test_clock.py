@@ -49,17 +49,24 @@ class Call:
         return most_s
 
 
+Arrival = tuple[float, bool, int]
+"""When a frame comes, whether it is quiet, and how many came before it in the same message."""
+
+
 def simulate(
-    arrivals: Iterable[tuple[float, bool] | float],
+    arrivals: Iterable[Arrival | tuple[float, bool] | float],
     end_s: float,
     clock: CallerClock | None = None,
     stall: tuple[float, float] = (-1.0, -1.0),
+    step_s: float = STEP_S,
 ) -> Call:
-    """Frames arrive at the given times, (time, quiet) or time alone. The model takes no frame during `stall`."""
+    """Frames arrive at the given times, with quiet and together or without. No frame is taken during `stall`."""
     clock = clock or CallerClock(start_s=0.0)
     call = Call()
     waiting: list[float] = []
-    coming = sorted(arrival if isinstance(arrival, tuple) else (arrival, False) for arrival in arrivals)
+    defaults = (0.0, False, 0)
+    coming = [arrival if isinstance(arrival, tuple) else (arrival,) for arrival in arrivals]
+    coming = sorted((*arrival, *defaults[len(arrival) :]) for arrival in coming)
     coming = [arrival for arrival in coming if arrival[0] < end_s]
     index, free_s, now_s = 0, 0.0, 0.0
     while True:
@@ -71,11 +78,11 @@ def simulate(
         if now_s >= end_s:
             break
         if now_s == next_step_s:
-            free_s = now_s + STEP_S
+            free_s = now_s + step_s
             call.stepped_at_s.append(free_s)
             call.turnarounds.append((free_s, free_s - waiting.pop(0)))
         elif now_s == next_frame_s:
-            drop = clock.on_frame(now_s, len(waiting), quiet=coming[index][1])
+            drop = clock.on_frame(now_s, len(waiting), *coming[index][1:])
             waiting.append(now_s)
             call.frames_in += 1
             index += 1
@@ -242,6 +249,59 @@ def test_packets_of_up_to_a_second_are_heard_whole_where_the_backlog_holds_them(
     clock = CallerClock(start_s=packet_s - 0.08, backlog_limit_frames=13)
     call = simulate(arrivals, end_s=60.01, clock=clock)
     assert call.frames_filled == call.frames_dropped == 0
+
+
+def sliced(slice_s: float, to_s: float, from_s: float = 0.0) -> list[Arrival]:
+    """Frames of a caller in real time who sends a slice at a time."""
+    numbers = range(int((to_s - from_s) / FRAME_S + 1e-6))
+    slices = [-(-round((number + 1) * FRAME_S * 1e6) // round(slice_s * 1e6)) for number in numbers]
+    return [(from_s + slices[number] * slice_s, False, number - slices.index(slices[number])) for number in numbers]
+
+
+@pytest.mark.parametrize("slice_s", [0.02, 0.04, 0.1, 0.2, 0.333, 0.5, 0.8, 1.0])
+@pytest.mark.parametrize("step_s", [0.02, 0.07])
+def test_slices_of_up_to_a_second_are_heard_whole_by_a_caller_who_cannot_ask_for_patience(slice_s, step_s):
+    clock = CallerClock(0.0, backlog_limit_frames=8, first_frame_allowance_s=1.5)
+    call = simulate(sliced(slice_s, 60), 60.01, clock, step_s=step_s)
+    assert call.frames_in in (749, 750)
+    assert call.frames_filled == call.frames_dropped == 0
+
+
+@settings(max_examples=60, deadline=None)
+@given(slice_s=st.floats(0.16, 1.0), start_s=st.floats(0, 0.4), seed=st.integers(0, 100))
+def test_slices_that_a_line_delays_by_up_to_50_ms_are_heard_whole(slice_s, start_s, seed):
+    late_s = random.Random(seed)
+    slices = sliced(slice_s, 30, start_s)
+    sent_s = {end_s: end_s + late_s.uniform(0, 0.05) for end_s, *_ in slices}
+    clock = CallerClock(0.0, backlog_limit_frames=8, first_frame_allowance_s=1.5)
+    call = simulate([(sent_s[end_s], quiet, together) for end_s, quiet, together in slices], 30, clock)
+    assert call.frames_filled == call.frames_dropped == 0
+
+
+@pytest.mark.parametrize("slice_s", [0.5, 1.0])
+def test_slices_after_a_long_silence_are_heard_whole(slice_s):
+    call = simulate(sliced(slice_s, 20, from_s=5.0), 20.01, CallerClock(0.0, backlog_limit_frames=8))
+    assert call.frames_filled == pytest.approx((5 + slice_s - 0.1) / FRAME_S, abs=1.5)
+    assert call.frames_dropped == 0
+
+
+def test_slices_that_a_stall_held_back_are_heard_as_far_as_they_can_be_and_the_rest_is_in_time():
+    """Two of them come at once with a third, after as much silence."""
+    arrivals = [(13.0 if 10.5 < now_s < 13 else now_s, quiet, number) for now_s, quiet, number in sliced(1.0, 30)]
+    clock = CallerClock(0.0, backlog_limit_frames=8, first_frame_allowance_s=1.5)
+    call = simulate(arrivals, 30, clock)
+    assert call.frames_filled == pytest.approx(23, abs=1)
+    assert call.frames_dropped == pytest.approx(call.frames_filled, abs=1)
+    assert max(call.dropped_at_s) < 15.1
+    assert call.playback_max_s(16, 30) < 1.0 + 2 * FRAME_S + 0.1
+
+
+def test_before_the_first_frame_patience_is_longer_and_not_afterwards():
+    clock = CallerClock(0.0, jitter_allowance_s=0.1, first_frame_allowance_s=1.5)
+    assert clock.due(1.57, 0) == 0
+    assert clock.due(1.59, 0) == 1
+    clock.on_frame(1.6, 1)
+    assert clock.next_deadline_s == pytest.approx(1.6 + FRAME_S + 0.1)
 
 
 def test_jitter_after_a_pause_drops_nothing_though_silence_was_filled_in():

@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry
 from moshi_cluster.audio.frame import FRAME_SAMPLES
 from moshi_cluster.services.common.errors import InvalidInput
 from moshi_cluster.services.gateway.audio.formats import AudioFormat, Encoding
-from moshi_cluster.services.gateway.calls.clock import CallerClock
+from moshi_cluster.services.gateway.calls.clock import TOGETHER_FRAMES_MAX, CallerClock
 from moshi_cluster.services.gateway.calls.counters import CallCounters
 from moshi_cluster.services.gateway.calls.events import EventKind, PendingEvents
 from moshi_cluster.services.gateway.calls.ingress import Ingress
@@ -90,8 +90,8 @@ def test_every_frame_is_taken_waiting_or_dropped(story: list[tuple[str, float]],
         else:
             caller.take(min(int(amount), len(caller.ingress)))
         caller.check()
-        assert len(caller.ingress) <= backlog_frames
-        assert len(caller.ingress) <= caller.counters.backlog_frames_max <= backlog_frames
+        most = backlog_frames + TOGETHER_FRAMES_MAX
+        assert len(caller.ingress) <= caller.counters.backlog_frames_max <= most
         assert caller.counters.samples_in == samples
     caller.ingress.end(caller.now_s)
     caller.take()
@@ -146,22 +146,36 @@ def test_what_was_begun_before_a_silence_leads_the_frame_filled_in() -> None:
 
 def test_a_burst_beyond_the_backlog_loses_its_oldest_frames() -> None:
     caller = SimulatedCaller(backlog_frames=4)
-    assert caller.say(0.1, 0.2, 0.3, 0.4, 0.5, 0.6) == 6
+    for level in (0.1, 0.2, 0.3, 0.4, 0.5, 0.6):
+        assert caller.say(level) == 1
     assert caller.take() == pytest.approx([0.3, 0.4, 0.5, 0.6])
     assert caller.tell() == {EventKind.DROPPED: 2}
     caller.check()
 
 
-def test_the_clock_is_told_which_frames_are_quiet() -> None:
+def test_a_second_in_one_message_is_heard_whole_and_a_second_one_at_once_is_not() -> None:
+    caller = SimulatedCaller(backlog_frames=4)
+    assert caller.say(*[0.1] * 12) == 12
+    assert caller.tell() == {}
+    caller.say(*[0.2] * 12)
+    assert caller.take() == pytest.approx([0.1] * 3 + [0.2] * 12)
+    assert caller.tell() == {EventKind.DROPPED: 9}
+    caller.check()
+
+
+def test_the_clock_is_told_which_frames_are_quiet_and_which_come_together() -> None:
     told = []
 
     class NotedClock(CallerClock):
-        def on_frame(self, now_s: float, waiting_frames: int, quiet: bool = False) -> int:
-            told.append(quiet)
-            return super().on_frame(now_s, waiting_frames, quiet)
+        def on_frame(self, now_s: float, waiting_frames: int, quiet: bool = False, together: int = 0) -> int:
+            told.append((quiet, together))
+            return super().on_frame(now_s, waiting_frames, quiet, together)
 
-    SimulatedCaller(clock=NotedClock(START_S)).say(0.5, 0.0, -0.0029, 0.0031, -0.0031)
-    assert told == [False, True, True, False, False]
+    caller = SimulatedCaller(clock=NotedClock(START_S))
+    caller.say(0.5, 0.0, -0.0029)
+    caller.say(0.0031)
+    caller.ingress.feed(np.full(FRAME_SAMPLES, -0.0031, "<f4").tobytes(), caller.now_s, 7)
+    assert told == [(False, 0), (True, 1), (True, 2), (False, 0), (False, 7)]
 
 
 def test_a_refused_packet_changes_nothing() -> None:
@@ -191,7 +205,8 @@ def test_a_frame_is_complete_when_its_last_sample_came() -> None:
 
 def test_of_a_quiet_frame_nothing_is_missed_so_it_goes_before_the_speech_that_waits() -> None:
     caller = SimulatedCaller(backlog_frames=4)
-    caller.say(0.1, 0.2, 0.3, 0.4, 0.0)
+    for level in (0.1, 0.2, 0.3, 0.4, 0.0):
+        caller.say(level)
     assert caller.take() == pytest.approx([0.1, 0.2, 0.3, 0.4])
     assert caller.tell() == {EventKind.DROPPED: 1}
     caller.check()
