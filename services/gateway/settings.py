@@ -52,7 +52,9 @@ class GatewaySettings:
     resume_keep_s: float = setting(
         60.0, "A conversation of /api/chat whose connection was lost may be resumed for this long; 0: not.", minimum=0.0
     )
-    max_messages_per_s: float = setting(250.0, "Messages of one call per second, on average.", minimum=1.0)
+    max_messages_per_s: float = setting(
+        500.0, "Messages of one call per second, on average; the shortest Opus packets are 400.", minimum=1.0
+    )
     max_message_bytes: int = setting(512 * 1024, "Largest message from a caller.", minimum=1024)
     open_timeout_s: float = setting(10.0, "A call whose `start` and slots take longer than this ends.", minimum=0.1)
     idle_timeout_s: float = setting(60.0, "A call that sends nothing for this long ends.", minimum=0.1)

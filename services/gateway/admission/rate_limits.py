@@ -9,13 +9,18 @@ from contextlib import contextmanager
 from moshi_cluster.services.common.errors import OverQuota
 
 
+_BURST_S = 2.0
+_LONGEST_STALL_S = 30.0  # of a network; keepalive gives the connection up before
+
+
 class RateQuota:
     """A token bucket: so much a second on average, and a burst. Times in seconds, monotonic."""
 
-    def __init__(self, per_s: float, burst: float, what: str, start_s: float) -> None:
-        """burst: the most at once; what: the unit, for the message."""
+    def __init__(self, per_s: float, burst: float, what: str, start_s: float, most: float | None = None) -> None:
+        """burst: the most at the start; most: ever, if that is more; what: the unit, for the message."""
         self._per_s = per_s
-        self._most = self._left = burst
+        self._left = burst
+        self._most = burst if most is None else most
         self._what = what
         self._last_s = start_s
 
@@ -28,9 +33,29 @@ class RateQuota:
         self._left -= amount
 
 
+class Pace:
+    """A token bucket that makes wait: so much a second on average, and a burst. Times in seconds, monotonic."""
+
+    def __init__(self, per_s: float, burst: float, start_s: float) -> None:
+        self._per_s = per_s
+        self._most = self._left = burst
+        self._last_s = start_s
+
+    def delay_s(self, now_s: float, amount: float) -> float:
+        """Counts an amount that was used; how long to wait before any more is."""
+        self._left = min(self._most, self._left + (now_s - self._last_s) * self._per_s) - amount
+        self._last_s = now_s
+        return max(0.0, -self._left / self._per_s)
+
+
 def message_quota(messages_per_s: float, start_s: float) -> RateQuota:
-    """The messages of a call. A stalled network delivers two seconds' worth at once and is not taken for a flood."""
-    return RateQuota(messages_per_s, 2 * messages_per_s, "messages", start_s)
+    """The messages of a call. Two seconds' worth at once, and after that all that the time since has allowed.
+
+    So a network that stalls and then delivers what was sent meanwhile is not taken for a flood.
+    """
+    return RateQuota(
+        messages_per_s, _BURST_S * messages_per_s, "messages", start_s, most=_LONGEST_STALL_S * messages_per_s
+    )
 
 
 def audio_quota(start_s: float) -> RateQuota:
