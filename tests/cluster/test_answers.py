@@ -17,7 +17,7 @@ from moshi_cluster.cluster.recorded_callers import RecordedCaller, read
 from training.evaluate.answers import answers
 from training.evaluate.calling import hold
 from training.evaluate.figures import read_card
-from training.evaluate.judge import Call
+from training.evaluate.judge import HeldCall
 from training.evaluate.report import Count
 
 pytestmark = pytest.mark.cluster
@@ -39,7 +39,7 @@ def cluster(checkpoint: Path, recordings: list[RecordedCaller]) -> Iterator[Loca
 
 
 @pytest.fixture(scope="module")
-def calls(cluster: LocalCluster, recordings: list[RecordedCaller]) -> Sequence[Call]:
+def calls(cluster: LocalCluster, recordings: list[RecordedCaller]) -> Sequence[HeldCall]:
     """All of them at once, each caller hearing only what was sent to that caller."""
     found = Cluster(cluster.address(), [cluster.metrics_url(name) for name in cluster.names])
     held = hold(found, recordings, callers=len(recordings), jitter_allowance_ms=_PATIENT_MS)
@@ -49,7 +49,7 @@ def calls(cluster: LocalCluster, recordings: list[RecordedCaller]) -> Sequence[C
     return held.calls
 
 
-def right_answers(calls: Sequence[Call], recordings: Sequence[RecordedCaller]) -> Count:
+def right_answers(calls: Sequence[HeldCall], recordings: Sequence[RecordedCaller]) -> Count:
     """Of what was said in each call, as answers to the questions of each recording."""
     count = Count()
     for call, recording in zip(calls, recordings, strict=True):
@@ -60,7 +60,7 @@ def right_answers(calls: Sequence[Call], recordings: Sequence[RecordedCaller]) -
 
 
 def test_everybody_gets_the_right_answers(
-    calls: Sequence[Call], recordings: list[RecordedCaller], checkpoint: Path
+    calls: Sequence[HeldCall], recordings: list[RecordedCaller], checkpoint: Path
 ) -> None:
     count = right_answers(calls, recordings)
     promised = read_card(checkpoint)["offline, recorded"]["right"]  # the same calls without a cluster
@@ -68,7 +68,7 @@ def test_everybody_gets_the_right_answers(
     assert count.good >= promised.good - 1, f"{count} right, the model card says {promised}"  # other processors round
 
 
-def test_nobody_gets_the_answers_of_another_caller(calls: Sequence[Call], recordings: list[RecordedCaller]) -> None:
+def test_nobody_gets_the_answers_of_another_caller(calls: Sequence[HeldCall], recordings: list[RecordedCaller]) -> None:
     own = right_answers(calls, recordings)
     for shift in range(1, len(calls)):
         mixed_up = right_answers([*calls[shift:], *calls[:shift]], recordings)
