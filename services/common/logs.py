@@ -1,16 +1,142 @@
-"""Logging: one line per event on stderr, never audio, never text of a conversation."""
+"""Logging: one line per event on stderr, never audio, never text of a conversation, never the bytes of a request."""
 
 from __future__ import annotations
 
+import io
 import logging
+import os
 import sys
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import TracebackType
+from typing import TextIO
+
+from moshi_cluster.services.common.log_limits import RepeatLimits
+from moshi_cluster.services.common.log_writer import LogWriter
+
+_FLUSH_TIMEOUT_S = 2.0
+_EDGES = ("grpc", "aiohttp", "asyncio")
+"""Loggers of libraries that handle what strangers send, and put it into their messages."""
+_SILENT_EXCEPTIONS = (*_EDGES, "moshi_cluster.services.gateway.api")
+"""Loggers of which an exception's own text, which may quote a request, is not logged; where it was raised is."""
+
+_ExceptionInfo = tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None]
 
 
-def configure(service: str, level: str) -> None:
-    """Sets up logging for the process; `service` stands on every line."""
-    logging.basicConfig(
-        level=level.upper(),
-        stream=sys.stderr,
-        format=f"%(asctime)s %(levelname)s {service} %(name)s %(message)s",
-        force=True,
-    )
+@contextmanager
+def logging_to_stderr(service: str, level: str, on_dropped: Callable[[str], None]) -> Iterator[None]:
+    """Logging of the process for as long as the context lasts; `service` stands on every line.
+
+    Nothing that is logged, or written to sys.stderr, makes its thread wait or fail, whatever has become of stderr.
+    on_dropped: called, from any thread, for a line that was dropped, with the reason: `full` (nobody reads), `failed`
+    (a full disk, a closed pipe), `repeated` (many of a kind at once).
+    """
+    terminal = sys.stderr
+    formatter = OneLineFormatter(service)
+    writer = LogWriter(_descriptor(terminal), formatter.notice, on_dropped)
+    logging.raiseExceptions = False
+    logging.basicConfig(level=level.upper(), handlers=[LogHandler(formatter, writer.write, on_dropped)], force=True)
+    sys.stderr = StderrWriter(writer.write, terminal)
+    try:
+        yield
+    finally:
+        sys.stderr = terminal
+        writer.close(_FLUSH_TIMEOUT_S)
+
+
+class LogHandler(logging.Handler):
+    """Formats records, within the limits for those that repeat, and hands the lines on."""
+
+    def __init__(
+        self,
+        formatter: logging.Formatter,
+        write: Callable[[str], None],
+        on_dropped: Callable[[str], None],
+        clock_s: Callable[[], float] = time.monotonic,
+    ) -> None:
+        super().__init__()
+        self.setFormatter(formatter)
+        self._write = write
+        self._on_dropped = on_dropped
+        self._clock_s = clock_s
+        self._limits = RepeatLimits()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Never raises: a line that cannot be made is counted with those that cannot be written."""
+        site = (record.pathname, record.lineno)
+        held_back = self._limits.take(site, self._clock_s(), from_edge=_is_of(record, _EDGES))
+        if held_back is None:
+            self._on_dropped("repeated")
+            return
+        more = f" ({held_back} more like it are not shown)" if held_back else ""
+        try:
+            self._write(f"{self.format(record)}{more}\n")
+        except Exception:
+            self._on_dropped("failed")
+
+
+class OneLineFormatter(logging.Formatter):
+    """Time, level, service, logger and message; a traceback is part of the line."""
+
+    def __init__(self, service: str) -> None:
+        super().__init__(f"%(asctime)s %(levelname)s {service} %(name)s %(message)s")
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The record's line. Of a library's message only what is the library's own: the first line, unfilled."""
+        if _is_of(record, _EDGES):
+            record = logging.makeLogRecord({**record.__dict__, "msg": str(record.msg).partition("\n")[0], "args": None})
+        if _is_of(record, _SILENT_EXCEPTIONS) and record.exc_info:
+            record = logging.makeLogRecord({**record.__dict__, "exc_text": _where(record.exc_info)})
+        return " | ".join(super().format(record).splitlines())
+
+    def notice(self, dropped: int) -> str:
+        """The line that tells how many were dropped."""
+        fields = {"name": __name__, "levelname": "WARNING", "msg": "log lines dropped count=%d", "args": (dropped,)}
+        return self.format(logging.makeLogRecord(fields)) + "\n"
+
+
+class StderrWriter(io.TextIOBase):
+    """Stands for sys.stderr: what is printed there, tracebacks of threads included, waits in the log's queue."""
+
+    encoding = "utf-8"
+
+    def __init__(self, write: Callable[[str], None], terminal: TextIO | None) -> None:
+        self._write = write
+        self._terminal = terminal
+
+    def write(self, text: str) -> int:
+        """Takes a text; never waits."""
+        if text:
+            self._write(text)
+        return len(text)
+
+    def isatty(self) -> bool:
+        """Whether somebody watches."""
+        return self._terminal is not None and self._terminal.isatty()
+
+    def fileno(self) -> int:
+        """The descriptor behind it. Raises OSError when there is none."""
+        if self._terminal is None:
+            raise OSError("no stderr")
+        return self._terminal.fileno()
+
+
+def _descriptor(terminal: TextIO | None) -> int:
+    """A descriptor of our own, so that nobody closes it; -1, which refuses every write, when stderr was closed."""
+    try:
+        return os.dup(terminal.fileno()) if terminal is not None else -1
+    except OSError:
+        return -1
+
+
+def _is_of(record: logging.LogRecord, names: tuple[str, ...]) -> bool:
+    return any(record.name == name or record.name.startswith(f"{name}.") for name in names)
+
+
+def _where(exception: _ExceptionInfo) -> str:
+    """The kind of an exception and the way to where it was raised, innermost last."""
+    kind, _, trace = exception
+    frames = [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in traceback.extract_tb(trace)]
+    return f"{kind.__name__ if kind else 'exception'} at {', '.join(frames)}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import sys
@@ -11,7 +12,9 @@ from typing import Any, TypeVar
 import grpc
 from prometheus_client import CollectorRegistry
 
-from moshi_cluster.services.common import lifecycle, logs
+from moshi_cluster.services.common import lifecycle
+from moshi_cluster.services.common.logs import logging_to_stderr
+from moshi_cluster.services.common.metrics import log_lines_dropped
 from moshi_cluster.services.common.rpc import server_options
 from moshi_cluster.services.common.settings import SettingError, describe, load
 
@@ -20,6 +23,8 @@ S = TypeVar("S")
 # The engine thread gives up the interpreter at every torch call; while the event loop is busy it should not wait the
 # usual 5 ms to get it back, forty times a step.
 _SWITCH_INTERVAL_S = 0.0005
+EXIT_BAD_SETTING = 2
+_STDERR = 2
 
 
 def run(
@@ -32,6 +37,8 @@ def run(
     credentials: Callable[[S], grpc.ServerCredentials | None] = lambda settings: None,
 ) -> int:
     """Runs the service called `name` until it stops; returns the exit code (2 for a bad setting)."""
+    _occupy_standard_descriptors()
+    registry = CollectorRegistry()
     try:
         settings: Any = load(settings_type, prefix)
         endpoint = lifecycle.Endpoint(
@@ -42,16 +49,22 @@ def run(
             options=server_options(max_message_bytes(settings), max_streams(settings)),
             credentials=credentials(settings),
         )
-        logs.configure(name, settings.log_level)
-        logging.getLogger(__name__).info("settings %s", describe(settings))
-        sys.setswitchinterval(_SWITCH_INTERVAL_S)
-        registry = CollectorRegistry()
-        status = lifecycle.run(lambda: make_service(settings, registry), name, endpoint, registry)
+        with logging_to_stderr(name, settings.log_level, log_lines_dropped(name, registry)):
+            logging.getLogger(__name__).info("settings %s", describe(settings))
+            sys.setswitchinterval(_SWITCH_INTERVAL_S)
+            status = lifecycle.run(lambda: make_service(settings, registry), name, endpoint, registry)
     except SettingError as error:
-        print(f"{name}: {error}", file=sys.stderr)
-        return 2
+        with contextlib.suppress(OSError):  # nobody reads it
+            print(f"{name}: {error}", file=sys.stderr)
+        return EXIT_BAD_SETTING
     if status == lifecycle.EXIT_ENGINE_FAILED:
         # A thread that hangs in a device's driver could keep the interpreter from ending.
-        logging.shutdown()
         os._exit(status)
     return status
+
+
+def _occupy_standard_descriptors() -> None:
+    """Where stdin, stdout or stderr was closed, nothing else gets its number: libraries write errors to number 2."""
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= _STDERR:
+        pass
+    os.close(descriptor)

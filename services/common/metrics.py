@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from types import TracebackType
 
-from prometheus_client import CollectorRegistry, start_http_server
+from prometheus_client import CollectorRegistry, Counter, start_http_server
 
 # Dense where it matters: one frame is 80 ms, and a hop should be a small part of that.
 LATENCY_BUCKETS_S = (
@@ -12,6 +13,17 @@ LATENCY_BUCKETS_S = (
     *(0.035, 0.04, 0.045, 0.05, 0.055, 0.06, 0.065, 0.07, 0.075, 0.08, 0.085, 0.09, 0.1, 0.12, 0.16, 0.24),
     *(0.5, 1, 2, 5),
 )
+
+
+def log_lines_dropped(service: str, registry: CollectorRegistry) -> Callable[[str], None]:
+    """Counts a line that was not logged, by why: `full`, `failed` or `repeated`."""
+    dropped = Counter(
+        f"moshi_{service}_log_lines_dropped",
+        "Lines that were not logged: nobody read fast enough, the disk or pipe took no more, too many of a kind.",
+        ("reason",),
+        registry=registry,
+    )
+    return lambda reason: dropped.labels(reason).inc()
 
 
 class MetricsEndpoint:

@@ -8,9 +8,11 @@ import signal
 import sys
 import urllib.request
 from pathlib import Path
+from typing import IO
 
 import grpc
 
+from moshi_cluster.cluster.ports import free_ports
 from moshi_cluster.services.common import probe
 from moshi_cluster.v1 import worker_pb2, worker_pb2_grpc
 from tests.golden_set import golden_dir
@@ -29,10 +31,12 @@ def golden_flags(name: str) -> list[str]:
     return [config, f"--lm-weights={lm / 'model.safetensors'}", f"--tokenizer={lm / 'tokenizer_spm_tiny_256.model'}"]
 
 
-async def start(name: str, *flags: str) -> asyncio.subprocess.Process:
+async def start(
+    name: str, *flags: str, stderr: IO[bytes] | int = asyncio.subprocess.PIPE
+) -> asyncio.subprocess.Process:
     return await asyncio.create_subprocess_exec(
         sys.executable, "-m", f"services.{name}", "--host=127.0.0.1", "--port=0", "--metrics-port=0", *flags,
-        cwd=_REPOSITORY, stderr=asyncio.subprocess.PIPE,
+        cwd=_REPOSITORY, stderr=stderr,
     )  # fmt: skip
 
 
@@ -74,6 +78,28 @@ async def live(name: str) -> None:
             log, exit_code = await asyncio.gather(process.stderr.read(), process.wait())  # type: ignore[union-attr]
         assert exit_code == 0
         assert "Traceback" not in log.decode()
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+
+
+async def test_a_worker_whose_log_disk_is_full_loads_serves_and_leaves_on_a_signal() -> None:
+    port, metrics_port = free_ports(2)
+    flags = (*golden_flags("codec"), "--slots=2", f"--port={port}", f"--metrics-port={metrics_port}")
+    with open("/dev/full", "wb") as full:  # noqa: ASYNC230 - no file
+        process = await start("codec", *flags, stderr=full)
+    try:
+        async with asyncio.timeout(_PATIENCE_S):
+            while not await asyncio.to_thread(probe.is_serving, f"127.0.0.1:{port}"):
+                assert process.returncode is None
+                await asyncio.sleep(0.1)
+        metrics_url = f"http://127.0.0.1:{metrics_port}/metrics"
+        body = await asyncio.to_thread(lambda: urllib.request.urlopen(metrics_url, timeout=_PATIENCE_S).read().decode())
+        assert re.search(r'^moshi_codec_log_lines_dropped_total{reason="failed"} [1-9]', body, re.MULTILINE)
+        process.send_signal(signal.SIGTERM)
+        async with asyncio.timeout(_PATIENCE_S):
+            assert await process.wait() == 0
     finally:
         if process.returncode is None:
             process.kill()
