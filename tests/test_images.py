@@ -10,6 +10,7 @@ import sys
 import sysconfig
 import time
 import urllib.request
+import wave
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -139,29 +140,35 @@ def test_an_image_starts_its_service_and_knows_its_settings(service: str, images
 
 @contextmanager
 def running(images: Images, service: str, settings: Mapping[str, str]) -> Iterator[ServiceProcess]:
-    """A service in its image, healthy as its image's check says; it ends well when it is told to stop."""
+    """A service in its image, which ends well when it is told to stop; what is known of it from its settings."""
     variables = {f"MOSHI_{service.upper()}_{name}": value for name, value in settings.items()}
     folder = images.root(service) / "app"
-    described = ServiceProcess(service, service, variables, folder)
-    with (folder.parent / "log").open("w+") as log:
+    with (folder.parent / "log").open("w") as log:
         process = subprocess.Popen(
             command(service, "ENTRYPOINT"), cwd=folder, env=PACKAGES | variables, stdout=log, stderr=log
         )
         try:
-            while not healthy(service, folder, described.address):
-                assert process.poll() is None, (folder.parent / "log").read_text()
-            yield described
+            yield ServiceProcess(service, service, variables, folder.parent / "log")
         finally:
             process.terminate()
             code = process.wait(STOP_TIMEOUT_S)
     assert code == 0, (folder.parent / "log").read_text()
 
 
-def healthy(service: str, folder: Path, address: str) -> bool:
-    *check, usual_address = command(service, "HEALTHCHECK")
-    assert usual_address == f"{LOOPBACK}:{DEFAULTS[service].port}"
-    time.sleep(0.1)
-    return subprocess.run([*check, address], cwd=folder, env=PACKAGES, timeout=START_TIMEOUT_S).returncode == 0
+def wait_until_serving(service: ServiceProcess) -> None:
+    deadline_s = time.monotonic() + START_TIMEOUT_S
+    while not service.serving:
+        assert time.monotonic() < deadline_s, service.log_tail()
+        time.sleep(0.1)
+
+
+def healthy(images: Images, service: ServiceProcess) -> bool:
+    """What the image's own check says."""
+    *check, usual_address = command(service.name, "HEALTHCHECK")
+    assert usual_address == f"{LOOPBACK}:{DEFAULTS[service.name].port}"
+    folder = images.root(service.name) / "app"
+    result = subprocess.run([*check, service.address], cwd=folder, env=PACKAGES, timeout=START_TIMEOUT_S)
+    return result.returncode == 0
 
 
 DEFAULTS = {"codec": CodecSettings(), "lm": LmSettings(), "gateway": GatewaySettings()}
@@ -180,13 +187,22 @@ def test_the_three_images_hold_a_call_and_serve_the_page(images: Images, tmp_pat
     with running(images, "codec", model("codec")) as codec, running(images, "lm", model("lm")) as lm:
         targets = {"CODEC_TARGETS": codec.address, "LM_TARGETS": lm.address, "HTTP_PORT": next(ports)}
         with running(images, "gateway", where() | targets) as gateway:
+            for service in (codec, lm, gateway):
+                wait_until_serving(service)
+            assert all(healthy(images, service) for service in (codec, lm, gateway))
             with urllib.request.urlopen(gateway.http_url, timeout=10) as page:
                 assert b"<title>" in page.read()
-            call = [sys.executable, "-m", "moshi_cluster", "converse", "--target", gateway.address]
-            called = subprocess.run(
-                [*call, "--output", str(tmp_path / "reply.wav")], cwd=ROOT, capture_output=True, timeout=START_TIMEOUT_S
-            )
-            assert called.returncode == 0, called.stderr
+            assert call(gateway.address, tmp_path / "reply.wav") == 0
+
+
+def call(target: str, output: Path) -> int:
+    """The exit code of a short call from outside."""
+    with wave.open(str(output), "wb") as question:
+        question.setparams((1, 2, 24_000, 0, "NONE", ""))
+        question.writeframes(bytes(24_000))
+    program = [sys.executable, "-m", "moshi_cluster", "converse", "--target", target]
+    files = ["--input", str(output), "--output", str(output)]
+    return subprocess.run([*program, *files], cwd=ROOT, timeout=START_TIMEOUT_S).returncode
 
 
 @pytest.mark.parametrize("file", ["docker-compose.yml", "deploy/k8s/base/kustomization.yaml"])
