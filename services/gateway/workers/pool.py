@@ -9,7 +9,7 @@ import math
 import socket
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import grpc
 
@@ -20,6 +20,7 @@ from moshi_cluster.services.common.rpc import channel_options
 from moshi_cluster.v1 import worker_pb2, worker_pb2_grpc
 
 _log = logging.getLogger(__name__)
+_SILENT_LOOKS = 3
 _DISTRUST_S = 10.0  # a worker that failed to open a session is asked last for so long
 _MAX_MESSAGE_BYTES = max_bundle_bytes(64 * 1024)
 
@@ -122,8 +123,7 @@ class Worker:
         """Returns or raises AioRpcError when the worker is lost; raises TimeoutError when it stands still."""
         reports = worker_pb2_grpc.WorkerStub(self._channel).WatchCapacity(worker_pb2.WatchCapacityRequest())
         while True:
-            async with asyncio.timeout(self._times.silence_max_s):
-                report = await reports.read()
+            report = await self._read(reports)
             if report is grpc.aio.EOF:
                 return
             if report.service != self._service:
@@ -135,6 +135,22 @@ class Worker:
             self.capacity = report
             self._taken_since_report = 0
             on_change()
+
+    async def _read(self, reports: Any) -> Any:
+        """The next report or EOF. Raises TimeoutError when the worker stands still.
+
+        Counts looks, not time: a gateway that stood still itself reads first what came meanwhile.
+        """
+        reading = asyncio.ensure_future(reports.read())
+        try:
+            for _ in range(_SILENT_LOOKS):
+                await asyncio.wait((reading,), timeout=self._times.silence_max_s / _SILENT_LOOKS)
+                if reading.done():
+                    return reading.result()
+            raise TimeoutError(f"no report within {self._times.silence_max_s:g} s")
+        finally:
+            reading.cancel()
+            await asyncio.gather(reading, return_exceptions=True)
 
 
 class WorkerPool:

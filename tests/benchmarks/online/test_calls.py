@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
 
 import pytest
 from prometheus_client import CollectorRegistry
@@ -27,14 +28,18 @@ MULAW = LineFormat("mulaw", 8000, 20, 20)
 LINES = [MULAW, LineFormat("s16le", 24_000, 20, 40), LineFormat("f32le", 8000, 80, 80)]
 
 
+# However late a busy machine is, nothing is filled in or dropped, and frames can be counted.
+PATIENT = {"jitter_allowance_ms": 2000, "backlog_frames": 250, "reply_backlog_ms": 20_000}
+
+
 @asynccontextmanager
-async def gateway(slots: int) -> AsyncIterator[str]:
+async def gateway(slots: int, **settings: Any) -> AsyncIterator[str]:
     """host:port of a gateway whose models compute nothing."""
     async with AsyncExitStack() as stack:
         codec = await stack.enter_async_context(serving(FakeCodec(slots)))
         lm = await stack.enter_async_context(serving(FakeLm(slots)))
-        settings = GatewaySettings(codec_targets=(codec.target,), lm_targets=(lm.target,), http=False)
-        service = GatewayService(settings, CallManager(settings, GatewayMetrics(CollectorRegistry())))
+        chosen = GatewaySettings(codec_targets=(codec.target,), lm_targets=(lm.target,), http=False, **settings)
+        service = GatewayService(chosen, CallManager(chosen, GatewayMetrics(CollectorRegistry())))
         yield (await stack.enter_async_context(serving(service))).target
 
 
@@ -59,7 +64,7 @@ def assert_accounted_for(report: LoadReport, wanted: int) -> None:
 
 @pytest.mark.parametrize("line", LINES, ids=lambda line: line.encoding)
 async def test_every_frame_of_a_few_callers_is_accounted_for(line: LineFormat) -> None:
-    async with gateway(slots=3) as target:
+    async with gateway(slots=3, **PATIENT) as target:
         report = await run(target, "steady", Size(3, 2.0, 1, 1.0), RunOptions(line))
     assert_accounted_for(report, wanted=3 * 25)
     assert report.gaps == 0
@@ -67,7 +72,7 @@ async def test_every_frame_of_a_few_callers_is_accounted_for(line: LineFormat) -
 
 
 async def test_calls_that_end_at_the_edge_are_measured_too() -> None:
-    async with gateway(slots=1) as target:
+    async with gateway(slots=1, **PATIENT) as target:
         report = await run(target, "steady", Size(4, 1.0, 1, 1.0), RunOptions(MULAW, loopback=True))
     assert_accounted_for(report, wanted=4 * 12)
 
@@ -82,7 +87,7 @@ async def test_on_a_bad_line_frames_are_still_accounted_for() -> None:
 
 
 async def test_callers_without_a_slot_are_refused_and_counted() -> None:
-    async with gateway(slots=2) as target:
+    async with gateway(slots=2, **PATIENT) as target:
         report = await run(target, "over-capacity", Size(4, 4.0, 1, 1.0), RunOptions(MULAW))  # all join within a second
     assert (report.calls.made, report.calls.ok, report.calls.rejected) == (4, 2, 2)
     assert report.frames.wanted == 200

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
@@ -283,6 +284,15 @@ async def test_a_worker_that_stands_still_is_as_good_as_gone() -> None:
         with pytest.raises(Unavailable):
             await pool.acquire(address_of)
         await until_all_report(pool, 1)  # it is asked again and again
+
+
+async def test_a_gateway_that_stood_still_itself_does_not_blame_its_workers() -> None:
+    async with serving(EchoCodec(2)) as worker, watching(worker.target) as pool:
+        lost: list[bool] = []
+        pool.on_report = lambda: lost.append(not pool.is_reachable)
+        time.sleep(WatchTimes.silence_max_s + 0.2)  # noqa: ASYNC251 - that nothing runs is the point
+        await eventually(lambda: len(lost) > 1)
+        assert not any(lost)
 
 
 async def test_a_worker_of_another_service_never_takes_sessions(caplog: pytest.LogCaptureFixture) -> None:
