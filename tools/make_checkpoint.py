@@ -10,7 +10,6 @@ import argparse
 import io
 import json
 import sys
-import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from moshi_cluster.tools.checkpoint_sizes import LM_CONFIGS, mimi_config
 from moshi_cluster.tools.corpus import sentences
 from moshi_cluster.tools.random_lm import random_lm
 from moshi_cluster.tools.random_mimi import random_mimi
+from moshi_cluster.tools.whole_folder import whole_folder
 
 _CACHE = Path(__file__).resolve().parent.parent / ".cache" / "checkpoint"
 _SEED = 1
@@ -41,14 +41,8 @@ def make(folder: Path, size: str = "small", if_missing: bool = False) -> bool:
     config = LM_CONFIGS[size]
     if if_missing and _holds(folder, config):
         return False
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as work:
-        new = Path(work) / "new"
-        new.mkdir()
+    with whole_folder(folder) as new:
         _write(new, config)
-        if folder.exists():
-            folder.rename(Path(work) / "old")
-        new.rename(folder)
     return True
 
 

@@ -8,6 +8,7 @@ from statistics import median
 from typing import Any
 
 from benchmarks.chat.client_trace import ClientTrace
+from benchmarks.columns import columns
 
 _COUNTERS = ("frames_filled", "frames_dropped", "frames_late", "reply_frames_dropped")
 
@@ -18,8 +19,7 @@ def table(traces: Sequence[ClientTrace]) -> str:
         ("client", "position", "waited", "said", "heard", "filled", "dropped", "late", "unsent", "turnaround")
     ]
     rows += [_row(trace) for trace in traces]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join("  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
+    return columns(rows)
 
 
 def summary(traces: Sequence[ClientTrace], faults: Sequence[str]) -> str:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
+from benchmarks.columns import columns
 from benchmarks.online.hops import in_order
 from benchmarks.online.report import LoadReport, Spread
 
@@ -30,7 +31,7 @@ def _spreads(report: LoadReport) -> str:
         rows.insert(1, (f"  {report.burst_join.seconds:g} s before the join", report.burst_join.before_ms))
         rows.insert(2, (f"  {report.burst_join.seconds:g} s after the join", report.burst_join.after_ms))
     header = ("ms", "p50", "p99", "p99.9", "max", "count")
-    return _columns([header, *((name, *_cells(spread)) for name, spread in rows if spread.count)])
+    return columns([header, *((name, *_cells(spread)) for name, spread in rows if spread.count)])
 
 
 def _callers(report: LoadReport) -> str:
@@ -46,7 +47,7 @@ def _callers(report: LoadReport) -> str:
         )
         for one in report.callers
     ]
-    return _columns([header, *rows])
+    return columns([header, *rows])
 
 
 def _calls_table(report: LoadReport) -> str:
@@ -54,7 +55,7 @@ def _calls_table(report: LoadReport) -> str:
         (str(point.calls), f"{point.p50_ms:.1f}", f"{point.p99_ms:.1f}", f"{point.miss_ratio:.3%}", str(point.frames))
         for point in report.by_calls
     ]
-    return _columns([("calls up", "p50 ms", "p99 ms", "missed", "replies"), *rows])
+    return columns([("calls up", "p50 ms", "p99 ms", "missed", "replies"), *rows])
 
 
 def _hops(report: LoadReport) -> str:
@@ -62,7 +63,7 @@ def _hops(report: LoadReport) -> str:
         (row, f"{hop.p50_ms:.1f}", f"{hop.p99_ms:.1f}", str(hop.frames))
         for row, hop in ((row, report.hops[row]) for row in in_order(report.hops))
     ]
-    return _columns([("hop, by the services", "p50 ms", "p99 ms", "count"), *rows]) if rows else ""
+    return columns([("hop, by the services", "p50 ms", "p99 ms", "count"), *rows]) if rows else ""
 
 
 def _processes(report: LoadReport) -> str:
@@ -78,7 +79,7 @@ def _processes(report: LoadReport) -> str:
         for name, one in report.processes.items()
     ]
     header = ("process", "CPU s", "of a core", "per call", "MB at begin", "MB at end")
-    return _columns([header, *rows]) if rows else ""
+    return columns([header, *rows]) if rows else ""
 
 
 def _lines(report: LoadReport) -> Iterable[tuple[str, str]]:
@@ -110,13 +111,3 @@ def _lines(report: LoadReport) -> Iterable[tuple[str, str]]:
 
 def _cells(spread: Spread) -> tuple[str, ...]:
     return (*(f"{value:.1f}" for value in (spread.p50, spread.p99, spread.p999, spread.max)), str(spread.count))
-
-
-def _columns(rows: Sequence[Sequence[str]]) -> str:
-    """The first column to the left, the others to the right."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = []
-    for first, *others in rows:
-        cells = [cell.rjust(width) for cell, width in zip(others, widths[1:], strict=True)]
-        lines.append("  ".join([first.ljust(widths[0]), *cells]))
-    return "\n".join(lines)

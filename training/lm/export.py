@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from torch import Tensor
 from moshi_cluster.models.loading.published import MIMI_NAME
 from moshi_cluster.models.moshi_lm.config import LmConfig
 from moshi_cluster.tools.checkpoint_sizes import MIMI_CONFIG_NAME, TOKENIZER_NAME
+from moshi_cluster.tools.whole_folder import whole_folder
 from training.lm.depth import DepthLayer
 from training.lm.model import TemporalLayer, TrainableLm
 
@@ -76,16 +76,10 @@ def write_checkpoint(folder: Path, lm: TrainableLm, config: dict[str, Any], mimi
 
     mimi: folder with the codec's weights and configuration; tokenizer: the SentencePiece model.
     """
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as work:
-        new = Path(work) / "new"
-        new.mkdir()
+    with whole_folder(folder) as new:
         tensors = {name: tensor.to(torch.bfloat16) for name, tensor in published(lm).items()}
         (new / config["moshi_name"]).write_bytes(save(tensors))
         (new / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
         shutil.copyfile(mimi / MIMI_NAME, new / MIMI_NAME)
         shutil.copyfile(mimi / MIMI_CONFIG_NAME, new / MIMI_CONFIG_NAME)
         shutil.copyfile(tokenizer, new / TOKENIZER_NAME)
-        if folder.exists():
-            folder.rename(Path(work) / "old")
-        new.rename(folder)
