@@ -56,6 +56,25 @@ class GatewayMetrics:
             registry=registry,
         )
         self._digits = Counter("moshi_gateway_dtmf", "Keys pressed by callers.", registry=registry)
+        self.http_connections = Gauge(
+            "moshi_gateway_http_connections", "Connections to the HTTP port that are open.", registry=registry
+        )
+        self._http_refused = Counter(
+            "moshi_gateway_http_refused",
+            "Connections to the HTTP port that were closed at once: too many in all, of one client, or of descriptors.",
+            ("reason",),
+            registry=registry,
+        )
+        self._bad_requests = Counter("moshi_gateway_bad_requests", "Requests that are no HTTP.", registry=registry)
+        self._wrong_tokens = Counter(
+            "moshi_gateway_wrong_tokens", "Tokens shown that are not known, over either transport.", registry=registry
+        )
+        self._unheard = Counter(
+            "moshi_gateway_unheard",
+            "Clients of /api/chat of whom something cannot be heard: another format, a second stream.",
+            ("reason",),
+            registry=registry,
+        )
 
     def ended(self, outcome: str) -> None:
         """Counts a call that ended; outcome: ok or the gRPC status."""
@@ -68,3 +87,19 @@ class GatewayMetrics:
     def digit(self) -> None:
         """Counts a key press."""
         self._digits.inc()
+
+    def http_refused(self, reason: str) -> None:
+        """Counts a connection for which there was no room: connections, client or descriptors."""
+        self._http_refused.labels(reason).inc()
+
+    def bad_request(self) -> None:
+        """Counts a request that could not be read."""
+        self._bad_requests.inc()
+
+    def wrong_token(self) -> None:
+        """Counts a token that is not known."""
+        self._wrong_tokens.inc()
+
+    def unheard(self, reason: str) -> None:
+        """Counts a client of /api/chat of whom something cannot be heard: format or stream."""
+        self._unheard.labels(reason).inc()

@@ -5,18 +5,20 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from moshi_cluster.services.common.listening import Host
 from moshi_cluster.services.common.settings import SettingError, setting
 
 PREFIX = "MOSHI_GATEWAY_"
 DEFAULT_WEB_DIR = "clients/web"
 _WORKER_HOST = re.compile(r"[a-z0-9-]+(\.[a-z0-9-]+)*(:[1-9][0-9]{0,4})?", re.ASCII)  # stands in a header as it is
+_ORIGIN = re.compile(r"\*|https?://[a-z0-9.-]+(:[1-9][0-9]{0,4})?|https?://\[[0-9a-f:]+\](:[1-9][0-9]{0,4})?", re.ASCII)
 
 
 @dataclass(frozen=True)
 class GatewaySettings:
     """Everything that can be set about a gateway."""
 
-    host: str = setting("0.0.0.0", "Address to listen on.")
+    host: Host = setting(Host("0.0.0.0"), "Address to listen on; `::` for every one, of IPv6 and IPv4.")
     port: int = setting(50051, "gRPC port; 0 picks a free one.", minimum=0, maximum=65535)
     metrics_port: int = setting(9101, "Prometheus port; 0 picks a free one.", minimum=0, maximum=65535)
     instance_name: str = setting("moshi-cluster", "Name of this installation, told to clients of /api/chat.")
@@ -29,6 +31,18 @@ class GatewaySettings:
         (),
         "Other servers, host or host:port, comma separated, that the web page talks to where ?worker_addr= in its"
         " address asks for them; empty: none.",
+    )
+    allowed_origins: tuple[str, ...] = setting(
+        (),
+        "Web sites, as https://host or https://host:port, comma separated, whose pages may open /api/chat beside this"
+        " server's own; * for every site.",
+    )
+    max_http_connections: int = setting(1000, "Connections to the HTTP port held at once.", minimum=1)
+    max_http_connections_per_client: int = setting(
+        300, "Connections to the HTTP port held at once for one address; a reverse proxy is one.", minimum=1
+    )
+    http_request_timeout_s: float = setting(
+        10.0, "A connection to the HTTP port without a whole request for this long is closed.", minimum=0.1
     )
     tls_dir: str = setting("", "Folder with cert.pem and key.pem: the HTTP port speaks HTTPS. Empty: plain HTTP.")
     tls_self_signed: bool = setting(False, "Make a self-signed pair in tls_dir if it holds none.")
@@ -58,6 +72,9 @@ class GatewaySettings:
     max_message_bytes: int = setting(512 * 1024, "Largest message from a caller.", minimum=1024)
     open_timeout_s: float = setting(10.0, "A call whose `start` and slots take longer than this ends.", minimum=0.1)
     idle_timeout_s: float = setting(60.0, "A call that sends nothing for this long ends.", minimum=0.1)
+    first_voice_timeout_s: float = setting(
+        15.0, "A call of /api/chat that has sent no voice for this long since it began ends.", minimum=0.1
+    )
     session_max_s: float = setting(3600.0, "Longest call.", minimum=1.0)
     flush_timeout_s: float = setting(10.0, "Time to answer what is in flight after the caller hung up.", minimum=0.1)
     jitter_allowance_ms: int = setting(
@@ -80,6 +97,9 @@ class GatewaySettings:
         for host in self.allowed_worker_hosts:
             if not _WORKER_HOST.fullmatch(host):
                 raise SettingError(f"{PREFIX}ALLOWED_WORKER_HOSTS: expected lower-case host or host:port, got {host!r}")
+        for origin in self.allowed_origins:
+            if not _ORIGIN.fullmatch(origin):
+                raise SettingError(f"{PREFIX}ALLOWED_ORIGINS: expected https://host[:port] or *, got {origin!r}")
         for name in ("tls_self_signed", "grpc_tls"):
             if getattr(self, name) and not self.tls_dir:
                 raise SettingError(f"{PREFIX}{name.upper()}: needs {PREFIX}TLS_DIR to say where the pair belongs")

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import re
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from moshi_cluster.services.common.errors import Unauthenticated
+from moshi_cluster.services.common.errors import OverQuota, Unauthenticated
 from moshi_cluster.services.common.settings import SettingError
+from moshi_cluster.services.gateway.admission.rate_limits import client_of
 
 _SCHEME = "bearer"
 _SETTING = "MOSHI_GATEWAY_TOKEN_FILE"
+_REFUSAL_DELAY_S = 1.0
+_MOST_REFUSALS = 4
 _TOKEN = re.compile(r"[!-~]+")  # what a header and a query can carry
 
 
@@ -50,6 +55,49 @@ class Tokens:
         given = shown.encode("utf-8", "surrogateescape")
         if not sum(hmac.compare_digest(given, token) for token in self._accepted):  # looks at all of them
             raise Unauthenticated("the token is not known here")
+
+
+class TokenGate:
+    """Checks tokens and slows down who tries some: a wrong one is refused late, and few at a time of one address."""
+
+    def __init__(
+        self,
+        tokens: Tokens,
+        on_wrong: Callable[[], None],
+        refusal_delay_s: float = _REFUSAL_DELAY_S,
+        most_refusals: int = _MOST_REFUSALS,
+    ) -> None:
+        """on_wrong: called for every wrong token. most_refusals: of one address that may be under way."""
+        self._tokens = tokens
+        self._on_wrong = on_wrong
+        self._refusal_delay_s = refusal_delay_s
+        self._most_refusals = most_refusals
+        self._refusals: Counter[str] = Counter()
+
+    async def require(self, shown: str | None, peer: str) -> None:
+        """Raises Unauthenticated unless this token is accepted, OverQuota unlooked-at while its address shows many.
+
+        peer: the caller's address, as gRPC spells it.
+        """
+        client = client_of(peer)
+        if shown and self._refusals[client] >= self._most_refusals:
+            raise OverQuota("too many wrong tokens of this address; try again in a few seconds")
+        try:
+            self._tokens.require(shown)
+        except Unauthenticated:
+            if shown:
+                await self._refuse(client)
+            raise
+
+    async def _refuse(self, client: str) -> None:
+        self._on_wrong()
+        self._refusals[client] += 1
+        try:
+            await asyncio.sleep(self._refusal_delay_s)
+        finally:
+            self._refusals[client] -= 1
+            if not self._refusals[client]:
+                del self._refusals[client]
 
 
 def _counts(line: str) -> bool:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from moshi_cluster.services.common.errors import OverQuota
 
-
+_TURN_S = 0.002
+_LOOP_SHARE, _LOOP_AT_ONCE_S = 0.1, 0.05
 _BURST_S = 2.0
 _LONGEST_STALL_S = 30.0  # of a network; keepalive gives the connection up before
 
@@ -48,6 +51,30 @@ class Pace:
         return max(0.0, -self._left / self._per_s)
 
 
+class LoopShare:
+    """Time of the event loop that one client may take: others get their turn every few milliseconds, and who takes more
+    than a share waits."""
+
+    def __init__(self, share: float = _LOOP_SHARE, at_once_s: float = _LOOP_AT_ONCE_S) -> None:
+        self._pace = Pace(share, at_once_s, time.monotonic())
+        self._began_s = time.thread_time()
+        self._taken_s = 0.0
+
+    def begin(self) -> None:
+        """The client's turn begins."""
+        self._began_s = time.thread_time()
+
+    async def give_way(self) -> None:
+        """Lets others have their turn, if it is time; a new turn begins afterwards."""
+        used_s = time.thread_time() - self._began_s
+        self._taken_s += used_s
+        delay_s = self._pace.delay_s(time.monotonic(), used_s)
+        if delay_s or self._taken_s > _TURN_S:
+            self._taken_s = 0.0
+            await asyncio.sleep(delay_s)
+        self.begin()
+
+
 def message_quota(messages_per_s: float, start_s: float) -> RateQuota:
     """The messages of a call. Two seconds' worth at once, and after that all that the time since has allowed.
 
@@ -76,7 +103,7 @@ class ClientQuota:
     @contextmanager
     def session(self, peer: str) -> Iterator[None]:
         """A call of this peer ("ipv4:10.0.0.1:5000") for as long as the context lasts. Raises OverQuota."""
-        client = peer.rpartition(":")[0]
+        client = client_of(peer)
         if self._sessions[client] >= self._most:
             raise OverQuota(f"this client already holds its {self._most} calls")
         self._sessions[client] += 1
@@ -86,3 +113,8 @@ class ClientQuota:
             self._sessions[client] -= 1
             if not self._sessions[client]:
                 del self._sessions[client]
+
+
+def client_of(peer: str) -> str:
+    """The client of a peer ("ipv4:10.0.0.1:5000"): its address without the port."""
+    return peer.rpartition(":")[0]

@@ -13,7 +13,7 @@ from moshi_cluster.services.gateway.calls.counters import CallCounters
 from moshi_cluster.services.gateway.calls.events import CallEvent, Event, EventKind, PendingEvents, TextPiece
 from moshi_cluster.services.gateway.calls.hop_times import HopTimes
 from moshi_cluster.services.gateway.calls.ingress import UserFrame
-from moshi_cluster.services.gateway.calls.reply_queue import ReplyQueue
+from moshi_cluster.services.gateway.calls.reply_queue import LONGEST_PACKET_MS, ReplyQueue
 from moshi_cluster.services.gateway.calls.spec import CallSpec
 from moshi_cluster.services.gateway.settings import GatewaySettings
 
@@ -36,8 +36,9 @@ class Egress:
         self._times = times
         self._on_sent = on_sent
         self._cutter = ReplyCutter(spec.output_format, spec.reply_packet_ms)
+        backlog_ms = max(LONGEST_PACKET_MS, settings.reply_backlog_ms - spec.on_its_way_ms)
         self._queue: ReplyQueue[Event] = ReplyQueue(
-            spec.output_format.rate_hz, settings.reply_backlog_ms, settings.reply_notes_max, spec.paced
+            spec.output_format.rate_hz, backlog_ms, settings.reply_notes_max, spec.paced
         )
         self._leaving: deque[UserFrame] = deque()  # frames whose reply has not left; bounded by the queue
         self._replied_frames = 0

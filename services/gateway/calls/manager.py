@@ -12,7 +12,7 @@ from typing import Any
 
 from moshi_cluster.services.common.deadlines import within
 from moshi_cluster.services.common.errors import session_error
-from moshi_cluster.services.gateway.admission.auth import Tokens
+from moshi_cluster.services.gateway.admission.auth import TokenGate, Tokens
 from moshi_cluster.services.gateway.admission.capacity import Admission
 from moshi_cluster.services.gateway.admission.queue import NotifyPosition
 from moshi_cluster.services.gateway.calls.call import Call
@@ -42,8 +42,8 @@ class CallManager:
         """Calls that are up."""
         self.fleet = WorkerFleet(settings, metrics)
         self._settings = settings
-        self._metrics = metrics
-        self._tokens = Tokens.of_file(settings.token_file)
+        self.metrics = metrics
+        self._tokens = TokenGate(Tokens.of_file(settings.token_file), metrics.wrong_token)
         self._admission = Admission(settings, metrics)
         self._reservations = Reservations(settings, metrics, self._admission, self.fleet)
         self._cut_timer: asyncio.TimerHandle | None = None
@@ -110,12 +110,12 @@ class CallManager:
                 outcome = known.status
             raise
         finally:
-            self._metrics.ended(outcome)
+            self.metrics.ended(outcome)
             _log.info("call over session=%s outcome=%s", session_id, outcome)
 
-    def authenticate(self, token: str | None) -> None:
-        """Raises Unauthenticated unless the token is accepted, or nobody is asked for one."""
-        self._tokens.require(token)
+    async def authenticate(self, token: str | None, peer: str) -> None:
+        """Raises Unauthenticated unless the token is accepted, or nobody is asked for one; OverQuota: see TokenGate."""
+        await self._tokens.require(token, peer)
 
     def reserve(self, peer: str, spec: CallSpec) -> AbstractAsyncContextManager[Reservation]:
         """What a call needs, or a refusal at once: see Reservations."""
@@ -133,9 +133,9 @@ class CallManager:
         read: must call `hang_up` at the end; cancelled when the call ends first. send: one item at a time.
         """
         spec = reservation.spec
-        call = Call(session_id, spec, self._settings, self._metrics, reservation.streams, reservation.history)
+        call = Call(session_id, spec, self._settings, self.metrics, reservation.streams, reservation.history)
         setup_s = time.monotonic() - reservation.asked_s
-        self._metrics.setup_s.observe(setup_s)
+        self.metrics.setup_s.observe(setup_s)
         _log.info("call up session=%s label=%r", session_id, spec.label)
         self.calls.add(call)
         try:

@@ -14,7 +14,7 @@ Event = TypeVar("Event")
 STANDING_S = 0.4
 """A paced queue that never fell below one frame for this long is behind, not smoothing jitter."""
 
-_LONGEST_PACKET_MS = 100
+LONGEST_PACKET_MS = 100
 
 
 class ReplyQueue(Generic[Event]):
@@ -28,8 +28,8 @@ class ReplyQueue(Generic[Event]):
 
     def __init__(self, rate_hz: int, limit_ms: int, events_max: int, paced: bool) -> None:
         """`limit_ms` of audio at `rate_hz` and `events_max` texts and events may wait for a caller who reads slowly."""
-        if limit_ms < _LONGEST_PACKET_MS:
-            raise ValueError(f"limit_ms: must be at least {_LONGEST_PACKET_MS}, the longest packet, got {limit_ms}")
+        if limit_ms < LONGEST_PACKET_MS:
+            raise ValueError(f"limit_ms: must be at least {LONGEST_PACKET_MS}, the longest packet, got {limit_ms}")
         self._rate_hz = rate_hz
         self._limit_samples = limit_ms * rate_hz // 1000
         self._events_max = events_max

@@ -1,6 +1,6 @@
 """Conversations whose connection was lost, kept until their client comes back for them.
 
-A session is its token history: with the same sampling and the history, any lm worker goes on where the last one was.
+A session is its token history: with its sampling and its history, any lm worker goes on where the last one was.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ class Conversation:
     audio_seed: int
     history: History
     give_up: Callable[[], None]  # ends the connection that holds it
+    token: str | None = field(repr=False, default=None)  # of the client that began it, and nobody else may go on
     key: str = field(default_factory=lambda: secrets.token_urlsafe(_KEY_BYTES))
     over: asyncio.Event = field(default_factory=asyncio.Event)  # no connection holds it
     deadline_s: float = math.inf  # when it is forgotten, on the clock of `Resumption`; none while it is held
@@ -82,11 +83,14 @@ class Resumption:
         """The connection that took it never got a call: its client may try again."""
         self._keep(conversation)
 
-    async def take(self, key: str) -> Conversation | None:
-        """The conversation that this key stands for, once; None when it is unknown or too old.
+    async def take(self, key: str, token: str | None = None) -> Conversation | None:
+        """The conversation that this key stands for, once; None when it is unknown, too old or of another token.
 
         Clients may be back before the gateway has noticed that they were gone: their old connection ends first.
         """
+        known = self._held.get(key) or self._lost.get(key)
+        if known is None or known.token != token:
+            return None
         held = self._held.get(key)
         if held is not None:
             held.give_up()

@@ -29,6 +29,7 @@ class CallSpec:
     jitter_allowance_s: float
     sampling: common_pb2.Sampling  # as the lm is asked: a seed always, of the rest what the caller named
     first_frame_allowance_s: float | None = None  # in place of jitter_allowance_s until the first frame came
+    on_its_way_ms: int = 0  # reply audio that the transport itself bounds: the queue before it is that much shorter
     paced: bool = False
     slo: Slo = Slo()
     loopback: bool = False

@@ -52,3 +52,17 @@ def test_no_other_host_is_allowed_unless_named() -> None:
     assert load(GatewaySettings, PREFIX, [], {}).allowed_worker_hosts == ()
     settings = load(GatewaySettings, PREFIX, ["--allowed-worker-hosts", "gpu7:8998,moshi.example"], {})
     assert settings.allowed_worker_hosts == ("gpu7:8998", "moshi.example")
+
+
+@pytest.mark.parametrize(
+    "origin", ["moshi.example", "https://", "https://a/", "https://a:0", "ws://a", "https://*.a", "null", "HTTPS://A"]
+)
+def test_an_allowed_origin_is_what_a_browser_sends(origin: str) -> None:
+    with pytest.raises(SettingError, match=r"ALLOWED_ORIGINS: expected https://host\[:port\] or \*"):
+        load(GatewaySettings, PREFIX, ["--allowed-origins", f"https://a.example, {origin}"], {})
+
+
+def test_origins_are_names_addresses_or_all() -> None:
+    assert load(GatewaySettings, PREFIX, [], {}).allowed_origins == ()
+    settings = load(GatewaySettings, PREFIX, ["--allowed-origins", "*,http://[::1]:8998,https://moshi.example"], {})
+    assert settings.allowed_origins == ("*", "http://[::1]:8998", "https://moshi.example")

@@ -31,7 +31,7 @@ class ConverseServicer(gateway_pb2_grpc.GatewayServicer):
             # Read before refusing: a refusal that crosses the caller's first message can reach them as INTERNAL.
             start = await within(read_start(request_iterator), settings.open_timeout_s, "no `start` came")
             metadata = context.invocation_metadata() or ()
-            self._manager.authenticate(bearer(dict(metadata).get("authorization")))
+            await self._manager.authenticate(bearer(dict(metadata).get("authorization")), context.peer())
             spec = parse_call(start, metadata, settings)
 
             async def read(call: Call) -> None:

@@ -8,6 +8,9 @@ from pathlib import Path
 from aiohttp import web
 
 import moshi_cluster
+from moshi_cluster.services.gateway.api.http.connection import SERVER_NAME, HttpConnection
+from moshi_cluster.services.gateway.api.http.connection_limits import ConnectionLimits
+from moshi_cluster.services.gateway.api.http.listener import Leave, Listener
 from moshi_cluster.services.gateway.api.http.static_files import StaticFiles
 from moshi_cluster.services.gateway.api.http.tunnel import open_tunnel
 from moshi_cluster.services.gateway.api.tls import context_of
@@ -16,6 +19,7 @@ from moshi_cluster.services.gateway.calls.manager import CallManager
 from moshi_cluster.services.gateway.settings import DEFAULT_WEB_DIR, GatewaySettings
 
 _PACKAGE = Path(moshi_cluster.__file__).parent
+_HTTPS_ONLY_S = 365 * 24 * 3600
 _STOP_GRACE_S = 2.0  # by then every call is over; what is left is closing
 
 _log = logging.getLogger(__name__)
@@ -28,38 +32,52 @@ class HttpServer:
         self._settings = settings
         self._manager = manager
         self._chat = WebSocketHandler(settings, manager)
-        self._runner: web.AppRunner | None = None
+        self._runner = web.AppRunner(self._application(), access_log=None, shutdown_timeout=_STOP_GRACE_S)
+        self._listener: Listener | None = None
 
     async def start(self) -> None:
         """Raises OSError when the port is taken, SettingError for a bad certificate or a tunnel that cannot be."""
         settings = self._settings
         tls = context_of(Path(settings.tls_dir), settings.tls_self_signed) if settings.tls_dir else None
-        runner = web.AppRunner(self._application(), access_log=None, shutdown_timeout=_STOP_GRACE_S)
-        await runner.setup()
-        self._runner = runner
-        await web.TCPSite(runner, settings.host, settings.http_port, ssl_context=tls).start()
+        await self._runner.setup()
+        limits = ConnectionLimits(
+            settings.max_http_connections, settings.max_http_connections_per_client, self._manager.metrics
+        )
+        self._listener = Listener(self._connection, limits, settings.http_request_timeout_s, tls)
+        await self._listener.start(settings.host, settings.http_port)
         _log.info("listening http_port=%d tls=%s", self.port, bool(tls))
         if settings.gradio_tunnel:
-            _log.info("public address=%s; relayed, which may cost half a second", await open_tunnel(self.port))
+            address = await open_tunnel(self.port)
+            self._chat.allowed_origins.add(address)
+            _log.info("public address=%s; relayed, which may cost half a second", address)
 
     @property
     def port(self) -> int:
         """Where it listens."""
-        assert self._runner is not None, "not started"
-        return int(self._runner.addresses[0][1])
+        assert self._listener is not None, "not started"
+        return self._listener.port
 
     async def stop(self) -> None:
         """Waits a little for connections that are closing, and ends the rest."""
-        if self._runner is not None:
-            await self._runner.cleanup()
+        if self._listener is not None:
+            await self._listener.stop()
+        await self._runner.cleanup()
+
+    def _connection(self, leave: Leave) -> HttpConnection:
+        assert self._runner.server is not None, "not started"
+        timeout_s = self._settings.http_request_timeout_s
+        return HttpConnection(self._runner.server, self._manager.metrics, timeout_s, leave)
 
     def _application(self) -> web.Application:
         application = web.Application()
+        application.on_response_prepare.append(self._finish_headers)
         application.on_shutdown.append(lambda _: self._chat.stop())
         application.router.add_get("/api/chat", self._chat.handle)
         application.router.add_get("/health", self._health)
         if self._settings.web_dir:
-            files = StaticFiles(_web_folder(self._settings.web_dir), self._settings.allowed_worker_hosts)
+            is_ours = self._settings.web_dir == DEFAULT_WEB_DIR
+            folder = _PACKAGE / DEFAULT_WEB_DIR if is_ours else Path(self._settings.web_dir)
+            files = StaticFiles(folder, self._settings.allowed_worker_hosts, is_ours)
             application.router.add_get("/{path:.*}", files.handle)
         return application
 
@@ -69,7 +87,8 @@ class HttpServer:
             return web.Response(text="serving\n")
         return web.Response(text="not serving\n", status=503)
 
-
-def _web_folder(web_dir: str) -> Path:
-    """The page that comes with this package where the setting was left alone, else a folder as the operator sees it."""
-    return _PACKAGE / web_dir if web_dir == DEFAULT_WEB_DIR else Path(web_dir)
+    async def _finish_headers(self, request: web.BaseRequest, response: web.StreamResponse) -> None:
+        """A certificate that nobody vouches for is left out: its users could not go on past the browser's warning."""
+        response.headers["Server"] = SERVER_NAME
+        if self._settings.tls_dir and not self._settings.tls_self_signed:
+            response.headers["Strict-Transport-Security"] = f"max-age={_HTTPS_ONLY_S}"

@@ -10,7 +10,7 @@ from aiohttp import web
 _INDEX = "index.html"
 _PAGE_SETTINGS = "settings.json"  # no file: what this gateway allows the page
 
-# Only these are served: the folder also holds what browsers have no use for.
+# Only these are served of our own page: the folder also holds what browsers have no use for.
 _CONTENT_TYPES = {
     ".html": "text/html; charset=utf-8",
     ".js": "text/javascript; charset=utf-8",
@@ -23,6 +23,30 @@ _CONTENT_TYPES = {
     ".woff2": "font/woff2",
     ".wasm": "application/wasm",
     ".webmanifest": "application/manifest+json",
+}
+
+# Pages of others hold more.
+_MORE_CONTENT_TYPES = {
+    ".htm": "text/html; charset=utf-8",
+    ".json": "application/json",
+    ".map": "application/json",
+    ".txt": "text/plain; charset=utf-8",
+    ".xml": "application/xml",
+    ".jpg": "image/jpeg",
+    ".jpeg": "image/jpeg",
+    ".gif": "image/gif",
+    ".avif": "image/avif",
+    ".woff": "font/woff",
+    ".ttf": "font/ttf",
+    ".otf": "font/otf",
+    ".wav": "audio/wav",
+    ".mp3": "audio/mpeg",
+    ".ogg": "audio/ogg",
+    ".opus": "audio/ogg",
+    ".mp4": "video/mp4",
+    ".webm": "video/webm",
+    ".pdf": "application/pdf",
+    ".onnx": "application/octet-stream",
 }
 
 _POLICY = (
@@ -39,33 +63,52 @@ _POLICY = (
     "frame-ancestors 'none'",
 )
 
+# What upstream's page needs, and what others are likely to: its decoder makes functions of strings, its parts bring
+# styles of their own. No other site's script, no other host, no frame.
+_POLICY_OF_OTHERS = (
+    "default-src 'self' data: blob:",
+    "script-src 'self' 'unsafe-inline' 'unsafe-eval' blob: data:",
+    "worker-src 'self' blob: data:",
+    "style-src 'self' 'unsafe-inline'",
+    "object-src 'none'",
+    "base-uri 'self'",
+    "form-action 'self'",
+    "frame-ancestors 'none'",
+)
+
 _HEADERS = {
     "Cache-Control": "no-cache",  # kept, but asked about: a new version shows at once, an old one costs a 304
     "Cross-Origin-Opener-Policy": "same-origin",
     "Permissions-Policy": "microphone=(self), camera=(), geolocation=()",
     "Referrer-Policy": "no-referrer",  # an address may hold a token
     "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
 }
 
 
 class StaticFiles:
     """Serves one folder, read anew for every request; aiohttp answers conditional and range requests."""
 
-    def __init__(self, folder: Path, allowed_worker_hosts: Sequence[str] = ()) -> None:
-        """allowed_worker_hosts: host[:port] of other servers that the page may talk to, where its address asks."""
+    def __init__(self, folder: Path, allowed_worker_hosts: Sequence[str] = (), is_ours: bool = True) -> None:
+        """allowed_worker_hosts: host[:port] of other servers that the page may talk to, where its address asks.
+
+        is_ours: whether it is the page that comes along; one of others gets a policy that lets it work.
+        """
         self._folder = folder.resolve()
         self._page_settings = {"worker_hosts": list(allowed_worker_hosts)}
-        self._headers = {**_HEADERS, "Content-Security-Policy": _policy(allowed_worker_hosts)}
+        policy = _policy(_POLICY if is_ours else _POLICY_OF_OTHERS, allowed_worker_hosts)
+        self._headers = {**_HEADERS, "Content-Security-Policy": policy}
+        self._content_types = _CONTENT_TYPES if is_ours else _CONTENT_TYPES | _MORE_CONTENT_TYPES
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """A file, or 404 for what is not there, hidden, of no served type, or outside the folder."""
         path = request.match_info["path"] or _INDEX
+        file = self._find(path)
+        if file is not None:
+            return web.FileResponse(file, headers={**self._headers, "Content-Type": self._content_types[file.suffix]})
         if path == _PAGE_SETTINGS:
             return web.json_response(self._page_settings, headers=self._headers)
-        file = self._find(path)
-        if file is None:
-            raise web.HTTPNotFound(headers=self._headers)
-        return web.FileResponse(file, headers={**self._headers, "Content-Type": _CONTENT_TYPES[file.suffix]})
+        raise web.HTTPNotFound(headers=self._headers)
 
     def _find(self, path: str) -> Path | None:
         parts = path.split("/")
@@ -74,12 +117,12 @@ class StaticFiles:
         try:
             file = self._folder.joinpath(*parts).resolve()
             inside = file.is_relative_to(self._folder)  # also of what links point to
-            return file if inside and file.suffix in _CONTENT_TYPES and file.is_file() else None
+            return file if inside and file.suffix in self._content_types and file.is_file() else None
         except OSError:  # a name longer than any file's
             return None
 
 
-def _policy(allowed_worker_hosts: Sequence[str]) -> str:
+def _policy(policy: Sequence[str], allowed_worker_hosts: Sequence[str]) -> str:
     """Content-Security-Policy: a page that somebody led astray still reaches no host but these and its own."""
     sources = [f"{scheme}://{host}" for host in allowed_worker_hosts for scheme in ("ws", "wss")]
-    return "; ".join((*_POLICY, " ".join(("connect-src 'self'", *sources))))
+    return "; ".join((*policy, " ".join(("connect-src 'self'", *sources))))

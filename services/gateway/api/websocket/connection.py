@@ -4,24 +4,34 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import time
 from collections.abc import Callable
+from typing import Any
 
-from aiohttp import WebSocketError, WSCloseCode, WSMsgType, web
+from aiohttp import WebSocketError, WSCloseCode, WSMessage, WSMsgType, web
 
 from moshi_cluster.audio.frame import MODEL_RATE_HZ
-from moshi_cluster.audio.ogg import OpusStreamReader, OpusStreamWriter
+from moshi_cluster.audio.ogg import OpusStreamWriter
 from moshi_cluster.services.common.deadlines import set_within
-from moshi_cluster.services.common.errors import CallerLost, InvalidInput
-from moshi_cluster.services.gateway.admission.rate_limits import message_quota
+from moshi_cluster.services.common.errors import CallerLost, InvalidInput, LimitReached
+from moshi_cluster.services.gateway.admission.rate_limits import LoopShare, message_quota
 from moshi_cluster.services.gateway.api.websocket import messages, metadata
+from moshi_cluster.services.gateway.api.websocket.acknowledgements import Acknowledgements
+from moshi_cluster.services.gateway.api.websocket.incoming_voice import IncomingVoice
 from moshi_cluster.services.gateway.api.websocket.messages import Kind
 from moshi_cluster.services.gateway.api.websocket.query import ChatRequest
 from moshi_cluster.services.gateway.audio.framing import ReplyPacket
 from moshi_cluster.services.gateway.calls.call import Call
 from moshi_cluster.services.gateway.calls.events import CallEvent, Outgoing, Started, TextPiece
+from moshi_cluster.services.gateway.metrics import GatewayMetrics
+from moshi_cluster.services.gateway.settings import GatewaySettings
 
 _STATS_INTERVAL_S = 1.0
+_MOST_ANSWERS = 8
+_KNOWN_KINDS = frozenset(Kind)
+
+_log = logging.getLogger(__name__)
 
 
 class WebSocketConnection:
@@ -29,18 +39,22 @@ class WebSocketConnection:
     unknown types, text messages."""
 
     def __init__(
-        self, websocket: web.WebSocketResponse, asked: ChatRequest, instance_name: str, packets_per_s: float
+        self, websocket: web.WebSocketResponse, asked: ChatRequest, settings: GatewaySettings, metrics: GatewayMetrics
     ) -> None:
         self.asked = asked
         self.on_call: Callable[[Call], str | None] = lambda call: None
         """Told of the call once it is up; returns the key to resume it with."""
         self.cut_short = False
         self._websocket = websocket
-        self._instance_name = instance_name
-        self._quota = message_quota(packets_per_s, time.monotonic())
-        self._voice = OpusStreamReader()
+        self._settings = settings
+        self._metrics = metrics
+        self._quota = message_quota(settings.max_messages_per_s, time.monotonic())
+        self._share = LoopShare()
+        self._voice = IncomingVoice(self._quota, self._share, self._unheard)
         self._reply = OpusStreamWriter()
-        self._call: Call | None = None
+        self._acknowledgements = Acknowledgements(MODEL_RATE_HZ, asked.spec.on_its_way_ms / 1000)
+        self._answers: asyncio.Queue[tuple[bytes, WSMsgType]] = asyncio.Queue(_MOST_ANSWERS)
+        self._spoke = asyncio.Event()
         self._closed = asyncio.Event()
 
     # --- from the client
@@ -50,53 +64,99 @@ class WebSocketConnection:
 
         Raises CallerLost when they do so before the call is up or without a word, OverQuota, InvalidInput.
         """
-        async for message in self._websocket:
-            self._quota.take(time.monotonic())
-            if message.type is WSMsgType.BINARY and message.data:
-                await self._take(message.data)
-            elif message.type is WSMsgType.ERROR and isinstance(message.data, WebSocketError):
-                raise InvalidInput("message", str(message.data))  # already closed with its code
+        answering = asyncio.create_task(self._answer())
+        try:
+            async for message in self._websocket:
+                self._share.begin()
+                self._quota.take(time.monotonic())
+                await self._take(message)
+                await self._share.give_way()
+        finally:
+            answering.cancel()
+            await asyncio.wait((answering,))
         self._closed.set()
-        if self._call is None or self._websocket.close_code == WSCloseCode.ABNORMAL_CLOSURE:
+        if self._voice.call is None or self._websocket.close_code == WSCloseCode.ABNORMAL_CLOSURE:
             raise CallerLost("the client is gone")
 
     async def listen(self, call: Call) -> None:
-        """Feeds the call what `receive` takes until the client closes, and tells the client how it goes."""
-        self._call = call
+        """Feeds the call what `receive` takes until the client closes, and tells the client how it goes.
+
+        Raises LimitReached for a client that never spoke.
+        """
+        self._voice.call = call
         if (key := self.on_call(call)) is not None:
-            await self.notify(metadata.resume(key))
-        while not await set_within(self._closed, _STATS_INTERVAL_S if self.asked.stats else None):
-            await self.notify(metadata.stats(call))
+            await self.notify(metadata.resume(key, self._settings.resume_keep_s))
+        async with asyncio.TaskGroup() as tasks:
+            beside = [tasks.create_task(self._expect_voice()), tasks.create_task(self._tell_stats(call))]
+            await self._closed.wait()
+            for task in beside:
+                task.cancel()
         call.hang_up()
 
-    async def _take(self, message: bytes) -> None:
-        if self._call is not None:
-            self._call.heard()
-        if message[0] == Kind.AUDIO:
-            self._hear(message[1:])
-        elif message[0] == Kind.PING:
-            await self._send(messages.PING)
+    async def _take(self, message: WSMessage) -> None:
+        data: Any = message.data
+        if message.type is WSMsgType.BINARY:
+            await self._take_binary(data)
+        elif message.type is WSMsgType.TEXT:
+            self._voice.nothing(data.encode())
+        elif message.type is WSMsgType.PING:
+            self._answer_soon(data, WSMsgType.PONG)
+        elif message.type is WSMsgType.PONG:
+            self._acknowledgements.pong(data)
+        elif message.type is WSMsgType.ERROR and isinstance(data, WebSocketError):
+            raise InvalidInput("message", str(data))  # already closed with its code
 
-    def _hear(self, pages: bytes) -> None:
-        for packet in self._voice.push(pages):
-            self._quota.take(time.monotonic())
-            if self._call is not None:
-                with contextlib.suppress(InvalidInput):  # no Opus: the next packet may be
-                    self._call.feed(packet)
+    async def _take_binary(self, message: bytes) -> None:
+        if self._voice.call is not None:
+            self._voice.call.heard()
+        kind = message[0] if message else None
+        if kind == Kind.AUDIO:
+            if await self._voice.pages(message[1:]):
+                self._spoke.set()
+        elif kind == Kind.PING:
+            self._answer_soon(messages.PING, WSMsgType.BINARY)
+        elif kind not in _KNOWN_KINDS:
+            self._voice.nothing(message)
+
+    def _unheard(self, reason: str, sentence: str) -> None:
+        self._metrics.unheard(reason)
+        _log.warning("a client is not heard: %s", sentence)
+        self._answer_soon(messages.error(sentence), WSMsgType.BINARY)
+
+    def _answer_soon(self, data: bytes, kind: WSMsgType) -> None:
+        """Answers what was received; a client that reads no answers gets few."""
+        with contextlib.suppress(asyncio.QueueFull):
+            self._answers.put_nowait((data, kind))
+
+    async def _answer(self) -> None:
+        """Apart from `receive`: a client that reads nothing is still heard."""
+        while True:
+            await self._send(*await self._answers.get())
+
+    async def _expect_voice(self) -> None:
+        timeout_s = self._settings.first_voice_timeout_s
+        if not await set_within(self._spoke, timeout_s):
+            raise LimitReached(f"no voice came (limit {timeout_s:g} s)")
+
+    async def _tell_stats(self, call: Call) -> None:
+        while not await set_within(self._closed, _STATS_INTERVAL_S if self.asked.stats else None):
+            await self.notify(metadata.stats(call))
 
     # --- to the client
 
     async def send(self, item: Outgoing) -> None:
-        """Sends what leaves the call."""
+        """Sends what leaves the call; waits while too much voice is on its way already."""
         if isinstance(item, ReplyPacket):
-            await self._send(messages.audio(self._reply.write(item.data, item.samples, MODEL_RATE_HZ)))
+            await self._send_voice(item)
         elif isinstance(item, TextPiece):
             await self._send(messages.text(item.piece))
         elif isinstance(item, CallEvent):
             await self.notify(metadata.event(item))
         elif isinstance(item, Started):
-            await self.notify(metadata.in_use(item, self.asked, self._instance_name))
+            in_use = metadata.in_use(item, self.asked, self._settings.instance_name)
+            await self._send(messages.metadata(in_use))
             await self._send(messages.HANDSHAKE)
+            await self._send(self._acknowledgements.ping(), WSMsgType.PING)
         else:
             self.cut_short = item.cut_short
 
@@ -105,10 +165,17 @@ class WebSocketConnection:
         await self.notify(metadata.queue(position, waiting))
 
     async def notify(self, what: metadata.Metadata) -> None:
-        """Sends metadata."""
-        await self._send(messages.metadata(what))
+        """Sends metadata that Moshi's own servers do not have, to clients that ask for it: others know none of it."""
+        if self.asked.stats:
+            await self._send(messages.metadata(what))
 
-    async def _send(self, message: bytes) -> None:
+    async def _send_voice(self, packet: ReplyPacket) -> None:
+        await self._acknowledgements.until_room()
+        await self._send(messages.audio(self._reply.write(packet.data, packet.samples, MODEL_RATE_HZ)))
+        if (ping := self._acknowledgements.sent(packet.samples)) is not None:
+            await self._send(ping, WSMsgType.PING)
+
+    async def _send(self, message: bytes, kind: WSMsgType = WSMsgType.BINARY) -> None:
         with contextlib.suppress(ConnectionError):  # `receive` learns of it too, and says how it ended
             if not self._websocket.closed:
-                await self._websocket.send_bytes(message)
+                await self._websocket.send_frame(message, kind)

@@ -22,8 +22,9 @@ from moshi_cluster.services.common.errors import (
     session_error,
 )
 from moshi_cluster.services.gateway.admission.auth import bearer
-from moshi_cluster.services.gateway.api.websocket import messages, metadata
+from moshi_cluster.services.gateway.api.websocket import messages, metadata, subprotocol
 from moshi_cluster.services.gateway.api.websocket.connection import WebSocketConnection
+from moshi_cluster.services.gateway.api.websocket.origin import is_allowed
 from moshi_cluster.services.gateway.api.websocket.query import parse_query
 from moshi_cluster.services.gateway.calls.call import Call
 from moshi_cluster.services.gateway.calls.manager import CallManager
@@ -32,7 +33,7 @@ from moshi_cluster.services.gateway.settings import GatewaySettings
 
 _PING_INTERVAL_S = 20.0
 _CLOSE_TIMEOUT_S = 2.0
-# What is in these buffers is late already: a second or two of voice, so that the reply queue decides what is dropped.
+# What is in these buffers is late already, and all that bounds it for a client that answers no pings.
 _KERNEL_BUFFER_BYTES = 16 * 1024
 _WRITE_BUFFER_BYTES = 2 * 1024
 
@@ -62,17 +63,25 @@ class WebSocketHandler:
     def __init__(self, settings: GatewaySettings, manager: CallManager) -> None:
         self._settings = settings
         self._manager = manager
+        self.allowed_origins = set(settings.allowed_origins)
+        """Web sites whose pages may call, beside this server's own."""
         self._resumption = Resumption(settings.resume_keep_s, most_lost=settings.max_sessions)
         self._sockets: set[web.WebSocketResponse] = set()
 
     async def handle(self, request: web.Request) -> web.WebSocketResponse:
-        """The request's whole life. The upgrade always succeeds: browsers show a page nothing of one that does not."""
+        """The request's whole life. The upgrade succeeds, because browsers show a page nothing of one that does not;
+        but not for pages of sites that are not allowed.
+        """
         websocket = web.WebSocketResponse(
             timeout=_CLOSE_TIMEOUT_S,
             heartbeat=_PING_INTERVAL_S,
+            protocols=(subprotocol.NAME,),
+            autoping=False,  # they count as messages
             compress=False,  # Opus does not shrink
             max_msg_size=self._settings.max_message_bytes,
+            writer_limit=_WRITE_BUFFER_BYTES,
         )
+        self._check(request, websocket)
         await websocket.prepare(request)
         _keep_buffers_short(request)
         self._sockets.add(websocket)
@@ -90,6 +99,16 @@ class WebSocketHandler:
         """Closes what is left."""
         await asyncio.gather(*(websocket.close(code=WSCloseCode.GOING_AWAY) for websocket in self._sockets))
 
+    def _check(self, request: web.Request, websocket: web.WebSocketResponse) -> None:
+        """Raises HTTPException with nothing of the request in it."""
+        if not is_allowed(request.headers, self.allowed_origins):
+            self._manager.metrics.http_refused("origin")
+            _log.warning("a page of another web site was refused; allowed_origins names those that may call")
+            raise web.HTTPForbidden(text="pages of this web site may not call this server\n")
+        if not websocket.can_prepare(request):
+            self._manager.metrics.bad_request()
+            raise web.HTTPBadRequest(text="expected a WebSocket\n")
+
     async def _session(self, request: web.Request, websocket: web.WebSocketResponse) -> _End:
         try:
             async with self._manager.session() as session_id:
@@ -103,11 +122,12 @@ class WebSocketHandler:
 
     async def _converse(self, session_id: str, request: web.Request, websocket: web.WebSocketResponse) -> _End:
         settings = self._settings
-        self._manager.authenticate(_token(request))
-        asked = parse_query(request.query, "Origin" in request.headers, settings)
-        connection = WebSocketConnection(websocket, asked, settings.instance_name, settings.max_messages_per_s)
+        token = _token(request)
+        await self._manager.authenticate(token, _peer(request))
+        asked = parse_query(request.query, settings, subprotocol.resume_key(request.headers))
+        connection = WebSocketConnection(websocket, asked, settings, self._manager.metrics)
         await connection.notify(metadata.server())
-        earlier = await self._resume(connection)
+        earlier = await self._resume(connection, token)
         history = earlier.history if earlier else None
         with self._resumable(connection, request, earlier):
             if connection.asked.resume is not None:
@@ -122,11 +142,11 @@ class WebSocketHandler:
                 receiving.cancel()
         return _End(WSCloseCode.GOING_AWAY if connection.cut_short else WSCloseCode.OK)
 
-    async def _resume(self, connection: WebSocketConnection) -> Conversation | None:
+    async def _resume(self, connection: WebSocketConnection, token: str | None) -> Conversation | None:
         """The conversation that the client comes back for, if it is one who does and it is still there."""
         if connection.asked.resume is None:
             return None
-        earlier = await self._resumption.take(connection.asked.resume)
+        earlier = await self._resumption.take(connection.asked.resume, token)
         if earlier is not None:
             connection.asked = connection.asked.going_on_with(earlier)
         return earlier
@@ -146,7 +166,10 @@ class WebSocketHandler:
             if asked.spec.loopback or not self._settings.resume_keep_s or request.transport is None:
                 return None
             give_up = request.transport.abort
-            begun.append(Conversation(asked.spec.sampling, asked.text_seed, asked.audio_seed, call.history, give_up))
+            token = _token(request)
+            begun.append(
+                Conversation(asked.spec.sampling, asked.text_seed, asked.audio_seed, call.history, give_up, token)
+            )
             self._resumption.begin(begun[0])
             return begun[0].key
 

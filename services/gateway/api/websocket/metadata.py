@@ -30,9 +30,9 @@ def resumed(found: bool) -> Metadata:
     return {"resumed": found}
 
 
-def resume(key: str) -> Metadata:
-    """The key that a client shows to go on with the conversation."""
-    return {"resume": key}
+def resume(key: str, keep_s: float) -> Metadata:
+    """The key that a client shows to go on with the conversation, and for how long it is kept after a loss."""
+    return {"resume": key, "resume_keep_s": keep_s}
 
 
 def queue(position: int, waiting: int) -> Metadata:

@@ -44,7 +44,7 @@ class ChatRequest:
     text_seed: int
     audio_seed: int
     resume: str | None  # key of the conversation to go on with
-    stats: bool  # every second
+    stats: bool  # metadata beyond that of Moshi's own servers, figures every second among it
 
     def going_on_with(self, earlier: Conversation) -> ChatRequest:
         """This request with the sampling and the seeds of the conversation that it goes on with."""
@@ -52,11 +52,13 @@ class ChatRequest:
         return replace(self, spec=spec, text_seed=earlier.text_seed, audio_seed=earlier.audio_seed)
 
 
-def parse_query(query: Mapping[str, str], from_browser: bool, settings: GatewaySettings) -> ChatRequest:
+def parse_query(query: Mapping[str, str], settings: GatewaySettings, resume: str | None = None) -> ChatRequest:
     """Checks the parameters; unknown ones are ignored. Raises InvalidInput naming the parameter.
 
-    from_browser: stats come unasked; Moshi's own terminal clients print a warning for every message of that kind.
+    resume: key of the conversation to go on with.
     """
+    if "resume" in query:
+        raise InvalidInput("resume", "belongs into the subprotocol, as moshi-cluster.resume.KEY, not into the address")
     text_seed, audio_seed = _seed(query, "text_seed"), _seed(query, "audio_seed")
     spec = CallSpec(
         input_format=_OPUS,
@@ -65,10 +67,11 @@ def parse_query(query: Mapping[str, str], from_browser: bool, settings: GatewayS
         jitter_allowance_s=settings.jitter_allowance_ms / 1000,
         first_frame_allowance_s=_FIRST_FRAME_ALLOWANCE_S + settings.jitter_allowance_ms / 1000,
         sampling=common_pb2.Sampling(**_sampling(query), seed=_one_seed(text_seed, audio_seed)),
+        on_its_way_ms=settings.reply_backlog_ms // 2,
         loopback=_flag(query, "loopback"),
         label="chat",
     )
-    return ChatRequest(spec, text_seed, audio_seed, query.get("resume"), _flag(query, "stats") or from_browser)
+    return ChatRequest(spec, text_seed, audio_seed, resume, _flag(query, "stats"))
 
 
 def _sampling(query: Mapping[str, str]) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from tests.services.in_process import PATIENCE_S
 
 HTTP: dict[str, Any] = {"http": True, "http_port": 0, "host": "127.0.0.1", "web_dir": ""}
 LOOPBACK = "?loopback=true"
+STATS = "?stats=true"
 HANDSHAKE, AUDIO, TEXT, CONTROL, METADATA, ERROR, PING = range(7)
 TONE_HZ = 573
 
@@ -113,6 +114,11 @@ class Chatter:
     def metadata(self) -> dict[str, Any]:
         """All metadata so far, later values over earlier ones."""
         return {k: v for kind, payload in self.heard if kind == METADATA for k, v in json.loads(payload).items()}
+
+
+def coming_back(key: str) -> dict[str, Any]:
+    """Options of a connection that goes on with a conversation."""
+    return {"protocols": ("moshi-cluster", f"moshi-cluster.resume.{key}")}
 
 
 @asynccontextmanager

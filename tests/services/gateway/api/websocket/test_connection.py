@@ -16,6 +16,7 @@ from tests.services.gateway.api.websocket.chatter import (
     HTTP,
     LOOPBACK,
     METADATA,
+    STATS,
     TEXT,
     TONE_HZ,
     chatting,
@@ -66,7 +67,7 @@ async def test_the_first_audio_message_is_headers_and_a_page_as_moshis_own_serve
 
 async def test_metadata_comes_first_then_what_is_in_use_then_the_handshake() -> None:
     lm = EchoLm()
-    query = "?text_temperature=0.5&audio_topk=12&text_seed=3&audio_seed=4&pad_mult=-1.5"
+    query = "?stats=true&text_temperature=0.5&audio_topk=12&text_seed=3&audio_seed=4&pad_mult=-1.5"
     query += "&repetition_penalty=1.25&repetition_penalty_context=32&email=ignored&image_url=x"
     async with cluster(lms=[lm], instance_name="here", **HTTP) as all_of_it, chatting(all_of_it, query) as chatter:
         await chatter.ready()
@@ -100,24 +101,28 @@ async def test_a_top_k_that_upstreams_clients_may_ask_for_is_lowered_and_told() 
         assert (spec.sampling.text_top_k, spec.sampling.audio_top_k) == (500, 500)
 
 
-async def test_browsers_and_those_who_ask_get_figures_and_others_do_not() -> None:
-    async with (
-        cluster(**HTTP) as all_of_it,
-        chatting(all_of_it, headers={"Origin": "http://localhost:8998"}) as browser,
-        chatting(all_of_it, "?stats=true") as asking,
-        chatting(all_of_it) as terminal,
-    ):
-        for chatter in (browser, asking, terminal):
-            await chatter.ready()
-            await chatter.say(3)
-            await chatter.answered(3)
-        for chatter in (browser, asking):
-            latency_ms = await chatter.until(METADATA, "latency_ms")
+async def test_who_asks_gets_figures_and_all_others_one_message_of_metadata_as_from_moshis_own_servers() -> None:
+    async with cluster(lms=[EchoLm(2)], **HTTP) as all_of_it:
+        own_page = {"Origin": f"http://127.0.0.1:{all_of_it.service.http_port}"}
+        async with (
+            chatting(all_of_it, STATS) as asking,
+            chatting(all_of_it, headers=own_page) as page,
+            chatting(all_of_it) as waiting,
+        ):
+            for chatter in (asking, page):
+                await chatter.ready()
+                await chatter.say(3)
+                await chatter.answered(3)
+            latency_ms = await asking.until(METADATA, "latency_ms")
             assert set(latency_ms) == {"edge_in", "encode", "lm", "decode", "edge_out", "turnaround"}
-            counters = chatter.metadata["counters"]
+            counters = asking.metadata["counters"]
             assert (counters["frames_in"], counters["frames_out"], counters["frames_filled"]) == (3, 3, 0)
-        await terminal.pong()
-        assert "latency_ms" not in terminal.metadata
+            await page.socket.close()
+            await waiting.ready()
+            await waiting.pong()
+            for chatter in (page, waiting):
+                assert [kind for kind, _ in chatter.heard].count(METADATA) == 1
+                assert chatter.heard[1] == (HANDSHAKE, b"")
 
 
 async def test_the_same_seeds_are_the_same_conversation() -> None:
@@ -200,7 +205,7 @@ async def test_packets_that_are_no_opus_are_skipped() -> None:
 async def test_a_ping_is_answered_before_the_handshake_too() -> None:
     async with cluster(lms=[EchoLm(slots=1)], **HTTP) as all_of_it, chatting(all_of_it) as talking:
         await talking.ready()
-        async with chatting(all_of_it) as waiting:
+        async with chatting(all_of_it, STATS) as waiting:
             await waiting.until(METADATA, "queue")
             await waiting.pong()
             await talking.pong()
@@ -209,7 +214,7 @@ async def test_a_ping_is_answered_before_the_handshake_too() -> None:
 async def test_voice_before_the_handshake_is_dropped_and_its_headers_are_not_missed() -> None:
     async with cluster(lms=[EchoLm(slots=1)], **HTTP) as all_of_it, chatting(all_of_it) as talking:
         await talking.ready()
-        async with chatting(all_of_it) as waiting:
+        async with chatting(all_of_it, STATS) as waiting:
             await waiting.until(METADATA, "queue")
             pages = list(voice(8))
             await waiting.send(*map(said, pages[:6]))

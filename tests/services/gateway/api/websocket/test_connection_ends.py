@@ -8,7 +8,7 @@ from itertools import count
 import aiohttp
 import pytest
 
-from tests.services.gateway.api.websocket.chatter import HTTP, METADATA, Chatter, chatting, said, voice
+from tests.services.gateway.api.websocket.chatter import HTTP, METADATA, STATS, Chatter, chatting, said, voice
 from tests.services.gateway.caller import Caller
 from tests.services.gateway.cluster import EchoCodec, EchoLm, cluster
 from tests.services.in_process import eventually
@@ -118,7 +118,7 @@ async def test_a_fault_of_our_own_is_logged_and_told_without_its_details(
 
 
 async def test_a_drain_is_told_and_closes_with_1001_when_time_is_up() -> None:
-    async with cluster(**HTTP) as all_of_it, chatting(all_of_it) as chatter:
+    async with cluster(**HTTP) as all_of_it, chatting(all_of_it, STATS) as chatter:
         await chatter.ready()
         await chatter.say(1)
         await chatter.answered(1)

@@ -18,7 +18,7 @@ SETTINGS = GatewaySettings(jitter_allowance_ms=120)
 
 
 def parse(**query: str) -> ChatRequest:
-    return parse_query(query, False, SETTINGS)
+    return parse_query(query, SETTINGS)
 
 
 def test_without_parameters_everything_is_left_to_the_checkpoint_and_chance() -> None:
@@ -105,9 +105,19 @@ NAMES = ["text_temperature", "audio_topk", "text_seed", "pad_mult", "loopback", 
 @hypothesis.given(query=st.dictionaries(st.sampled_from(NAMES), st.text(max_size=12)))
 def test_any_text_is_taken_or_refused(query: dict[str, str]) -> None:
     with contextlib.suppress(InvalidInput):
-        parse_query(query, False, SETTINGS)
+        parse_query(query, SETTINGS)
 
 
-def test_browsers_get_stats_unasked() -> None:
-    assert parse_query({}, True, SETTINGS).stats
+def test_stats_come_when_asked_for() -> None:
     assert parse(stats="true").stats
+    assert not parse().stats
+
+
+def test_a_resume_key_is_not_taken_from_the_address() -> None:
+    assert parse_query({}, SETTINGS, "key").resume == "key"
+    with pytest.raises(InvalidInput, match=r"resume: belongs into the subprotocol, as moshi-cluster\.resume\.KEY"):
+        parse(resume="secret-key")
+
+
+def test_the_longest_page_may_be_filled_before_silence_is_put_before_a_voice() -> None:
+    assert parse().spec.first_frame_allowance_s == pytest.approx(1.37)

@@ -7,14 +7,22 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from tests.services.gateway.api.websocket.chatter import HTTP, LOOPBACK, METADATA, Chatter, chatting
+from tests.services.gateway.api.websocket.chatter import (
+    HTTP,
+    LOOPBACK,
+    METADATA,
+    STATS,
+    Chatter,
+    chatting,
+    coming_back,
+)
 from tests.services.gateway.caller import Caller
 from tests.services.gateway.cluster import Cluster, EchoCodec, EchoLm, cluster
 from tests.services.in_process import eventually
 
 pytestmark = pytest.mark.usefixtures("nothing_swallowed")
 
-QUERY = "?text_temperature=0.5&text_seed=3&audio_seed=4"
+QUERY = "?stats=true&text_temperature=0.5&text_seed=3&audio_seed=4"
 
 
 @asynccontextmanager
@@ -30,7 +38,7 @@ async def talking(all_of_it: Cluster, query: str = QUERY, frames: int = 3) -> As
 
 async def back_with(key: str, all_of_it: Cluster, lm: EchoLm) -> tuple[bool, int]:
     """Whether a client with this key was told that the conversation goes on, and how many frames the lm was given."""
-    async with chatting(all_of_it, f"?resume={key}") as chatter:
+    async with chatting(all_of_it, STATS, **coming_back(key)) as chatter:
         await chatter.ready()
         (spec,) = lm.runner.specs.values()
         return chatter.metadata["resumed"], len(spec.history)
@@ -43,7 +51,7 @@ async def test_a_lost_conversation_goes_on_with_its_tokens_sampling_and_seeds() 
             (before,) = lm.runner.specs.values()
             chatter.vanish()
         await eventually(lambda: not lm.runner.specs)
-        async with chatting(all_of_it, f"?resume={key}&text_temperature=1.5&text_seed=9") as chatter:
+        async with chatting(all_of_it, STATS + "&text_temperature=1.5&text_seed=9", **coming_back(key)) as chatter:
             await chatter.ready()
             assert chatter.metadata["resumed"] is True
             assert (chatter.metadata["text_seed"], chatter.metadata["text_temperature"]) == (3, 0.5)
@@ -57,7 +65,7 @@ async def test_a_lost_conversation_goes_on_with_its_tokens_sampling_and_seeds() 
             await chatter.answered(2)
             chatter.vanish()
         await eventually(lambda: not lm.runner.specs)
-        async with chatting(all_of_it, f"?resume={next_key}") as chatter:
+        async with chatting(all_of_it, STATS, **coming_back(next_key)) as chatter:
             await chatter.ready()
             (again,) = lm.runner.specs.values()
             assert len(again.history) == 5
@@ -69,7 +77,7 @@ async def test_a_conversation_goes_on_with_as_many_frames_as_the_lm_looks_back_o
         async with talking(all_of_it, frames=5) as (chatter, key):
             chatter.vanish()
         await eventually(lambda: not lm.runner.specs)
-        async with chatting(all_of_it, f"?resume={key}") as chatter:
+        async with chatting(all_of_it, STATS, **coming_back(key)) as chatter:
             await chatter.ready()
             assert chatter.metadata["resumed"] is True
             (after,) = lm.runner.specs.values()
@@ -81,7 +89,7 @@ async def test_a_client_that_is_back_before_its_loss_was_noticed_takes_over() ->
     async with (
         cluster(lms=[lm], **HTTP) as all_of_it,
         talking(all_of_it) as (chatter, key),
-        chatting(all_of_it, f"?resume={key}") as back,
+        chatting(all_of_it, STATS, **coming_back(key)) as back,
     ):
         await back.ready()
         assert back.metadata["resumed"] is True
@@ -102,7 +110,7 @@ async def test_after_a_failure_of_a_worker_the_conversation_goes_on_elsewhere() 
                 second.encoder.failure = second.decoder.failure = RuntimeError("gone")
             await chatter.say(1)
             assert (await chatter.end())[0] == 1011
-        async with chatting(all_of_it, f"?resume={key}") as chatter:
+        async with chatting(all_of_it, STATS, **coming_back(key)) as chatter:
             await chatter.ready()
             assert chatter.metadata["resumed"] is True
 
@@ -123,7 +131,7 @@ async def test_what_cannot_be_resumed_begins_anew(why: str) -> None:
         elif why == "too old":
             await eventually(lambda: not all_of_it.service._http._chat._resumption.lost_conversations)  # type: ignore[union-attr]
         elif why == "used":
-            async with chatting(all_of_it, f"?resume={key}") as chatter:
+            async with chatting(all_of_it, STATS, **coming_back(key)) as chatter:
                 await chatter.ready()
             await all_of_it.until_free()
         assert await back_with(key, all_of_it, lm) == (False, 0)
@@ -137,7 +145,7 @@ async def test_a_conversation_survives_an_attempt_that_never_got_a_call() -> Non
         await all_of_it.until_free()
         phone = Caller(all_of_it.stub)
         await phone.start()
-        async with chatting(all_of_it, f"?resume={key}") as chatter:
+        async with chatting(all_of_it, STATS, **coming_back(key)) as chatter:
             await chatter.until(METADATA, "queue")
             assert chatter.metadata["resumed"] is True
             chatter.vanish()
@@ -150,12 +158,12 @@ async def test_a_conversation_survives_an_attempt_that_never_got_a_call() -> Non
 async def test_a_limit_is_not_got_round_by_resuming() -> None:
     async with cluster(session_max_s=3.0, **HTTP) as all_of_it, talking(all_of_it) as (chatter, key):
         assert (await chatter.end())[0] == 1000
-        async with chatting(all_of_it, f"?resume={key}") as back:
+        async with chatting(all_of_it, STATS, **coming_back(key)) as back:
             await back.ready()
             assert back.metadata["resumed"] is False
 
 
-@pytest.mark.parametrize(("settings", "query"), [({"resume_keep_s": 0.0}, ""), ({}, LOOPBACK)])
+@pytest.mark.parametrize(("settings", "query"), [({"resume_keep_s": 0.0}, STATS), ({}, LOOPBACK + "&stats=true")])
 async def test_where_nothing_can_be_resumed_no_key_is_told(settings: dict[str, float], query: str) -> None:
     async with cluster(**HTTP, **settings) as all_of_it, chatting(all_of_it, query) as chatter:
         await chatter.ready()

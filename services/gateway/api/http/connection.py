@@ -1,0 +1,140 @@
+"""HTTP connection: aiohttp's own, read at a bounded pace, answered in time, its errors without what caused them."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from typing import Any, cast
+
+from aiohttp import web
+from aiohttp.web_protocol import RequestHandler
+
+from moshi_cluster.services.gateway.admission.rate_limits import Pace
+from moshi_cluster.services.gateway.api.http.held_transport import HeldTransport
+from moshi_cluster.services.gateway.metrics import GatewayMetrics
+
+SERVER_NAME = "moshi-cluster"
+"""What the header `Server` says: no version of anything."""
+
+_SLICE_BYTES = 4096  # parsed at once: some 700 empty WebSocket frames, less than a millisecond
+_BYTES_PER_S, _BYTES_AT_ONCE = 128 * 1024, 512 * 1024  # the largest Opus there is has 64 kB a second
+_LOOP_SHARE, _LOOP_AT_ONCE_S = 0.05, 0.05  # for parsing
+_RESPONSE_TIMEOUT_S = 60.0
+
+_log = logging.getLogger(__name__)
+
+
+class HttpConnection(RequestHandler):
+    """One connection: requests, or a WebSocket after the first one."""
+
+    __slots__ = ("_held", "_leave", "_loop_pace", "_bytes_pace", "_metrics", "_next_slice", "_unread")
+
+    def __init__(
+        self, manager: web.Server, metrics: GatewayMetrics, request_timeout_s: float, leave: Callable[[], None]
+    ) -> None:
+        """request_timeout_s: for the first request, and for each next one. leave: called once it is over."""
+        loop = asyncio.get_running_loop()
+        super().__init__(manager, loop=loop, keepalive_timeout=request_timeout_s, access_log=cast(Any, None))
+        now_s = time.monotonic()
+        self._metrics = metrics
+        self._leave = leave
+        self._bytes_pace = Pace(_BYTES_PER_S, _BYTES_AT_ONCE, now_s)
+        self._loop_pace = Pace(_LOOP_SHARE, _LOOP_AT_ONCE_S, now_s)
+        self._held: HeldTransport | None = None
+        self._unread = bytearray()  # bounded: while there is any, the transport does not read
+        self._next_slice: asyncio.Handle | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Waits for the first request."""
+        self._held = HeldTransport(cast(asyncio.Transport, transport), self._read_on)
+        super().connection_made(cast(asyncio.Transport, self._held))
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """Ends whatever was going on."""
+        if self._next_slice is not None:
+            self._next_slice.cancel()
+        self._unread.clear()
+        self._leave()
+        super().connection_lost(exc)
+
+    # --- reading
+
+    def data_received(self, data: bytes) -> None:
+        """Hands on a slice at a time, so that other connections get their turn in between, and at a bounded pace."""
+        if not data:  # aiohttp looks at what it has left
+            super().data_received(data)
+            return
+        self._unread += data
+        if self._next_slice is None:
+            self._read_slice()
+
+    def _read_on(self) -> None:
+        if self._unread and self._next_slice is None:
+            self._next_slice = asyncio.get_running_loop().call_soon(self._read_slice)
+
+    def _read_slice(self) -> None:
+        self._next_slice = None
+        held = self._held
+        if held is None or self.transport is None or (self._unread and not held.is_wanted):
+            return
+        delay_s = 0.0
+        if self._unread:
+            piece = bytes(self._unread[:_SLICE_BYTES])
+            del self._unread[:_SLICE_BYTES]
+            delay_s = self._parse(piece)
+        held.hold(bool(self._unread or delay_s))
+        if self._unread or delay_s:
+            self._next_slice = asyncio.get_running_loop().call_later(delay_s, self._read_slice)
+
+    def _parse(self, data: bytes) -> float:
+        """Returns how long to wait before any more is parsed."""
+        began_s = time.thread_time()
+        super().data_received(data)
+        now_s = time.monotonic()
+        return max(
+            self._bytes_pace.delay_s(now_s, len(data)),
+            self._loop_pace.delay_s(now_s, time.thread_time() - began_s),
+        )
+
+    # --- answering
+
+    async def finish_response(
+        self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
+    ) -> tuple[web.StreamResponse, bool]:
+        """Sends the response; a client that takes too long to read it is left."""
+        try:
+            async with asyncio.timeout(_RESPONSE_TIMEOUT_S):
+                return await super().finish_response(request, resp, start_time)
+        except TimeoutError:
+            if self.transport is not None:
+                self.transport.abort()
+            return resp, True
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """An answer that neither repeats nor logs any of the request: it may hold a token."""
+        if status < 500:
+            self._metrics.bad_request()
+            _log.info("bad request")
+        else:
+            self.log_exception("a request failed", exc_info=exc)
+        if request.writer.output_size > 0:
+            raise ConnectionError("the response has begun")
+        response = web.Response(
+            status=status,
+            text="the server failed\n" if status >= 500 else "bad request\n",
+            headers={"Server": SERVER_NAME},
+        )
+        response.force_close()
+        return response
+
+    def log_exception(self, *arguments: Any, **options: Any) -> None:
+        """For faults of our own; a connection that is lost in the middle is none."""
+        _log.error(*arguments, **options)
