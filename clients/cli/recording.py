@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import wave
 from array import array
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from moshi_cluster.clients.cli.errors import BadInput
+from moshi_cluster.clients.cli.riff import PCM, read_riff
 
 S16Samples: TypeAlias = "array[int]"
 """16 bit, mono."""
@@ -30,17 +32,20 @@ class Recording:
 
 
 def read_wav(path: Path) -> Recording:
-    """A mono WAV file of 16-bit samples. Raises BadInput."""
+    """The voice of a mono WAV file of 16-bit samples; of one that was cut short, what is there. Raises BadInput."""
     try:
-        with wave.open(str(path), "rb") as file:
-            if file.getnchannels() != 1 or file.getsampwidth() != 2:
-                raise BadInput(
-                    f"{path}: expected mono 16-bit samples, found {file.getnchannels()} channels of "
-                    f"{8 * file.getsampwidth()} bit"
-                )
-            return Recording(array("h", file.readframes(file.getnframes())), file.getframerate())
-    except (OSError, EOFError, wave.Error) as error:
-        raise BadInput(f"{path}: not a readable WAV file ({error})") from error
+        content = read_riff(path)
+    except OSError as error:
+        raise BadInput(f"{path}: cannot be read ({error.strerror})") from error
+    except ValueError as error:
+        raise BadInput(str(error)) from error
+    if (content.encoding, content.channels, content.bits) != (PCM, 1, 16):
+        found = f"{content.channels} channels of {content.bits} bit, encoding {content.encoding}"
+        raise BadInput(f"{path}: expected mono 16-bit linear samples, found {found}")
+    samples = array("h", content.data)
+    if sys.byteorder == "big":
+        samples.byteswap()
+    return Recording(samples, content.rate_hz)
 
 
 def write_wav(path: Path, recording: Recording) -> None:

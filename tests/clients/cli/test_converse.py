@@ -166,7 +166,7 @@ def test_an_absent_gateway_is_named(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--input", "absent.wav"], "absent.wav: not a readable WAV file"),
+        (["--input", "absent.wav"], "absent.wav: cannot be read (No such file"),
         (["--format", "mulaw"], "mulaw needs 8000 Hz, found 24000 Hz"),
         (["--output", "no/such/reply.wav"], "no/such/reply.wav: no such folder"),
     ],

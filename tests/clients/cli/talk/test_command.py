@@ -189,7 +189,7 @@ def test_without_sound_it_says_so_and_offers_files(
     ("arguments", "message"),
     [
         ([], "talk to whom?"),
-        (["--target", "localhost:1", "--input", "absent.wav"], "absent.wav: not a readable WAV file"),
+        (["--target", "localhost:1", "--input", "absent.wav"], "absent.wav: cannot be read (No such file"),
         (["--target", "ftp://x", "--input", "QUESTION"], "ftp://x: expected host:port, or a URL"),
         (["--target", "localhost:1", "--tls", "--ca", "absent.pem", "--input", "QUESTION"], "absent.pem: no usable"),
         (["--target", "wss://localhost:1", "--ca", "absent.pem", "--input", "QUESTION"], "absent.pem: no usable"),
