@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.web.fake_server import Behaviour, FakeServer, serving
+from tests.web.fake_server import FakeServer, serving
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -45,11 +45,15 @@ def browser() -> Iterator[Browser]:
         yield running
 
 
+ServerThat = Callable[..., FakeServer]
+"""Starts a fake server: a Behaviour, and options of FakeServer."""
+
+
 @pytest.fixture
-def server_that() -> Iterator[Callable[[Behaviour], FakeServer]]:
-    """Starts a fake server that behaves as given."""
+def server_that() -> Iterator[ServerThat]:
+    """Starts fake servers that behave as given."""
     with ExitStack() as servers:
-        yield lambda behaviour: servers.enter_context(serving(behaviour))
+        yield lambda behaviour, **options: servers.enter_context(serving(behaviour, **options))
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ import json
 import mimetypes
 import struct
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ PAGE_FOLDER = Path(__file__).parents[2] / "clients" / "web"
 ECHOED_TOGETHER = 4  # messages of 20 ms make the 80 ms after which a model would answer
 _GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _BINARY, _CLOSE = 2, 8
+_PROTOCOL, _RESUME = "moshi-cluster", "moshi-cluster.resume."
 
 mimetypes.add_type("text/javascript", ".js")
 
@@ -32,7 +33,7 @@ class Socket:
     """The server's side of one WebSocket."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, query: dict[str, str]) -> None:
-        self.query = query  # parameters of the address
+        self.query = query  # parameters of the address, and `resume` where the subprotocol brings a key
         self._reader = reader
         self._writer = writer
 
@@ -114,8 +115,11 @@ async def answer(socket: Socket, limit: int | None = None) -> None:
 class FakeServer:
     """Listens on a free port of this machine; lives in the thread that awaits `run`."""
 
-    def __init__(self, behaviour: Behaviour) -> None:
+    def __init__(self, behaviour: Behaviour, prefix: str = "", worker_hosts: Sequence[str] = ()) -> None:
+        """prefix: everything is below it, as behind a reverse proxy. worker_hosts: what the page may call."""
         self.behaviour = behaviour
+        self.worker_hosts = list(worker_hosts)
+        self._prefix = prefix
         self.queries: list[dict[str, str]] = []  # of every conversation asked for
         self.port = 0
         self.listening = threading.Event()
@@ -124,7 +128,7 @@ class FakeServer:
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}/"
+        return f"http://127.0.0.1:{self.port}{self._prefix}/"
 
     async def run(self) -> None:
         """Serves until `stop`."""
@@ -158,21 +162,27 @@ class FakeServer:
             address = urlsplit(head[0].split(" ")[1])
             headers = dict(line.split(": ", 1) for line in head[1:] if line)
             headers = {name.lower(): value for name, value in headers.items()}
-            if address.path == "/api/chat":
-                writer.write(_upgrade(headers["sec-websocket-key"]))
-                socket = Socket(reader, writer, dict(parse_qsl(address.query)))
+            path = address.path.removeprefix(self._prefix) if address.path.startswith(self._prefix) else "/nowhere"
+            if path == "/api/chat":
+                offered = headers.get("sec-websocket-protocol", "").split(", ")
+                writer.write(_upgrade(headers["sec-websocket-key"], _PROTOCOL in offered))
+                asked = dict(parse_qsl(address.query))
+                assert "resume" not in asked, "an address is logged"
+                asked |= [("resume", name.removeprefix(_RESUME)) for name in offered if name.startswith(_RESUME)]
+                socket = Socket(reader, writer, asked)
                 self.queries.append(socket.query)
                 await self.behaviour(socket)
             else:
-                writer.write(_file(address.path))
+                page_settings = json.dumps({"worker_hosts": self.worker_hosts}).encode()
+                writer.write(_ok(page_settings, "application/json") if path == "/settings.json" else _file(path))
                 await writer.drain()
         writer.close()
 
 
 @contextmanager
-def serving(behaviour: Behaviour) -> Iterator[FakeServer]:
+def serving(behaviour: Behaviour, **options: Any) -> Iterator[FakeServer]:
     """A running fake server. In a thread of its own: playwright keeps a loop running in the caller's."""
-    server = FakeServer(behaviour)
+    server = FakeServer(behaviour, **options)
     thread = threading.Thread(target=lambda: asyncio.run(server.run()), name="fake server")
     thread.start()
     server.listening.wait()
@@ -183,13 +193,14 @@ def serving(behaviour: Behaviour) -> Iterator[FakeServer]:
         thread.join()
 
 
-def _upgrade(key: str) -> bytes:
+def _upgrade(key: str, with_protocol: bool) -> bytes:
     accept = base64.b64encode(hashlib.sha1((key + _GUID).encode()).digest()).decode()
     lines = [
         "HTTP/1.1 101 Switching Protocols",
         "Upgrade: websocket",
         "Connection: Upgrade",
         f"Sec-WebSocket-Accept: {accept}",
+        *([f"Sec-WebSocket-Protocol: {_PROTOCOL}"] if with_protocol else []),
     ]
     return "\r\n".join([*lines, "", ""]).encode()
 
@@ -200,6 +211,10 @@ def _file(path: str) -> bytes:
         return b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
     body = file.read_bytes()
     kind = mimetypes.guess_type(file.name)[0] or "application/octet-stream"
+    return _ok(body, kind)
+
+
+def _ok(body: bytes, kind: str) -> bytes:
     head = f"HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
     return head.encode() + body
 

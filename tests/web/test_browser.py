@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.web.conftest import INSECURE_HOST
-from tests.web.fake_server import Behaviour, FakeServer, Socket, answer, echo
-from tests.web.patience import REMEMBER_NOTICES, wait_for, wait_until, wait_until_connected, wait_until_said
+from tests.web.conftest import INSECURE_HOST, ServerThat
+from tests.web.fake_server import Behaviour, Socket, answer, echo
+from tests.web.patience import wait_for, wait_until, wait_until_connected
 from tests.web.recordings import LONGEST_DELAY_S, echo_delays_s
+from tests.web.steps import close_dialog, connect
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
 
-ServerThat = Callable[[Behaviour], FakeServer]
 LOUD_BYTES = 90  # a message with 20 ms of speech
 SILENT_BYTES = 70  # more than one with silence
 
@@ -36,17 +35,6 @@ COUNT_COLOURS = """() => {
   };
   return { mine: near("--mine"), moshi: near("--moshi") };
 }"""
-
-
-def connect(page: Page, server: FakeServer) -> None:
-    page.goto(server.url)
-    page.click("#connect")
-    wait_until_connected(page)
-
-
-def close_dialog(page: Page) -> None:
-    page.keyboard.press("Escape")
-    page.locator("dialog[open]").wait_for(state="detached")
 
 
 def refuse_microphone(page: Page, error: str) -> None:
@@ -96,29 +84,6 @@ PLAYS = """async (audio) => {
   await new Promise((resolve) => (audio.ontimeupdate = () => audio.currentTime > 0 && resolve()));
   return audio.duration > 3 && audio.error === null;
 }"""
-
-
-def test_parameters_are_sent_remembered_and_locked_during_a_conversation(page: Page, server_that: ServerThat) -> None:
-    server = server_that(echo)
-    page.goto(server.url + "?token=secret")
-    page.keyboard.press("s")
-    page.focus("#text_temperature")
-    page.keyboard.press("ArrowRight")
-    page.fill("#text_seed", "12")
-    close_dialog(page)
-    page.keyboard.press("c")
-    wait_until_connected(page)
-    query = server.queries[0]
-    assert (query["text_temperature"], query["text_seed"], query["token"]) == ("0.71", "12", "secret")
-    assert query.keys() == {"text_temperature", "text_seed", "audio_seed", "token"}  # the rest is the model's own
-    assert page.locator("#text_temperature").is_disabled()
-    page.reload()
-    assert page.locator("#text_temperature").input_value() == "0.71"
-    page.keyboard.press("s")
-    page.click("#reset-parameters")
-    page.click("#settings button[value=done]")
-    page.locator("dialog[open]").wait_for(state="detached")
-    assert page.locator("#text_temperature").input_value() == "0.7"
 
 
 def test_a_muted_microphone_sends_silence_and_the_conversation_goes_on(page: Page, server_that: ServerThat) -> None:
@@ -237,26 +202,9 @@ def test_a_server_that_falls_silent_is_noticed(page: Page, server_that: ServerTh
     wait_for(page, "#notice", "The server is silent")
 
 
-def test_a_lost_connection_is_resumed_with_what_the_server_gave(page: Page, server_that: ServerThat) -> None:
-    async def lose_once(socket: Socket) -> None:
-        resumed = socket.query.get("resume") == "key"
-        await socket.send_metadata(server="moshi-cluster", resume="key", **({"resumed": True} if resumed else {}))
-        await socket.send(0)
-        await answer(socket, limit=None if resumed else 40)
-        socket.abort()
-
-    server = server_that(lose_once)
-    page.add_init_script(REMEMBER_NOTICES)
-    connect(page, server)
-    for notice in ("The connection was lost", "Connected again", "goes on where it was"):
-        wait_until_said(page, notice)
-    page.locator("#transcript .newest").wait_for()
-    assert "resume" not in server.queries[0]
-    assert server.queries[1]["text_seed"] == server.queries[0]["text_seed"]
-
-
 def test_a_server_that_is_not_there_cannot_be_reached(page: Page, server_that: ServerThat) -> None:
-    page.goto(server_that(echo).url + "?worker_addr=127.0.0.1:9")
+    gone = "127.0.0.1:9"
+    page.goto(server_that(echo, worker_hosts=[gone]).url + f"?worker_addr={gone}")
     page.click("#connect")
     wait_for(page, "#notice", "The server cannot be reached")
 
@@ -317,16 +265,7 @@ def test_a_browser_without_the_codec_is_told_which_ones_have_it(page: Page, serv
     wait_for(page, "#notice", "This browser is too old for the voice")
 
 
-# --- small and dark
-
-
-@pytest.mark.parametrize("size", [(390, 844), (320, 568), (844, 390), (1280, 800)])
-def test_the_page_fits_its_window(page: Page, server_that: ServerThat, size: tuple[int, int]) -> None:
-    page.set_viewport_size({"width": size[0], "height": size[1]})
-    page.goto(server_that(echo).url)
-    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), "nothing sticks out"
-    box: Any = page.locator("#connect").bounding_box()
-    assert box["y"] + box["height"] <= size[1], "the button is in view"
+# --- dark
 
 
 def test_the_theme_follows_the_system_unless_chosen(page: Page, server_that: ServerThat) -> None:

@@ -120,11 +120,11 @@ def test_every_colour_that_is_used_is_defined_in_every_theme() -> None:
 
 def test_every_hop_has_a_colour_and_a_swatch() -> None:
     hops = re.findall(r'\{ name: "(\w+)"', (PAGE / "js/call/latency.js").read_text())
-    parts = (PAGE / "css/parts.css").read_text()
+    figures = (PAGE / "css/figures.css").read_text()
     assert len(hops) == 11
     for hop in hops:
         assert f"hop-{hop}" in _themes()["light"]
-        assert f'[data-hop="{hop}"]' in parts
+        assert f'[data-hop="{hop}"]' in figures
 
 
 @pytest.mark.parametrize("theme", ["light", "dark by choice"])

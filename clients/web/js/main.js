@@ -1,33 +1,21 @@
 // The page: what its parts tell each other.
 
 import { Conversation } from "./call/conversation.js";
+import { Controls } from "./view/controls.js";
 import { byId, setText } from "./view/dom.js";
 import { Downloads } from "./view/downloads.js";
+import { Figures } from "./view/figures.js";
 import { Film } from "./view/film.js";
-import { LatencyGraph } from "./view/latency_graph.js";
 import { NoticeBoard } from "./view/notice_board.js";
 import { NOTICES, noticeOfState } from "./view/notices.js";
 import { browserStorage, Preferences } from "./view/preferences.js";
 import { Settings } from "./view/settings.js";
 import { listenForShortcuts } from "./view/shortcuts.js";
 import { Stage } from "./view/stage.js";
-import { Statistics } from "./view/statistics.js";
 import { Transcript } from "./view/transcript.js";
-import { chatUrl } from "./wire/parameters.js";
+import { chatUrl, isAllowed, otherServer } from "./wire/address.js";
 
-const STATISTICS_PERIOD_MS = 141; // as upstream's page
-const GRAPH_PERIOD_MS = 1_000;
 const GOOD_NEWS_MS = 5_000;
-
-const LAMPS = {
-  idle: ["off", "Not connected"],
-  preparing: ["wait", "Starting"],
-  connecting: ["wait", "Connecting"],
-  waiting: ["wait", "Waiting"],
-  talking: ["on", "Connected"],
-  resuming: ["wait", "Reconnecting"],
-  closed: ["off", "Not connected"],
-};
 
 class Page {
   #preferences = new Preferences(browserStorage());
@@ -36,19 +24,26 @@ class Page {
     problem: (code, detail) => this.#notices.showProblem(code, detail),
     solved: (code) => this.#notices.solve(code),
     ready: (resumed, again) => this.#ready(resumed, again),
-    text: (text, colour) => this.#transcript.add(text, this.#preferences.choices.colours ? colour : undefined),
+    text: (text, { colour, begins }) =>
+      this.#transcript.add(text, { colour: this.#preferences.choices.colours ? colour : undefined, begins }),
     metadata: (value) => this.#metadata(value),
     recorded: (recording) => this.#downloads.addRecording(recording),
   });
   #voices = { mine: this.#conversation.mine, reply: this.#conversation.reply, muted: false };
   #stage = new Stage(byId("stage"), this.#voices);
   #transcript = new Transcript(byId("transcript"), byId("read-out"));
-  #graph = new LatencyGraph(byId("latency-graph"), byId("hops"));
-  #statistics = new Statistics(byId("statistics"), byId("server-info"));
+  #figures = new Figures();
+  #controls = new Controls({
+    connect: () => this.#toggleConversation(),
+    mute: () => this.#toggleMute(),
+    record: () => this.#toggleRecording(),
+  });
   #downloads = new Downloads(byId("recordings"), byId("recording-list"));
   #notices = new NoticeBoard(byId("notice"), (action) => this.#act(action));
   #settings = new Settings(this.#preferences, (what) => this.#settingChanged(what));
-  #timers = [];
+  #asked = {}; // what the server was asked for
+  #goesOn = false; // with a conversation that was asked for before
+  #keptTimer = 0;
   #film = null;
   #wakeLock = null;
 
@@ -57,18 +52,15 @@ class Page {
     this.#wireSurroundings();
     this.#showTheme();
     this.#showRecording();
-    this.#showLamp("idle");
     byId("speaker-row").hidden = !this.#conversation.sound.canChooseSpeaker;
     if (!globalThis.isSecureContext) this.#notices.showProblem("insecure", "");
+    this.#mayCall();
     document.documentElement.dataset.ready = "true";
   }
 
   // --- what the caller does
 
   #wireButtons() {
-    byId("connect").addEventListener("click", () => this.#toggleConversation());
-    byId("mute").addEventListener("click", () => this.#toggleMute());
-    byId("record").addEventListener("click", () => this.#toggleRecording());
     byId("open-settings").addEventListener("click", () => this.#settings.open());
     byId("open-help").addEventListener("click", () => byId("help").showModal());
     byId("copy-text").addEventListener("click", () => this.#copyText());
@@ -89,30 +81,48 @@ class Page {
     else this.#start();
   }
 
-  #start() {
-    const values = this.#settings.values;
-    this.#notices.solveAll();
-    this.#statistics.clear();
-    this.#graph.clear();
+  async #start() {
+    if (!(await this.#mayCall()) || this.#conversation.isRunning) return;
+    this.#figures.clear();
     this.#transcript.divide("New conversation");
+    this.#goesOn = false;
+    this.#converse({ goOn: false });
+  }
+
+  /** With the conversation that was lost, if the server still has it; it says so, and begins a new one if not. */
+  #goOn() {
+    if (!this.#conversation.isRunning) this.#converse({ goOn: true });
+  }
+
+  #converse({ goOn }) {
+    clearTimeout(this.#keptTimer);
+    this.#notices.solveAll();
+    this.#asked = this.#settings.values;
     this.#conversation.start({
-      address: (resume) => chatUrl(location, values, resume),
+      address: () => chatUrl(location, this.#asked),
       choices: this.#preferences.choices,
-      record: this.#preferences.choices.record,
+      goOn,
     });
+  }
+
+  /** Whether the server that the page's address asks for is its own, or one that its operator allows. */
+  async #mayCall() {
+    const host = otherServer(location);
+    if (host === null || (await isAllowed(host, location))) return true;
+    this.#notices.showProblem("other-server", host);
+    return false;
   }
 
   #toggleMute() {
     this.#voices.muted = !this.#voices.muted;
     this.#conversation.sound.mute(this.#voices.muted);
-    byId("mute").setAttribute("aria-pressed", String(this.#voices.muted));
-    setText(byId("mute-label"), this.#voices.muted ? "Muted" : "Mute");
+    this.#controls.showMuted(this.#voices.muted);
   }
 
   /** During a conversation: starts or ends this recording. Before one: whether it will be recorded. */
   #toggleRecording() {
     const { choices } = this.#preferences;
-    choices.record = !(this.#conversation.isRunning ? this.#conversation.recording : choices.record);
+    choices.record = !choices.record;
     this.#preferences.save();
     this.#settingChanged("record");
   }
@@ -120,6 +130,7 @@ class Page {
   #act(action) {
     if (action === "cancel") this.#conversation.stop();
     else if (action === "resume-sound") this.#conversation.sound.resume();
+    else if (action === "go-on") this.#goOn();
     else if (!this.#conversation.isRunning) this.#start();
   }
 
@@ -152,9 +163,12 @@ class Page {
   #stateChanged(state, details) {
     this.#notices.solve("stalled", "going-away");
     this.#notices.showState(noticeOfState(state, details));
-    this.#showLamp(state);
-    this.#showRunning(state !== "closed" && state !== "idle");
+    this.#controls.showState(state);
+    this.#settings.lockParameters(state !== "closed");
+    this.#showRecording();
+    if (state !== "talking") this.#figures.stop();
     if (state === "closed") this.#rest();
+    if (details.kept_ms > 0) this.#keptTimer = setTimeout(() => this.#notices.showState(NOTICES.forgotten()), details.kept_ms);
   }
 
   #ready(resumed, again) {
@@ -162,12 +176,15 @@ class Page {
       this.#showGoodNews(resumed ? "resumed" : "renewed");
       this.#transcript.divide(resumed ? "Connected again" : "Connected again: a new conversation");
     }
+    this.#showRecording();
     this.#watch();
     this.#settings.refreshDevices();
   }
 
   #metadata(value) {
-    this.#statistics.noteMetadata(value);
+    this.#figures.noteMetadata(value);
+    if ("resumed" in value) this.#goesOn = value.resumed === true;
+    if (!this.#goesOn) this.#settings.noteInUse(value, this.#asked);
     if (value.queue && this.#conversation.connectionState === "waiting" && value.queue.position > 0) {
       this.#notices.showState(NOTICES.queued(value.queue));
     }
@@ -175,27 +192,17 @@ class Page {
   }
 
   #watch() {
-    this.#stopWatching();
     this.#stage.run();
-    this.#timers = [
-      setInterval(() => this.#showStatistics(), STATISTICS_PERIOD_MS),
-      setInterval(() => this.#graph.add(this.#conversation.latency.hops_ms), GRAPH_PERIOD_MS),
-    ];
+    this.#figures.follow(this.#conversation);
     if (this.#preferences.choices.film) this.#startFilm();
     this.#keepAwake();
   }
 
   #rest() {
-    this.#stopWatching();
     this.#stage.rest();
     this.#endFilm();
     this.#wakeLock?.release().catch(() => {});
     this.#wakeLock = null;
-  }
-
-  #stopWatching() {
-    for (const timer of this.#timers) clearInterval(timer);
-    this.#timers = [];
   }
 
   // --- film, screen
@@ -218,31 +225,10 @@ class Page {
 
   // --- what is shown
 
-  #showLamp(state) {
-    const [lamp, text] = LAMPS[state];
-    byId("lamp").dataset.lamp = lamp;
-    setText(byId("lamp-text"), text);
-    document.documentElement.dataset.state = state;
-  }
-
-  #showRunning(isRunning) {
-    setText(byId("connect-label"), isRunning ? "Disconnect" : "Connect");
-    byId("connect").classList.toggle("is-running", isRunning);
-    this.#settings.lockParameters(isRunning);
-    this.#showRecording();
-  }
-
   #showRecording() {
-    const isOn = this.#conversation.isRunning ? this.#conversation.recording !== null : this.#preferences.choices.record;
-    byId("record").setAttribute("aria-pressed", String(isOn));
-    setText(byId("record-label"), this.#conversation.recording ? "Recording" : "Record");
-    byId("choice-record").checked = this.#preferences.choices.record;
-  }
-
-  #showStatistics() {
-    this.#statistics.show(this.#conversation);
-    const { total_ms } = this.#conversation.latency;
-    setText(byId("latency-now"), total_ms === null ? "–" : String(Math.round(total_ms)));
+    const { record } = this.#preferences.choices;
+    this.#controls.showRecording(record, this.#conversation.isRecording);
+    byId("choice-record").checked = record;
   }
 
   #showGoodNews(code) {
@@ -255,7 +241,7 @@ class Page {
     if (theme === "system") delete document.documentElement.dataset.theme;
     else document.documentElement.dataset.theme = theme;
     this.#stage.readColours();
-    this.#graph.draw();
+    this.#figures.redraw();
   }
 
   #wireSurroundings() {

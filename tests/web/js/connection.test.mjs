@@ -2,104 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 
 import { Connection } from "../../../clients/web/js/wire/connection.js";
-
-const METADATA = 4;
-const ERROR = 5;
-
-/** Sockets and time in the test's hands. */
-class Host {
-  sockets = [];
-  time_ms = 0;
-  #timers = new Map();
-  #ids = 0;
-
-  open(url) {
-    const socket = { url, readyState: 0, bufferedAmount: 0, sent: [], send: (data) => socket.sent.push(data) };
-    socket.close = () => (socket.readyState = 3);
-    this.sockets.push(socket);
-    return socket;
-  }
-
-  now() {
-    return this.time_ms;
-  }
-
-  later(action, delay_ms) {
-    this.#timers.set(++this.#ids, { action, at_ms: this.time_ms + delay_ms });
-    return this.#ids;
-  }
-
-  every(action, period_ms) {
-    const id = this.later(() => {
-      this.#timers.set(id, { action: repeat, at_ms: this.time_ms + period_ms });
-      action();
-    }, period_ms);
-    const repeat = this.#timers.get(id).action;
-    return id;
-  }
-
-  cancel(id) {
-    this.#timers.delete(id);
-  }
-
-  get timers() {
-    return this.#timers.size;
-  }
-
-  pass(ms) {
-    const end_ms = this.time_ms + ms;
-    while (true) {
-      const due = [...this.#timers].filter(([, { at_ms }]) => at_ms <= end_ms).sort(([, a], [, b]) => a.at_ms - b.at_ms)[0];
-      if (!due) break;
-      const [id, { action, at_ms }] = due;
-      this.#timers.delete(id);
-      this.time_ms = at_ms;
-      action();
-    }
-    this.time_ms = end_ms;
-  }
-
-  get socket() {
-    return this.sockets.at(-1);
-  }
-
-  accept() {
-    this.socket.readyState = 1;
-    this.socket.onopen({});
-  }
-
-  say(kind, payload = "") {
-    this.socket.onmessage({ data: Uint8Array.of(kind, ...Buffer.from(payload)).buffer });
-  }
-
-  tell(value) {
-    this.say(METADATA, JSON.stringify(value));
-  }
-
-  hangUp(code = 1006, reason = "") {
-    this.socket.readyState = 3;
-    this.socket.onclose({ code, reason });
-  }
-
-  talk() {
-    this.accept();
-    this.say(0);
-  }
-}
-
-function opened() {
-  const host = new Host();
-  const log = [];
-  const note = (name) => (...values) => log.push([name, ...values]);
-  const listener = Object.fromEntries(
-    ["state", "ready", "audio", "text", "metadata", "silence", "roundTrip"].map((name) => [name, note(name)]),
-  );
-  const connection = new Connection((resume) => `ws://host/api/chat?resume=${resume}`, listener, host);
-  connection.open();
-  const states = () => log.filter(([name]) => name === "state").map(([, state]) => state);
-  const last = (wanted) => log.filter(([name]) => name === wanted).at(-1);
-  return { host, connection, log, states, last };
-}
+import { ERROR, Host, opened } from "./host.mjs";
 
 test("a conversation: open, wait, talk, hang up", () => {
   const { host, connection, states, last } = opened();
@@ -131,7 +34,7 @@ test("an address that is none is unreachable", () => {
   };
   const states = [];
   new Connection(() => "", { state: (...state) => states.push(state) }, host).open();
-  assert.deepEqual(states.at(-1), ["closed", { why: "unreachable", detail: "invalid URL" }]);
+  assert.deepEqual(states.at(-1), ["closed", { why: "unreachable", detail: "invalid URL", kept_ms: 0 }]);
 });
 
 for (const [code, why] of [[1000, "ended"], [1008, "refused"], [1013, "full"], [1002, "protocol"], [1009, "protocol"]]) {
@@ -140,7 +43,7 @@ for (const [code, why] of [[1000, "ended"], [1008, "refused"], [1013, "full"], [
     host.accept();
     host.say(ERROR, "the reason");
     host.hangUp(code);
-    assert.deepEqual(last("state"), ["state", "closed", { why, detail: "the reason" }]);
+    assert.deepEqual(last("state"), ["state", "closed", { why, detail: "the reason", kept_ms: 0 }]);
     host.pass(60_000);
     assert.equal(host.sockets.length, 1);
   });
@@ -193,7 +96,9 @@ test("a lost conversation is resumed with the server's key", () => {
   host.pass(499);
   assert.equal(host.sockets.length, 1);
   host.pass(1);
-  assert.equal(host.socket.url, "ws://host/api/chat?resume=key");
+  assert.deepEqual(host.sockets[0].protocols, [], "what other servers do not know is not offered to them");
+  assert.equal(host.socket.url, "ws://host/api/chat");
+  assert.deepEqual(host.socket.protocols, ["moshi-cluster", "moshi-cluster.resume.key"]);
   host.accept();
   host.tell({ resumed: true });
   host.say(0);

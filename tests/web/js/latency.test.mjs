@@ -68,6 +68,22 @@ test("of a server that says nothing the rest is server and network", () => {
   near(sum(meter.hops_ms), 220 + CAPTURE_MS);
 });
 
+test("from the first sound on the parts are the whole, whenever the server's figures come", () => {
+  const meter = new LatencyMeter();
+  for (let at_ms = 20; at_ms <= 6_000; at_ms += 20) {
+    meter.sent(0.02);
+    if (at_ms === 1_500) meter.noteRoundTrip(90);
+    if (at_ms === 2_000) meter.noteMetadata({ latency_ms: {}, counters: {} });
+    if (at_ms === 3_000) meter.noteMetadata({ latency_ms: { lm: 40, encode: 12 }, counters: { frames_filled: 3 } });
+    if (at_ms % 60 !== 0) continue;
+    const played_s = Math.max(0, at_ms - 400) / 1000;
+    meter.played(playback(played_s, at_ms > 800 ? 0.1 : 0, 0.08), 0.04);
+    assert.equal(meter.hops_ms === null, meter.total_ms === null);
+    if (meter.hops_ms) near(sum(meter.hops_ms), meter.total_ms, 1e-6);
+  }
+  assert.equal("server" in meter.hops_ms, false);
+});
+
 test("parts that exceed the whole shrink together", () => {
   const meter = new LatencyMeter();
   meter.sent(5);

@@ -7,10 +7,18 @@ test("every way a connection can end has a message, except hanging up", () => {
   for (const why of ["ended", "unreachable", "full", "refused", "protocol", "lost", "failed"]) {
     const notice = noticeOfState("closed", { why, detail: "the queue holds 16" });
     assert.ok(notice.title && notice.text.includes("the queue holds 16"), why);
-    assert.equal(notice.action, "connect", why);
+    assert.deepEqual(notice.actions, ["connect"], why);
   }
   assert.equal(noticeOfState("closed", { why: "user", detail: "" }), null);
   assert.equal(noticeOfState("talking", {}), null);
+});
+
+test("a conversation that the server keeps can be gone on with, or left for a new one", () => {
+  const notice = noticeOfState("closed", { why: "lost", detail: "no answer", kept_ms: 40_000 });
+  assert.deepEqual(notice.actions, ["go-on", "new"]);
+  assert.match(notice.text, /no answer.*keeps the conversation/);
+  assert.deepEqual(noticeOfState("closed", { why: "lost", detail: "", kept_ms: 0 }).actions, ["connect"]);
+  assert.deepEqual(NOTICES.forgotten().actions, ["new"]);
 });
 
 test("every way the sound can fail has a message", () => {

@@ -5,8 +5,9 @@ import { Recording } from "../audio/recording.js";
 import { Sound, SoundError } from "../audio/sound.js";
 import { Connection } from "../wire/connection.js";
 import { audioMessage } from "../wire/messages.js";
+import { Answers } from "./answers.js";
 import { LatencyMeter } from "./latency.js";
-import { Level } from "./levels.js";
+import { Level, loudness } from "./levels.js";
 
 /**
  * @typedef {object} ConversationListener
@@ -14,7 +15,7 @@ import { Level } from "./levels.js";
  * @property {(code: string, detail: string) => void} problem a key of the page's messages
  * @property {(code: string) => void} solved that problem is over
  * @property {(resumed: boolean, again: boolean) => void} ready
- * @property {(text: string, colour?: number) => void} text
+ * @property {(text: string, how: {colour?: number, begins: boolean}) => void} text begins: another answer than before
  * @property {(value: object) => void} metadata
  * @property {(recording: Recording) => void} recorded
  */
@@ -25,7 +26,9 @@ export class Conversation {
   playback = null; // the last statistics of the playback buffer
   sent_s = 0;
   undecodable_bytes = 0;
-  recording = null;
+  #recording = null;
+  #record = false; // whether it is to be recorded while it runs
+  #answers = new Answers();
   #listener;
   #sound;
   #connection = null;
@@ -57,12 +60,19 @@ export class Conversation {
     return this.#connection?.state ?? "idle";
   }
 
+  /** Whether both voices go into a recording at this moment. */
+  get isRecording() {
+    return this.#recording !== null && this.connectionState === "talking";
+  }
+
   /**
    * From a click to the first sound. What goes wrong is told to the listener.
-   * @param {{address: (resume: string | null) => string, choices: object, record: boolean}} options
+   * @param {{address: () => string, choices: object, goOn: boolean}} options
+   *   goOn: with the conversation that was lost
    */
-  async start({ address, choices, record }) {
+  async start({ address, choices, goOn }) {
     if (this.isRunning) return;
+    this.#record = choices.record;
     const attempt = Symbol("attempt");
     this.#preparing = attempt;
     this.#listener.state("preparing", {});
@@ -74,8 +84,8 @@ export class Conversation {
       this.#listener.problem(error.code ?? "sound-failed", error.message);
       return;
     }
-    if (record) this.startRecording();
-    this.#connect(address);
+    if (goOn) this.#connection.goOn();
+    else this.#connect(address);
   }
 
   /** Ends it, at whatever point it is. */
@@ -87,14 +97,15 @@ export class Conversation {
     this.#connection?.close();
   }
 
+  /** From now on, or from when the conversation begins. */
   startRecording() {
-    this.recording ??= new Recording(this.#sound.rate_hz);
+    this.#record = true;
+    if (this.connectionState === "talking") this.#recording ??= new Recording(this.#sound.rate_hz);
   }
 
   stopRecording() {
-    const recording = this.recording;
-    this.recording = null;
-    if (recording && recording.length_s > 0) this.#listener.recorded(recording);
+    this.#record = false;
+    this.#handOverRecording();
   }
 
   /** The network is back. */
@@ -119,7 +130,9 @@ export class Conversation {
       state: (state, details) => (state === "closed" ? this.#ended(details) : this.#listener.state(state, details)),
       ready: (how) => this.#ready(how),
       audio: (bytes) => this.#receiver?.push(bytes),
-      text: (text, colour) => this.#listener.text(text, colour),
+      text: (text, colour) => {
+        this.#listener.text(text, { colour, begins: this.#answers.beginsWithText(performance.now()) });
+      },
       metadata: (value) => {
         this.latency.noteMetadata(value);
         this.#listener.metadata(value);
@@ -133,12 +146,14 @@ export class Conversation {
   async #ready({ resumed, again }) {
     this.#closeCodec();
     this.latency = new LatencyMeter(resumed);
+    this.#answers = new Answers();
     this.sent_s = 0;
     this.playback = null;
     this.#sound.resetPlayback();
     const fail = (error) => this.#codecFailed(error);
     const receiver = new OpusReceiver(this.#sound.rate_hz, (samples) => this.#sound.play(samples), fail);
     this.#receiver = receiver;
+    if (this.#record) this.startRecording();
     this.#listener.ready(resumed, again);
     const sender = await OpusSender.create(this.#sound.rate_hz, (pages, duration_s) => this.#send(pages, duration_s), fail);
     if (this.#receiver === receiver) this.#sender = sender;
@@ -158,11 +173,17 @@ export class Conversation {
 
   #ended(details) {
     this.#closeCodec();
-    this.stopRecording();
+    this.#handOverRecording();
     this.mine.reset();
     this.reply.reset();
     this.#sound.stop();
     this.#listener.state("closed", details);
+  }
+
+  #handOverRecording() {
+    const recording = this.#recording;
+    this.#recording = null;
+    if (recording && recording.length_s > 0) this.#listener.recorded(recording);
   }
 
   #closeCodec() {
@@ -177,8 +198,10 @@ export class Conversation {
     if (!this.isRunning) return; // the last blocks of a conversation that is over
     this.mine.add(mine, this.#sound.rate_hz);
     this.reply.add(reply, this.#sound.rate_hz);
-    if (this.connectionState === "talking") this.#sender?.push(mine);
-    this.recording?.add(mine, reply);
+    if (this.connectionState !== "talking") return;
+    this.#answers.callerHeard(loudness(mine), (1000 * mine.length) / this.#sound.rate_hz);
+    this.#recording?.add(mine, reply);
+    this.#sender?.push(mine);
   }
 
   #played(statistics) {

@@ -23,7 +23,7 @@ export class LatencyGraph {
     new ResizeObserver(() => this.draw()).observe(canvas);
   }
 
-  /** @param {Record<string, number> | null} hops_ms of one second; null leaves a gap */
+  /** @param {Record<string, number> | null} hops_ms of one second, what adds up to the whole; null leaves a gap */
   add(hops_ms) {
     this.#bars.push(hops_ms ?? {});
     if (this.#bars.length > SECONDS) this.#bars.shift();
@@ -40,6 +40,7 @@ export class LatencyGraph {
 
   #describe(hops_ms) {
     for (const [index, { name, label }] of HOPS.entries()) {
+      if (!(name in hops_ms)) this.#removeItem(name);
       if (!(name in hops_ms)) continue;
       if (!this.#items.has(name)) this.#addItem(name, label, index);
       setText(this.#items.get(name), `${hops_ms[name].toFixed(hops_ms[name] < 10 ? 1 : 0)} ms`);
@@ -55,6 +56,12 @@ export class LatencyGraph {
     const after = [...this.#list.children].find((other) => Number(other.dataset.order) > index) ?? null;
     this.#list.insertBefore(item, after);
     this.#items.set(name, value);
+  }
+
+  /** For example "Server and network" once the server has said more. */
+  #removeItem(name) {
+    this.#items.get(name)?.closest("li").remove();
+    this.#items.delete(name);
   }
 
   draw() {

@@ -3,7 +3,13 @@
 import { make } from "./dom.js";
 import { NOTICES } from "./notices.js";
 
-const TITLES = { connect: "Connect again", cancel: "Cancel", "resume-sound": "Go on" };
+const TITLES = {
+  connect: "Connect again",
+  new: "New conversation",
+  "go-on": "Go on",
+  cancel: "Cancel",
+  "resume-sound": "Take the sound back",
+};
 
 /** The place on the page for the most important notice; problems are shown before progress. */
 export class NoticeBoard {
@@ -49,7 +55,8 @@ export class NoticeBoard {
     const title = make("strong", notice.title);
     const text = make("p", notice.text);
     const parts = [make("span", "", "notice-mark"), make("div", "", "notice-body", [title, text])];
-    if (notice.action) parts.push(this.#button(notice.action));
+    const buttons = (notice.actions ?? []).map((action) => this.#button(action));
+    if (buttons.length > 0) parts.push(make("div", "", "notice-actions", buttons));
     this.#element.dataset.tone = notice.tone;
     this.#element.setAttribute("role", notice.tone === "error" ? "alert" : "status");
     this.#element.replaceChildren(...parts);

@@ -3,7 +3,8 @@
 const BROWSERS = "Recent versions of Chrome and Edge, Firefox from 130 and Safari from 26";
 
 /**
- * @typedef {{tone: "error" | "warning" | "progress" | "good", title: string, text: string, action?: "connect" | "cancel" | "resume-sound"}} Notice
+ * @typedef {"connect" | "new" | "go-on" | "cancel" | "resume-sound"} Action
+ * @typedef {{tone: "error" | "warning" | "progress" | "good", title: string, text: string, actions?: Action[]}} Notice
  * @type {Record<string, (detail: any) => Notice>}
  */
 export const NOTICES = {
@@ -23,19 +24,19 @@ export const NOTICES = {
     tone: "error",
     title: "The microphone was refused",
     text: "Allow it for this page: the sign beside the address opens the permissions. Then connect again.",
-    action: "connect",
+    actions: ["connect"],
   }),
   "mic-missing": () => ({
     tone: "error",
     title: "No microphone found",
     text: "Plug one in, or turn it on in the system's settings, and connect again.",
-    action: "connect",
+    actions: ["connect"],
   }),
   "mic-busy": () => ({
     tone: "error",
     title: "The microphone does not start",
     text: "Another program may be using it. Close that one, or choose another microphone in the settings.",
-    action: "connect",
+    actions: ["connect"],
   }),
   "mic-lost": () => ({
     tone: "warning",
@@ -46,44 +47,44 @@ export const NOTICES = {
     tone: "error",
     title: "The sound does not start",
     text: `The browser says: ${detail || "nothing"}. Reloading the page often helps.`,
-    action: "connect",
+    actions: ["connect"],
   }),
   "sound-paused": () => ({
     tone: "warning",
     title: "The system has paused the sound",
     text: "Another call or program has taken it.",
-    action: "resume-sound",
+    actions: ["resume-sound"],
   }),
   "codec-failed": (detail) => ({
     tone: "error",
     title: "The voice could not be coded",
     text: `The browser's Opus codec gave up: ${detail || "no reason given"}.`,
-    action: "connect",
+    actions: ["connect"],
   }),
-  connecting: () => ({ tone: "progress", title: "Connecting", text: "Calling the server.", action: "cancel" }),
+  connecting: () => ({ tone: "progress", title: "Connecting", text: "Calling the server.", actions: ["cancel"] }),
   preparing: () => ({
     tone: "progress",
     title: "Waiting for the microphone",
     text: "Your browser may ask whether this page may use it.",
-    action: "cancel",
+    actions: ["cancel"],
   }),
   waiting: () => ({
     tone: "progress",
     title: "Waiting for a free place",
     text: "The server has answered; all its places may be taken. You will be connected as soon as one is free.",
-    action: "cancel",
+    actions: ["cancel"],
   }),
   queued: ({ position, waiting }) => ({
     tone: "progress",
     title: position <= 1 ? "You are next" : `You are number ${position} in the queue`,
     text: `All places are taken. ${waitingText(waiting)} You keep your turn while this page is open.`,
-    action: "cancel",
+    actions: ["cancel"],
   }),
   resuming: ({ attempt, of, detail }) => ({
     tone: "warning",
     title: "The connection was lost",
     text: `Trying to take up the conversation again, attempt ${attempt} of ${of}.${because(detail)}`,
-    action: "cancel",
+    actions: ["cancel"],
   }),
   resumed: () => ({ tone: "good", title: "Connected again", text: "The conversation goes on where it was." }),
   renewed: () => ({
@@ -102,43 +103,56 @@ export const NOTICES = {
     text:
       `It may be down, or the address wrong.${because(detail)} If it has a self-signed certificate, open its https ` +
       "address in this browser once and accept the warning.",
-    action: "connect",
+    actions: ["connect"],
   }),
   full: (detail) => ({
     tone: "error",
     title: "The server is full",
     text: `Every place is taken, and the queue is full too.${because(detail)} Try again in a minute.`,
-    action: "connect",
+    actions: ["connect"],
   }),
   refused: (detail) => ({
     tone: "error",
     title: "The server refused the conversation",
     text: `${sentence(detail) || "It did not say why: credentials or parameters may be missing or wrong."}`,
-    action: "connect",
+    actions: ["connect"],
   }),
   protocol: (detail) => ({
     tone: "error",
     title: "Page and server do not understand each other",
     text: `They may be of different versions: reload the page.${because(detail)}`,
-    action: "connect",
+    actions: ["connect"],
   }),
   lost: (detail) => ({
     tone: "error",
     title: "The connection is lost",
     text: `Several attempts to come back failed.${because(detail)}`,
-    action: "connect",
+    actions: ["connect"],
+  }),
+  forgotten: () => ({
+    tone: "warning",
+    title: "The old conversation is gone",
+    text: "The server kept it for a while after the connection was lost, and that time is over.",
+    actions: ["new"],
+  }),
+  "other-server": (host) => ({
+    tone: "error",
+    title: "This page does not call another server",
+    text:
+      `Its address asks for ${host} (worker_addr), which whoever runs this page has not allowed. Without worker_addr ` +
+      "in the address the page talks with its own server.",
   }),
   failed: (detail) => ({
     tone: "error",
     title: "The server failed",
     text: `It ended the conversation before it began.${because(detail)}`,
-    action: "connect",
+    actions: ["connect"],
   }),
   ended: (detail) => ({
     tone: "good",
     title: "The conversation has ended",
     text: sentence(detail) || "The server ended it.",
-    action: "connect",
+    actions: ["connect"],
   }),
   "going-away": (detail) => ({
     tone: "warning",
@@ -161,10 +175,17 @@ export function noticeOfState(state, details) {
     case "resuming":
       return NOTICES[state](details);
     case "closed":
-      return NOTICES[details.why]?.(details.detail) ?? null;
+      return noticeOfEnd(details);
     default:
       return null;
   }
+}
+
+/** Why it is over, and whether the server still has the conversation. */
+function noticeOfEnd({ why, detail, kept_ms = 0 }) {
+  const notice = NOTICES[why]?.(detail) ?? null;
+  if (kept_ms <= 0) return notice;
+  return { ...notice, text: `${notice.text} The server keeps the conversation for a while.`, actions: ["go-on", "new"] };
 }
 
 function because(detail) {

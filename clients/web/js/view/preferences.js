@@ -1,6 +1,6 @@
 // What this browser remembers between visits.
 
-import { cleanParameters, initialParameters } from "../wire/parameters.js";
+import { Sampling } from "../call/sampling.js";
 
 const KEY = "moshi-cluster";
 const CHOICES = {
@@ -23,21 +23,16 @@ export class Preferences {
   constructor(storage) {
     this.#storage = storage;
     const stored = this.#load();
-    this.parameters = cleanParameters(stored.parameters);
+    this.sampling = new Sampling(stored.sampling);
     this.choices = cleanChoices(stored.choices);
   }
 
   save() {
     try {
-      this.#storage?.setItem(KEY, JSON.stringify({ parameters: this.parameters, choices: this.choices }));
+      this.#storage?.setItem(KEY, JSON.stringify({ sampling: this.sampling.chosen, choices: this.choices }));
     } catch {
       // Full or forbidden: the page works without.
     }
-  }
-
-  resetParameters() {
-    this.parameters = initialParameters();
-    this.save();
   }
 
   #load() {

@@ -1,7 +1,7 @@
 // The settings dialog: parameters of the model (fixed while a conversation runs), sound and the rest (any time).
 
 import { listDevices } from "../audio/sound.js";
-import { cleanSeed, PARAMETERS, randomSeeds } from "../wire/parameters.js";
+import { cleanSeed, PARAMETERS, randomSeeds } from "../call/sampling.js";
 import { byId, make, setText } from "./dom.js";
 import { Film } from "./film.js";
 
@@ -22,6 +22,7 @@ export class Settings {
     this.#preferences = preferences;
     this.#changed = changed;
     for (const parameter of PARAMETERS) this.#addSlider(parameter);
+    this.#showSampling();
     this.#wireSeeds();
     this.#wireChoices();
     byId("reset-parameters").addEventListener("click", () => this.#reset());
@@ -29,9 +30,15 @@ export class Settings {
     choiceOf("film").disabled = !Film.type();
   }
 
-  /** Parameters and seeds of the next conversation. */
+  /** What the next conversation asks for: the chosen parameters and the seeds. */
   get values() {
-    return { ...this.#preferences.parameters, ...this.seeds };
+    return { ...this.#preferences.sampling.chosen, ...this.seeds };
+  }
+
+  /** @param {object} metadata of the server @param {Record<string, number>} asked what the conversation was asked for */
+  noteInUse(metadata, asked) {
+    this.#preferences.sampling.noteInUse(metadata, asked);
+    this.#showSampling();
   }
 
   async open() {
@@ -64,23 +71,33 @@ export class Settings {
     input.setAttribute("aria-describedby", explanation.id);
     byId("sliders").append(make("div", "", "slider", [title, value, input, explanation]));
     this.#sliders.set(name, { input, value });
-    input.value = this.#preferences.parameters[name];
-    setText(value, input.value);
-    input.addEventListener("input", () => {
-      setText(value, input.value);
-      this.#preferences.parameters[name] = Number(input.value);
-      this.#preferences.save();
-    });
+    // Also a touch that moves nothing: whoever means the value that is shown has chosen it.
+    for (const event of ["input", "pointerup"]) input.addEventListener(event, () => this.#choose(name, Number(input.value)));
+  }
+
+  #choose(name, value) {
+    if (byId("parameters").disabled) return;
+    this.#preferences.sampling.choose(name, value);
+    this.#preferences.save();
+    this.#showSampling();
   }
 
   #reset() {
-    this.#preferences.resetParameters();
-    for (const [name, { input, value }] of this.#sliders) {
-      input.value = this.#preferences.parameters[name];
-      setText(value, input.value);
-    }
+    this.#preferences.sampling.reset();
+    this.#preferences.save();
+    this.#showSampling();
     this.seeds = randomSeeds();
     this.#showSeeds();
+  }
+
+  #showSampling() {
+    const { sampling } = this.#preferences;
+    for (const [name, { input, value }] of this.#sliders) {
+      input.value = sampling.valueOf(name);
+      input.setAttribute("aria-valuetext", sampling.describe(name));
+      input.classList.toggle("is-own", !sampling.isChosen(name));
+      setText(value, sampling.describe(name));
+    }
   }
 
   #wireSeeds() {

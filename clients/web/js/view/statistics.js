@@ -3,7 +3,6 @@
 import { make, setText } from "./dom.js";
 
 const ROWS = [
-  ["latency", "Latency"],
   ["played", "Audio played"],
   ["missed", "Missed audio"],
   ["dropped", "Dropped to catch up"],
@@ -35,9 +34,8 @@ export class Statistics {
   }
 
   /** @param {import("../call/conversation.js").Conversation} conversation */
-  show({ latency, playback, sent_s }) {
+  show({ playback, sent_s }) {
     const set = (name, text) => setText(this.#cells.get(name), text);
-    set("latency", latency.total_ms === null ? "–" : `${Math.round(latency.total_ms)} ms`);
     set("sent", seconds(sent_s));
     if (this.#counters) {
       const { frames_filled = 0, frames_dropped = 0, frames_late = 0 } = this.#counters;

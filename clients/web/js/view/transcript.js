@@ -13,29 +13,35 @@ export class Transcript {
   #unread = "";
   #timer = 0;
   #text = "";
-  #atLineStart = true;
+  #answer = null; // the element of the answer that goes on
+  #follows = true; // nobody has scrolled up
 
   /** @param {HTMLElement} element shows it @param {HTMLElement} readOut is read out by screen readers */
   constructor(element, readOut) {
     this.#element = element;
     this.#readOut = readOut;
+    element.addEventListener("scroll", () => (this.#follows = this.#isAtEnd()));
+    new ResizeObserver(() => this.#toEnd()).observe(element); // a phone that is turned
   }
 
-  /** Everything said so far, a line per conversation. */
+  /** Everything said so far, a line per answer. */
   get text() {
-    return this.#text.trim();
+    return this.#text.replace(/\n +/g, "\n").trim();
   }
 
-  /** @param {string} text a fragment; a leading space starts a word @param {number} [colour] 0 to 10 */
-  add(text, colour) {
-    const fragment = make("span", this.#atLineStart ? text.trimStart() : text, "newest");
+  /**
+   * @param {string} text a fragment; a leading space starts a word
+   * @param {{colour?: number, begins?: boolean}} how colour: 0 to 10; begins: another answer, on a line of its own
+   */
+  add(text, { colour, begins = false } = {}) {
+    if (begins) this.#endAnswer();
+    const fragment = make("span", this.#answer ? text : text.trimStart(), "newest");
     if (colour !== undefined) {
       fragment.dataset.colour = "";
       fragment.style.setProperty("--colour", String(colour % COLOURS));
     }
     this.#append(fragment);
     this.#newest = fragment;
-    this.#atLineStart = false;
     this.#text += text;
     this.#queueForReading(text);
   }
@@ -43,17 +49,32 @@ export class Transcript {
   /** A remark between what was said before and what comes. */
   divide(remark) {
     if (!this.#text) return;
-    this.#append(make("p", remark, "transcript-remark"));
-    this.#text += "\n";
-    this.#atLineStart = true;
+    this.#endAnswer();
+    this.#element.append(make("p", remark, "transcript-remark"));
+    this.#toEnd();
   }
 
-  #append(node) {
-    const box = this.#element;
-    const follows = box.scrollHeight - box.scrollTop - box.clientHeight < AT_END_PX;
+  #append(fragment) {
     this.#settleNewest();
-    box.append(node);
-    if (follows) box.scrollTop = box.scrollHeight;
+    if (!this.#answer) this.#element.append((this.#answer = make("p", "", "answer")));
+    this.#answer.append(fragment);
+    this.#toEnd();
+  }
+
+  #endAnswer() {
+    if (!this.#answer) return;
+    this.#settleNewest();
+    this.#answer = null;
+    this.#text += "\n";
+  }
+
+  #isAtEnd() {
+    const box = this.#element;
+    return box.scrollHeight - box.scrollTop - box.clientHeight < AT_END_PX;
+  }
+
+  #toEnd() {
+    if (this.#follows) this.#element.scrollTop = this.#element.scrollHeight;
   }
 
   /** The newest fragment becomes one of many; without a colour it joins the text before it, so that an hour stays small. */

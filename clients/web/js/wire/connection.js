@@ -10,6 +10,8 @@ export const QUEUE_SILENCE_LIMIT_MS = 20_000; // for servers that announce place
 export const RESUME_DELAYS_MS = [500, 1_000, 2_000, 4_000, 8_000];
 export const SETTLED_MS = 5_000; // a connection that held this long may be resumed afresh
 export const PING_PERIOD_MS = 1_000;
+export const KEPT_MS = 60_000; // a lost conversation, by servers that do not say how long
+const PROTOCOL = "moshi-cluster"; // with the key of a lost conversation behind it; an address would be logged
 const MAX_BUFFERED_BYTES = 256 * 1024; // about a minute of voice that the network does not take
 
 /**
@@ -29,9 +31,12 @@ const FINAL_CODES = new Map([
   [1013, "full"],
 ]);
 
+/** Ends after which the server keeps the conversation for whoever comes back. */
+const KEPT_AFTER = new Set(["lost", "full"]);
+
 /** What a connection tells; all are optional. */
 const SILENT_LISTENER = {
-  /** @param {State} state @param {object} details why, detail, attempt, of, delay_ms */
+  /** @param {State} state @param {object} details why, detail, attempt, of, delay_ms; kept_ms: how long `goOn` may help */
   state: (state, details) => {},
   /** The handshake came: send audio from now on. @param {{resumed: boolean, again: boolean}} how */
   ready: (how) => {},
@@ -45,8 +50,8 @@ const SILENT_LISTENER = {
 
 /** The browser's own clock and sockets; tests bring others. */
 export const BROWSER = {
-  open: (url) => {
-    const socket = new WebSocket(url);
+  open: (url, protocols) => {
+    const socket = new WebSocket(url, protocols);
     socket.binaryType = "arraybuffer";
     return socket;
   },
@@ -66,6 +71,8 @@ export class Connection {
   #timers = new Set();
   #attempt = 0;
   #resumeKey = null;
+  #kept_ms = KEPT_MS;
+  #lostAt_ms = 0;
   #resumed = false;
   #everReady = false;
   #readyAt_ms = 0;
@@ -77,7 +84,7 @@ export class Connection {
   #pingSentAt_ms = null;
 
   /**
-   * @param {(resume: string | null) => string} address of the server
+   * @param {() => string} address of the server
    * @param {Partial<typeof SILENT_LISTENER>} listener
    */
   constructor(address, listener, host = BROWSER) {
@@ -89,6 +96,13 @@ export class Connection {
   open() {
     this.#become("connecting", {});
     this.#connect();
+  }
+
+  /** After an end: tries anew to take the conversation up where it was; the server says whether it still has it. */
+  goOn() {
+    if (this.state !== "closed") return;
+    this.#attempt = 0;
+    this.open();
   }
 
   /** Ends it from our side, whatever it was doing. */
@@ -118,7 +132,7 @@ export class Connection {
     this.#pingSentAt_ms = null;
     let socket;
     try {
-      socket = this.#host.open(this.#address(this.#resumeKey));
+      socket = this.#host.open(this.#address(), this.#protocols());
     } catch (error) {
       this.#lose({ code: 1006, reason: String(error.message ?? error) });
       return;
@@ -130,6 +144,11 @@ export class Connection {
     socket.onclose = ifCurrent((event) => this.#lose(event));
     socket.onerror = () => {}; // a close event always follows
     this.#later(() => this.#lose({ code: 1006, reason: "no answer" }), CONNECT_TIMEOUT_MS);
+  }
+
+  /** Only a server that gave a key knows the protocol. */
+  #protocols() {
+    return this.#resumeKey === null ? [] : [PROTOCOL, `${PROTOCOL}.resume.${this.#resumeKey}`];
   }
 
   #opened() {
@@ -180,6 +199,7 @@ export class Connection {
 
   #noteMetadata(value) {
     if (typeof value.resume === "string") this.#resumeKey = value.resume;
+    if (Number.isFinite(value.resume_keep_s)) this.#kept_ms = 1000 * value.resume_keep_s;
     if ("resumed" in value) this.#resumed = value.resumed === true;
     if ("queue" in value) this.#queued = true;
     if (value.server === "moshi-cluster") this.#pingsAnswered = true; // others may close on it
@@ -212,6 +232,7 @@ export class Connection {
 
   #lose({ code, reason }) {
     const held = this.state === "talking";
+    if (held) this.#lostAt_ms = this.#host.now();
     this.#dropSocket();
     const detail = this.#error || reason || "";
     const final = FINAL_CODES.get(code);
@@ -238,7 +259,13 @@ export class Connection {
 
   #finish(why, detail = "") {
     this.#dropSocket();
-    this.#become("closed", { why, detail });
+    this.#become("closed", { why, detail, kept_ms: KEPT_AFTER.has(why) ? this.#keptFor_ms() : 0 });
+  }
+
+  /** At least this long: the server counts from when it notices the loss. */
+  #keptFor_ms() {
+    if (this.#resumeKey === null) return 0;
+    return Math.max(0, this.#lostAt_ms + this.#kept_ms - this.#host.now());
   }
 
   #dropSocket() {
