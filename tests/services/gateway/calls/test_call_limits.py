@@ -110,7 +110,7 @@ async def test_a_caller_who_never_reads_ends_and_frees_their_slots() -> None:
 
 
 async def test_a_flood_of_messages_ends_the_call() -> None:
-    async with cluster(max_messages_per_s=10.0) as all_of_it:
+    async with cluster(max_messages_per_s=1.0) as all_of_it:
         caller = Caller(all_of_it.stub)
         await caller.start()
         for _ in range(25):
