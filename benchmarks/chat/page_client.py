@@ -122,8 +122,8 @@ class PageClient:
         elif kind == _METADATA:
             self._note(json.loads(payload), now_s)
 
-    def _note(self, facts: dict[str, object], now_s: float) -> None:
-        match facts:
+    def _note(self, metadata: dict[str, object], now_s: float) -> None:
+        match metadata:
             case {"queue": {"position": int(position), "waiting": int(waiting)}}:
                 self.trace.queue_positions.append((position, waiting))
                 if self.trace.queued_s is None:

@@ -154,10 +154,8 @@ class Caller:
         elif event.kind == gateway_pb2.Event.KIND_REPLY_DROPPED:
             self.record.reply_dropped += event.frames
         elif event.kind == gateway_pb2.Event.KIND_STATUS:
-            figures = event.counters
-            matcher.counted(
-                CountersThen(figures.samples_in, figures.frames_in, figures.frames_filled, figures.frames_dropped)
-            )
+            now = event.counters
+            matcher.counted(CountersThen(now.samples_in, now.frames_in, now.frames_filled, now.frames_dropped))
 
 
 async def _write(stream: Any, message: bytes) -> None:
