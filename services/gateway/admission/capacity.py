@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -23,6 +24,7 @@ class Admission:
         """Called whenever a slot was taken or is free again, and once nobody is admitted any more."""
         self._settings = settings
         self._metrics = metrics
+        self._slots: Counter[str] = Counter()
         self._clients = ClientQuota(settings.max_sessions_per_client)
         self._idle = asyncio.Event()
         self._idle.set()
@@ -35,16 +37,20 @@ class Admission:
             yield
 
     @contextmanager
-    def slot(self) -> Iterator[None]:
+    def slot(self, client: str) -> Iterator[None]:
         """A slot for as long as the context lasts. Raises Draining or NoFreeSlot."""
         self.require_open()
         if not self.has_capacity:
             raise NoFreeSlot(f"this gateway holds its {self.calls} calls", self._settings.retry_after_ms)
-        self._count(+1)
+        self._count(client, +1)
         try:
             yield
         finally:
-            self._count(-1)
+            self._count(client, -1)
+
+    def calls_of(self, client: str) -> int:
+        """Slots that one client has in use."""
+        return self._slots[client]
 
     @property
     def has_capacity(self) -> bool:
@@ -65,8 +71,11 @@ class Admission:
         """Returns once every slot is free."""
         await self._idle.wait()
 
-    def _count(self, change: int) -> None:
+    def _count(self, client: str, change: int) -> None:
         self.calls += change
+        self._slots[client] += change
+        if not self._slots[client]:
+            del self._slots[client]
         self._metrics.calls_active.set(self.calls)
         if self.calls:
             self._idle.clear()

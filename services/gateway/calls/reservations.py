@@ -8,7 +8,9 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
 from moshi_cluster.services.gateway.admission.capacity import Admission
+from moshi_cluster.services.gateway.admission.fair_order import Lane, Waiting
 from moshi_cluster.services.gateway.admission.queue import AdmissionQueue, NotifyPosition
+from moshi_cluster.services.gateway.admission.rate_limits import client_of
 from moshi_cluster.services.gateway.calls.history import History
 from moshi_cluster.services.gateway.calls.spec import CallSpec
 from moshi_cluster.services.gateway.metrics import GatewayMetrics
@@ -35,19 +37,30 @@ class Reservations:
     ) -> None:
         self._admission = admission
         self._fleet = fleet
-        self._queue = AdmissionQueue(settings.queue_clients, self._has_capacity, metrics, settings.retry_after_ms)
+        self._queue = AdmissionQueue(
+            settings.queue_clients, self._has_capacity, metrics, settings.retry_after_ms, admission.calls_of
+        )
         admission.on_change = self._queue.look_again
         fleet.on_report(self._queue.look_again)
 
     @asynccontextmanager
     async def reserve(self, peer: str, spec: CallSpec) -> AsyncIterator[Reservation]:
-        """Held for as long as the context lasts. Raises Unavailable, NoFreeSlot or OverQuota, all at once.
+        """Held for as long as the context lasts. Raises Unavailable, NoFreeSlot or OverQuota, at once or, where others
+        wait for a slot, after a second in which it may be this caller's turn.
 
         peer: the caller's address, as gRPC spells it.
         """
-        with self._admission.client(peer):
-            async with self._reserve(spec, History()) as reservation:
-                yield reservation
+        who = Waiting(Lane.PHONE, client_of(peer))
+        async with AsyncExitStack() as held:
+            held.enter_context(self._admission.client(peer))
+
+            def attempt() -> Awaitable[Reservation]:
+                return held.enter_async_context(self._reserve(who.client, spec, History()))
+
+            if spec.loopback or self._queue.is_empty:
+                yield await attempt()
+            else:
+                yield await self._queue.wait(attempt, _tell_nobody, self._check_queue, who)
 
     @asynccontextmanager
     async def reserve_in_queue(
@@ -58,22 +71,23 @@ class Reservations:
         notify: called with their position while they wait. history: of the conversation to go on with. Raises
         Unavailable, OverQuota, or NoFreeSlot when too many wait.
         """
+        who = Waiting(Lane.WEB, client_of(peer))
         async with AsyncExitStack() as held:
             held.enter_context(self._admission.client(peer))
 
             def attempt() -> Awaitable[Reservation]:
-                return held.enter_async_context(self._reserve(spec, history or History()))
+                return held.enter_async_context(self._reserve(who.client, spec, history or History()))
 
             if spec.loopback:
                 yield await attempt()
             else:
                 await self._fleet.until_reachable()  # a gateway may be younger than its workers
-                yield await self._queue.wait(attempt, notify, self._check_queue)
+                yield await self._queue.wait(attempt, notify, self._check_queue, who)
 
     @asynccontextmanager
-    async def _reserve(self, spec: CallSpec, history: History) -> AsyncIterator[Reservation]:
+    async def _reserve(self, client: str, spec: CallSpec, history: History) -> AsyncIterator[Reservation]:
         asked_s = time.monotonic()
-        with self._admission.slot():
+        with self._admission.slot(client):
             streams = None if spec.loopback else await self._fleet.open(spec.sampling, history.messages)
             try:
                 self._admission.require_open()  # a call that opens into a drain would never be told
@@ -89,3 +103,7 @@ class Reservations:
         """Who waits in the queue waits for a call to end, and only a little for a machine to come back."""
         self._admission.require_open()
         self._fleet.require_reachable()
+
+
+async def _tell_nobody(position: int, waiting: int) -> None:
+    """Who telephones waits too little to be told."""

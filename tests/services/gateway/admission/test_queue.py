@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -10,6 +11,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from moshi_cluster.services.common.errors import Draining, NoFreeSlot
+from moshi_cluster.services.gateway.admission.fair_order import Lane, Waiting
 from moshi_cluster.services.gateway.admission.queue import AdmissionQueue
 from moshi_cluster.services.gateway.metrics import GatewayMetrics
 from tests.services.in_process import eventually, few_turns
@@ -29,9 +31,13 @@ class Machine:
         self.told: dict[str, list[tuple[int, int]]] = {}
         self.registry = CollectorRegistry()
         metrics = GatewayMetrics(self.registry)
-        self.queue = AdmissionQueue(limit, lambda: self.free > 0, metrics, 250, **times_s)
+        self.calls: Counter[str] = Counter()  # of each client
+        calls_of = self.calls.__getitem__
+        self.queue = AdmissionQueue(limit, lambda: self.free > 0, metrics, 250, calls_of, **times_s)
 
-    async def wait(self, name: str) -> str:
+    async def wait(self, name: str, lane: Lane = Lane.WEB) -> str:
+        """name: the client's is its first letter."""
+
         async def attempt() -> str:
             await asyncio.sleep(0)
             if self.lies or not self.free:
@@ -44,7 +50,7 @@ class Machine:
         async def notify(position: int, count: int) -> None:
             self.told.setdefault(name, []).append((position, count))
 
-        return await self.queue.wait(attempt, notify, self.check)
+        return await self.queue.wait(attempt, notify, self.check, Waiting(lane, name[0]))
 
     def check(self) -> None:
         if self.draining:
@@ -60,11 +66,11 @@ class Machine:
 
 
 @asynccontextmanager
-async def queued(machine: Machine, *names: str) -> AsyncIterator[list[asyncio.Task[str]]]:
+async def queued(machine: Machine, *names: str, lane: Lane = Lane.WEB) -> AsyncIterator[list[asyncio.Task[str]]]:
     """Everyone queues, in this order; what is left at the end is cancelled."""
     tasks = []
     for name in names:
-        tasks.append(asyncio.create_task(machine.wait(name)))
+        tasks.append(asyncio.create_task(machine.wait(name, lane)))
         await few_turns()
     try:
         yield tasks
@@ -174,3 +180,49 @@ async def test_who_waits_is_reminded_although_workers_report_all_the_time() -> N
             return machine.told["a"][:3] == [(1, 1)] * 3
 
         await eventually(reported)
+
+
+# --- telephones beside browsers
+
+
+async def test_free_slots_go_to_browsers_and_telephones_by_turns() -> None:
+    machine = Machine(phone_patience_s=60.0)
+    async with queued(machine, "a", "b", "c") as web, queued(machine, "x", "y", lane=Lane.PHONE) as phones:
+        for served in (["a"], ["a", "x"], ["a", "x", "b"], ["a", "x", "b", "y"], ["a", "x", "b", "y", "c"]):
+            machine.release()
+            await eventually(lambda served=served: machine.served == served)  # type: ignore[misc]
+        await asyncio.gather(*web, *phones)
+
+
+async def test_telephones_do_not_count_in_what_browsers_are_told() -> None:
+    machine = Machine(phone_patience_s=60.0)
+    async with queued(machine, "a"), queued(machine, "x", "y", lane=Lane.PHONE), queued(machine, "b"):
+        assert machine.told["b"] == [(2, 2)]
+
+
+async def test_who_telephones_waits_only_so_long_and_leaves_the_order_as_it_was() -> None:
+    machine = Machine(phone_patience_s=0.01)
+    async with queued(machine, "a", "b") as web:
+        machine.release()
+        await web[0]  # so that it is the telephones' turn
+        async with queued(machine, "x", lane=Lane.PHONE) as phones:
+            with pytest.raises(NoFreeSlot, match="others wait as well") as error:
+                await phones[0]
+            assert error.value.retry_after_ms == 250
+            machine.release()
+            assert await web[1] == "b"
+
+
+async def test_the_client_with_the_fewest_calls_is_next() -> None:
+    machine = Machine()
+    machine.calls["a"] = 3
+    async with queued(machine, "a1", "b1", "b2", "c1") as tasks:
+        for served in (["b1"], ["b1", "c1"]):
+            machine.release()
+            await eventually(lambda served=served: machine.served == served)  # type: ignore[misc]
+            machine.calls[served[-1][0]] += 1
+            machine.queue.look_again()
+        await few_turns()
+        assert machine.told["a1"][-1] == (2, 2), "behind b2, whose client has one call"
+        machine.release(2)
+        await asyncio.gather(*tasks)
