@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-import urllib.request
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from prometheus_client.parser import text_string_to_metric_families
+
+from moshi_cluster.cluster.direct_http import open_direct
 
 _TIMEOUT_S = 5.0
 
@@ -40,7 +41,7 @@ class Histogram:
 
 def scrape(url: str) -> str:
     """The text behind a /metrics address. Raises OSError."""
-    with urllib.request.urlopen(url, timeout=_TIMEOUT_S) as answer:
+    with open_direct(url, _TIMEOUT_S) as answer:
         text: str = answer.read().decode()
     return text
 

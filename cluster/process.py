@@ -7,11 +7,11 @@ import signal
 import ssl
 import subprocess
 import sys
-import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from moshi_cluster.cluster.direct_http import open_direct
 from moshi_cluster.cluster.ports import LOOPBACK, check_port
 from moshi_cluster.services.codec import settings as codec
 from moshi_cluster.services.common.probe import is_serving
@@ -167,7 +167,7 @@ def _reachable(host: str) -> str:
 def _answers(url: str) -> bool:
     trusting = ssl._create_unverified_context()  # our own process, which may call itself what it likes
     try:
-        with urllib.request.urlopen(url, timeout=_PROBE_TIMEOUT_S, context=trusting) as answer:
+        with open_direct(url, _PROBE_TIMEOUT_S, trusting) as answer:
             return bool(answer.status == 200)
     except OSError:
         return False

@@ -18,6 +18,7 @@ import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from benchmarks.fuzz.messages import FuzzGenerator, Stream
+from moshi_cluster.services.common.rpc import DIRECT
 
 _METHOD = "/moshi_cluster.v1.Gateway/Converse"
 _STREAM_TIMEOUT_S = 60.0
@@ -49,7 +50,7 @@ async def fuzz(target: str, messages: int, seed: int, callers: int) -> Tally:
     """Sends at least `messages` messages in streams of random length, `callers` streams at a time."""
     tally = Tally()
     streams = _until(FuzzGenerator(seed), tally, messages)
-    async with grpc.aio.insecure_channel(target) as channel:
+    async with grpc.aio.insecure_channel(target, DIRECT) as channel:
         async with asyncio.TaskGroup() as tasks:
             for _ in range(callers):
                 tasks.create_task(_call_on(channel, streams, tally))

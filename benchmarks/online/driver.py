@@ -21,12 +21,13 @@ from benchmarks.online.processes import ProcessWatch, machine_cpu_s
 from benchmarks.online.record import CallRecord
 from benchmarks.online.scenarios import PlannedCall
 from benchmarks.online.speech import LineFormat, choose, first_packet
+from moshi_cluster.services.common.rpc import DIRECT
 from moshi_cluster.v1 import common_pb2, gateway_pb2
 
 _WATCH_PERIOD_S = 1.0
 _CONNECT_TIMEOUT_S = 10.0
 # Each channel a connection of its own, as telephony systems have.
-_CHANNEL_OPTIONS = (("grpc.use_local_subchannel_pool", 1),)
+_CHANNEL_OPTIONS = (*DIRECT, ("grpc.use_local_subchannel_pool", 1))
 
 
 @dataclass(frozen=True)

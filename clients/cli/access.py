@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import ipaddress
 import os
 import ssl
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ import grpc
 from moshi_cluster.clients.cli.errors import BadInput
 
 TOKEN_VARIABLE = "MOSHI_TOKEN"
+_DIRECT = (("grpc.enable_http_proxy", 0),)  # this machine is never behind the environment's proxy
 
 
 @dataclass(frozen=True)
@@ -25,13 +27,14 @@ class Access:
 
     def grpc_channel(self, target: str) -> grpc.aio.Channel:
         """A channel to host:port. Raises BadInput when the certificate cannot be read."""
+        options = _DIRECT if _is_loopback(target) else ()
         if not self.tls:
-            return grpc.aio.insecure_channel(target)
+            return grpc.aio.insecure_channel(target, options)
         roots = None
         if self.ca_file is not None:
             self.ssl_context()  # says what is wrong with the file; gRPC does not
             roots = self.ca_file.read_bytes()
-        return grpc.aio.secure_channel(target, grpc.ssl_channel_credentials(roots))
+        return grpc.aio.secure_channel(target, grpc.ssl_channel_credentials(roots), options)
 
     def grpc_metadata(self) -> tuple[tuple[str, str], ...]:
         """The metadata of a call: the token, where there is one."""
@@ -64,3 +67,11 @@ def add_access_options(command: argparse.ArgumentParser) -> None:
 def access_of(arguments: argparse.Namespace) -> Access:
     """The access that --tls, --ca and --token ask for."""
     return Access(arguments.tls, arguments.ca, arguments.token)
+
+
+def _is_loopback(target: str) -> bool:
+    host = target.rpartition(":")[0].strip("[]")
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -12,6 +12,8 @@ from pathlib import Path
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from moshi_cluster.services.common.rpc import DIRECT
+
 
 def is_serving(target: str, timeout_s: float = 3.0, certificate: Path | None = None, name: str | None = None) -> bool:
     """Whether the process at host:port reports SERVING within the timeout."""
@@ -25,8 +27,8 @@ def is_serving(target: str, timeout_s: float = 3.0, certificate: Path | None = N
 
 def _channel(target: str, certificate: Path | None, name: str | None) -> grpc.Channel:
     if certificate is None:
-        return grpc.insecure_channel(target)
-    options = [("grpc.ssl_target_name_override", name)] if name else []
+        return grpc.insecure_channel(target, DIRECT)
+    options = [*DIRECT, *([("grpc.ssl_target_name_override", name)] if name else [])]
     return grpc.secure_channel(target, grpc.ssl_channel_credentials(certificate.read_bytes()), options)
 
 

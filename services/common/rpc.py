@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import NoReturn
 
 import grpc
@@ -12,31 +13,58 @@ from google.rpc import error_details_pb2, status_pb2
 
 from moshi_cluster.services.common.errors import NoFreeSlot, SessionError, session_error
 
-_KEEPALIVE_MS = 20_000
-_KEEPALIVE_TIMEOUT_MS = 8_000
-
 Options = list[tuple[str, int]]
 
+DIRECT: Options = [("grpc.enable_http_proxy", 0)]
+"""Options of every channel within the cluster and to this machine: the environment's HTTP proxy is not for them."""
 
-def server_options(max_message_bytes: int, max_streams: int) -> Options:
+
+@dataclass(frozen=True)
+class KeepAlive:
+    """When a peer that says nothing counts as dead: after `silence_ms` and `answer_ms`, sooner while frames are sent.
+
+    A network may stall for `answer_ms` and then deliver; nothing is lost by it.
+    """
+
+    silence_ms: int = 10_000
+    """A peer that was not heard of for this long is asked by a ping."""
+    answer_ms: int = 18_000
+    """A ping, or a frame, that is not acknowledged for this long ends the connection."""
+
+    @property
+    def options(self) -> Options:
+        """The same for servers and channels."""
+        return [
+            ("grpc.keepalive_time_ms", self.silence_ms),
+            ("grpc.keepalive_timeout_ms", self.answer_ms),
+            # What gRPC goes by; alone, the option above leaves it at a minute.
+            ("grpc.http2.ping_timeout_ms", self.answer_ms),
+            # Who only listens pings as often as who talks; else the third ping waits for a minute.
+            ("grpc.http2.max_pings_without_data", 0),
+        ]
+
+
+KEEP_ALIVE = KeepAlive()
+
+
+def server_options(max_message_bytes: int, max_streams: int, keep_alive: KeepAlive = KEEP_ALIVE) -> Options:
     """Options of a server whose streams are calls: dead peers are noticed, messages are small."""
     return [
-        ("grpc.keepalive_time_ms", _KEEPALIVE_MS),
-        ("grpc.keepalive_timeout_ms", _KEEPALIVE_TIMEOUT_MS),
+        *keep_alive.options,
         ("grpc.keepalive_permit_without_calls", 1),
-        # Clients may ping a little more often than we do.
-        ("grpc.http2.min_ping_interval_without_data_ms", _KEEPALIVE_MS // 2),
+        # Clients may ping more often than we do.
+        ("grpc.http2.min_ping_interval_without_data_ms", keep_alive.silence_ms // 2),
         ("grpc.max_concurrent_streams", max_streams),
         ("grpc.max_receive_message_length", max_message_bytes),
         ("grpc.so_reuseport", 0),  # a second process on the port is a mistake, not a load balancer
     ]
 
 
-def channel_options(max_message_bytes: int) -> Options:
+def channel_options(max_message_bytes: int, keep_alive: KeepAlive = KEEP_ALIVE) -> Options:
     """Options of a channel to a worker."""
     return [
-        ("grpc.keepalive_time_ms", _KEEPALIVE_MS),
-        ("grpc.keepalive_timeout_ms", _KEEPALIVE_TIMEOUT_MS),
+        *DIRECT,
+        *keep_alive.options,
         ("grpc.max_receive_message_length", max_message_bytes),
         ("grpc.use_local_subchannel_pool", 1),  # one connection per worker, not one per process
         ("grpc.initial_reconnect_backoff_ms", 100),
