@@ -42,6 +42,10 @@ def test_moshi_answers(page: Page, cluster: LocalCluster) -> None:
     wait_until(page, lambda: played_s(page) > 2)
     page.click("summary >> text=Server")
     wait_for(page, "#server-info", "moshi-cluster")
+    told = page.locator("#server-info div", has=page.get_by_text("text temperature", exact=True)).locator("dd")
+    own = page.locator(".slider:has(#text_temperature) output").text_content() or ""
+    assert own.endswith("checkpoint's own")
+    assert float(own.split(",")[0].split()[0]) == float(told.inner_text())
     page.click("#connect")
     page.locator("#recording-list audio").wait_for(state="visible")
 
@@ -61,6 +65,23 @@ def test_what_is_said_to_a_loopback_comes_back_a_little_later(
     delays_s = echo_delays_s(file)
     assert len(delays_s) >= 2
     assert 0.08 < min(delays_s) < LONGEST_DELAY_S, "no sooner than the frame of 80 ms is complete"
+
+
+BLOCKED = """new Promise((resolve) => {
+  addEventListener("securitypolicyviolation", (event) => resolve(event.blockedURI));
+  new WebSocket("ws://127.0.0.1:9/api/chat");
+})"""
+
+
+def test_no_address_leads_the_voice_to_a_server_that_the_operator_does_not_allow(
+    browser: Browser, cluster: LocalCluster
+) -> None:
+    with browser.new_context() as context:
+        page = context.new_page()
+        page.goto(cluster.http_url() + "?worker_addr=127.0.0.1:9")
+        page.click("#connect")
+        wait_for(page, "#notice", "This page does not call another server")
+        assert "127.0.0.1:9" in page.evaluate(BLOCKED), "its policy would stop it, too"
 
 
 def test_the_second_waits_and_the_third_is_told_that_there_is_no_room(browser: Browser, cluster: LocalCluster) -> None:
