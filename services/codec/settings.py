@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from moshi_cluster.services.common.listening import Host
 from moshi_cluster.services.common.settings import setting
 
 PREFIX = "MOSHI_CODEC_"
@@ -13,7 +14,7 @@ PREFIX = "MOSHI_CODEC_"
 class CodecSettings:
     """Everything that can be set about a codec worker."""
 
-    host: str = setting("0.0.0.0", "Address to listen on.")
+    host: Host = setting(Host("0.0.0.0"), "Address to listen on; `::` for every one, of IPv6 and IPv4.")
     port: int = setting(50052, "gRPC port; 0 picks a free one.", minimum=0, maximum=65535)
     metrics_port: int = setting(9102, "Prometheus port; 0 picks a free one.", minimum=0, maximum=65535)
     checkpoint: str | None = setting(None, "Folder laid out as published, or a repository.")

@@ -22,8 +22,10 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 from prometheus_client import CollectorRegistry
 
+from moshi_cluster.services.common.listening import cannot_listen, check_port, with_port
 from moshi_cluster.services.common.metrics import MetricsEndpoint
 from moshi_cluster.services.common.rpc import Options
+from moshi_cluster.services.common.settings import SettingError
 
 T = TypeVar("T")
 
@@ -64,6 +66,8 @@ class Service(Protocol):
 class Endpoint:
     """Where a process listens and how long it may take to stop."""
 
+    prefix: str
+    """Of the settings that the rest is from, for an error's message."""
     host: str
     port: int
     metrics_port: int
@@ -75,7 +79,7 @@ class Endpoint:
 def run(make_service: Callable[[], Service], name: str, endpoint: Endpoint, registry: CollectorRegistry) -> int:
     """Runs a service until a signal or its failure; returns the process's exit code.
 
-    make_service: called inside the event loop.
+    make_service: called inside the event loop. Raises SettingError, also for a port that cannot be had.
     """
     return uvloop.run(serve(make_service, name, endpoint, registry))
 
@@ -88,29 +92,29 @@ async def serve(
     collect_interval_s: float = 5.0,
 ) -> int:
     """The coroutine behind `run`. collect_interval_s: between two collections of garbage."""
-    stop_requested = _stop_signal()
-    with MetricsEndpoint(endpoint.host, endpoint.metrics_port, registry) as metrics:
-        service = make_service()
+    signals = _StopSignals()
+    with MetricsEndpoint(endpoint.host, endpoint.metrics_port, registry, endpoint.prefix) as metrics:
         server = grpc.aio.server(options=endpoint.options)
+        port = _listen(server, endpoint)
+        service = make_service()
         health_servicer = health.aio.HealthServicer()
         names = ["", *_register(server, service, health_servicer)]
         await _set_health(health_servicer, names, health_pb2.HealthCheckResponse.NOT_SERVING)
-        port = _listen(server, endpoint)
         await server.start()
         tls = endpoint.credentials is not None
         _log.info("listening name=%s port=%d tls=%s metrics_port=%d", name, port, tls, metrics.port)
         try:
-            if (exit_code := await _start(service, stop_requested)) is not None:
+            if (exit_code := await _start(service, signals.stop)) is not None:
                 return exit_code
             _settle_garbage()
             await _set_health(health_servicer, names, health_pb2.HealthCheckResponse.SERVING)
             _log.info("serving name=%s", name)
             async with _task(_collect_garbage(collect_interval_s)):
-                await _first_of(stop_requested, service.failed)
+                await _first_of(signals.stop, service.failed)
 
             await _set_health(health_servicer, names, health_pb2.HealthCheckResponse.NOT_SERVING)
             if not service.failed.done():
-                await _drain(service, endpoint.drain_grace_s)
+                await _drain(service, endpoint.drain_grace_s, signals.stop_now)
             if service.failed.done():
                 _log.error("exiting: the service failed")
                 return EXIT_ENGINE_FAILED
@@ -121,18 +125,36 @@ async def serve(
             _log.info("stopped name=%s", name)
 
 
-def _stop_signal() -> asyncio.Event:
-    """Set by SIGTERM or SIGINT."""
-    requested = asyncio.Event()
-    for signal_number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(signal_number, requested.set)
-    return requested
+class _StopSignals:
+    """SIGTERM, SIGINT and SIGHUP ask for a stop; a second SIGTERM or SIGINT for one without a grace.
+
+    A terminal that closes sends SIGHUP, often twice and beside SIGTERM: it never shortens the grace. A process started
+    with nohup goes on ignoring it.
+    """
+
+    def __init__(self) -> None:
+        self.stop = asyncio.Event()
+        self.stop_now = asyncio.Event()
+        self._asked = False
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._on_request)
+        if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+            loop.add_signal_handler(signal.SIGHUP, self.stop.set)
+
+    def _on_request(self) -> None:
+        if self._asked:
+            self.stop_now.set()
+        self._asked = True
+        self.stop.set()
 
 
 async def _start(service: Service, stop_requested: asyncio.Event) -> int | None:
-    """Loads and warms; the exit code where that is already the end."""
+    """Loads and warms; the exit code where that is already the end. Raises SettingError."""
     try:
         return None if await _finished_first(service.start(), stop_requested) else 0
+    except SettingError:
+        raise
     except Exception as error:
         # A bad checkpoint is the usual reason; its message is for the operator, the traceback for us.
         _log.error("cannot start: %s: %s", type(error).__name__, error)
@@ -164,10 +186,15 @@ def _register(server: grpc.aio.Server, service: Service, health_servicer: health
 
 
 def _listen(server: grpc.aio.Server, endpoint: Endpoint) -> int:
-    address = f"{endpoint.host}:{endpoint.port}"
-    if endpoint.credentials is None:
-        return int(server.add_insecure_port(address))
-    return int(server.add_secure_port(address, endpoint.credentials))
+    """Returns the port. Raises SettingError when it cannot be had."""
+    check_port(endpoint.host, endpoint.port, endpoint.prefix, "port")  # gRPC does not say what is wrong
+    address = with_port(endpoint.host, endpoint.port)
+    try:
+        if endpoint.credentials is None:
+            return int(server.add_insecure_port(address))
+        return int(server.add_secure_port(address, endpoint.credentials))
+    except RuntimeError:
+        raise cannot_listen(endpoint.host, endpoint.port, "gRPC refuses it", f"{endpoint.prefix}PORT") from None
 
 
 async def _set_health(servicer: health.aio.HealthServicer, names: list[str], status: int) -> None:
@@ -189,13 +216,16 @@ async def _first_of(stop_requested: asyncio.Event, failed: asyncio.Future[BaseEx
         await asyncio.wait((stop, failed), return_when=asyncio.FIRST_COMPLETED)
 
 
-async def _drain(service: Service, grace_s: float) -> None:
-    """Until no session is left or the grace is over; a service that fails meanwhile has nothing left to wait for."""
+async def _drain(service: Service, grace_s: float, stop_now: asyncio.Event) -> None:
+    """Until no session is left, the grace is over or somebody asks once more; a service that fails meanwhile has
+    nothing left to wait for."""
     _log.info("draining sessions=%d grace_s=%g", service.live_sessions, grace_s)
     service.drain(grace_s)
-    async with _task(service.until_idle()) as idle:
-        done, _ = await asyncio.wait((idle, service.failed), timeout=grace_s, return_when=asyncio.FIRST_COMPLETED)
-    if not done:
+    async with _task(service.until_idle()) as idle, _task(stop_now.wait()) as told_again:
+        ends = (idle, told_again, service.failed)
+        await asyncio.wait(ends, timeout=grace_s, return_when=asyncio.FIRST_COMPLETED)
+        left = not (idle.done() or service.failed.done())
+    if left:
         _log.warning("grace is over, ending sessions=%d", service.live_sessions)
 
 

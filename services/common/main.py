@@ -42,6 +42,7 @@ def run(
     try:
         settings: Any = load(settings_type, prefix)
         endpoint = lifecycle.Endpoint(
+            prefix=prefix,
             host=settings.host,
             port=settings.port,
             metrics_port=settings.metrics_port,

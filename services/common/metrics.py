@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import threading
 from collections.abc import Callable
 from types import TracebackType
 
-from prometheus_client import CollectorRegistry, Counter, start_http_server
+from prometheus_client import CollectorRegistry, Counter
+
+from moshi_cluster.services.common.listening import open_listeners
+from moshi_cluster.services.common.scrapes import ScrapeServer
 
 # Dense where it matters: one frame is 80 ms, and a hop should be a small part of that.
 LATENCY_BUCKETS_S = (
@@ -27,22 +33,34 @@ def log_lines_dropped(service: str, registry: CollectorRegistry) -> Callable[[st
 
 
 class MetricsEndpoint:
-    """Prometheus /metrics over HTTP on a port of its own, for as long as the context lasts."""
+    """Prometheus /metrics over HTTP on a port of its own, for as long as the context lasts.
 
-    def __init__(self, host: str, port: int, registry: CollectorRegistry) -> None:
-        """port: 0 picks a free one, see `port` once entered."""
+    It has a thread with a loop of its own: it answers also while the process's event loop stands still.
+    """
+
+    def __init__(self, host: str, port: int, registry: CollectorRegistry, prefix: str = "") -> None:
+        """port: 0 picks a free one, see `port` once entered. prefix: of the settings, for an error's message."""
         self._host = host
-        self._registry = registry
+        self._prefix = prefix
+        self._server = ScrapeServer(registry)
         self.port = port
 
     def __enter__(self) -> MetricsEndpoint:
-        self._server, self._thread = start_http_server(self.port, self._host, self._registry)
-        self.port = self._server.server_port
+        """Raises SettingError when the port cannot be had."""
+        listeners = open_listeners(self._host, self.port, self._prefix, "metrics_port")
+        self.port = listeners[0].getsockname()[1]
+        self._loop = asyncio.new_event_loop()
+        self._serving = self._loop.create_task(self._server.run(listeners))
+        self._thread = threading.Thread(target=self._run, name="metrics", daemon=True)
+        self._thread.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._server.shutdown()
-        self._server.server_close()
+        self._loop.call_soon_threadsafe(self._serving.cancel)
         self._thread.join()
+
+    def _run(self) -> None:
+        with contextlib.closing(self._loop), contextlib.suppress(asyncio.CancelledError):
+            self._loop.run_until_complete(self._serving)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from moshi_cluster.services.common.listening import Host
 from moshi_cluster.services.common.settings import setting
 
 PREFIX = "MOSHI_LM_"
@@ -16,7 +17,7 @@ MOST_SLOTS_ON_CPU = 32
 class LmSettings:
     """Everything that can be set about an lm worker."""
 
-    host: str = setting("0.0.0.0", "Address to listen on.")
+    host: Host = setting(Host("0.0.0.0"), "Address to listen on; `::` for every one, of IPv6 and IPv4.")
     port: int = setting(50053, "gRPC port; 0 picks a free one.", minimum=0, maximum=65535)
     metrics_port: int = setting(9103, "Prometheus port; 0 picks a free one.", minimum=0, maximum=65535)
     checkpoint: str | None = setting(None, "Folder laid out as published, or a repository.")

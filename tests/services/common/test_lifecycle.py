@@ -7,7 +7,8 @@ import gc
 import os
 import re
 import signal
-import socketserver
+import socket
+import urllib.request
 import weakref
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -21,7 +22,9 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from prometheus_client import CollectorRegistry
 
 from moshi_cluster.services.common import lifecycle, probe
+from moshi_cluster.services.common.listening import with_port
 from moshi_cluster.services.common.rpc import server_options
+from moshi_cluster.services.common.settings import SettingError
 from moshi_cluster.services.gateway.api import tls
 from moshi_cluster.v1 import codec_pb2_grpc, worker_pb2, worker_pb2_grpc
 from tests.services.fake_workers import FakeCodec, pcm_frame
@@ -67,9 +70,11 @@ class Script:
 class Process:
     """`serve` running in the test's own loop."""
 
-    def __init__(self, exit_code: asyncio.Task[int], target: str, channel: grpc.aio.Channel) -> None:
+    def __init__(self, exit_code: asyncio.Task[int], target: str, metrics_port: int, channel: grpc.aio.Channel) -> None:
         self.exit_code = exit_code
         self.target = target
+        self.port = int(target.rpartition(":")[2])
+        self.metrics_port = metrics_port
         self.channel = channel
 
     async def health(self, name: str = "") -> Any:
@@ -88,15 +93,13 @@ StartProcess = Callable[..., AbstractAsyncContextManager[Process]]
 
 
 @pytest.fixture
-def process(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> StartProcess:
+def process(caplog: pytest.LogCaptureFixture) -> StartProcess:
     """Starts `serve` around a service; ends it with the context."""
     caplog.set_level("INFO", "moshi_cluster.services.common.lifecycle")
-    # The metrics endpoint looks this often for its end; half a second, times every test here, is long.
-    monkeypatch.setattr(socketserver.BaseServer.serve_forever, "__defaults__", (0.01,))
 
-    def port() -> int:
-        found = re.search(r"listening name=test port=(\d+)", caplog.text)
-        return int(found.group(1)) if found else 0
+    def ports() -> list[int]:
+        found = re.search(r"listening name=test port=(\d+) .*metrics_port=(\d+)", caplog.text)
+        return [int(port) for port in found.groups()] if found else []
 
     @asynccontextmanager
     async def started(
@@ -104,13 +107,16 @@ def process(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -
         grace_s: float = GRACE_S,
         credentials: grpc.ServerCredentials | None = None,
         collect_interval_s: float = 60.0,
+        host: str = "127.0.0.1",
     ) -> AsyncIterator[Process]:
-        endpoint = lifecycle.Endpoint("127.0.0.1", 0, 0, grace_s, server_options(1 << 20, 64), credentials)
+        endpoint = lifecycle.Endpoint("MOSHI_TEST_", host, 0, 0, grace_s, server_options(1 << 20, 64), credentials)
         serving = lifecycle.serve(lambda: service, "test", endpoint, CollectorRegistry(), collect_interval_s)
         task = asyncio.create_task(serving)
-        await eventually(lambda: bool(port()) or task.done())
-        async with grpc.aio.insecure_channel(f"127.0.0.1:{port()}") as channel:
-            yield Process(task, f"127.0.0.1:{port()}", channel)
+        await eventually(lambda: bool(ports()) or task.done())
+        port, metrics_port = ports()
+        target = with_port("::1" if host == "::" else host, port)
+        async with grpc.aio.insecure_channel(target) as channel:
+            yield Process(task, target, metrics_port, channel)
         task.cancel()
         await asyncio.wait([task])
 
@@ -156,6 +162,49 @@ async def test_an_interrupt_is_a_signal_too(process: StartProcess) -> None:
         await running.until_health(SERVING)
         os.kill(os.getpid(), signal.SIGINT)
         assert await running.exit_code == 0
+
+
+async def test_a_terminal_that_closes_drains_and_its_second_signal_changes_nothing(process: StartProcess) -> None:
+    service = Script()
+    service.loaded.set()
+    async with process(service) as running:
+        await running.until_health(SERVING)
+        os.kill(os.getpid(), signal.SIGHUP)
+        await eventually(lambda: "drain 30" in service.asked)
+        for number in (signal.SIGHUP, signal.SIGTERM):
+            os.kill(os.getpid(), number)
+            await few_turns()
+        assert not running.exit_code.done()
+        service.idle.set()
+        assert await running.exit_code == 0
+        assert service.asked == ["start", "drain 30", "idle", "stop"]
+
+
+async def test_a_process_of_nohup_survives_its_terminal(process: StartProcess) -> None:
+    service = Script()
+    service.loaded.set()
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        async with process(service) as running:
+            await running.until_health(SERVING)
+            os.kill(os.getpid(), signal.SIGHUP)
+            await few_turns()
+            assert service.asked == ["start"]
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_who_asks_twice_waits_for_no_session(process: StartProcess, number: signal.Signals) -> None:
+    service = Script()
+    service.loaded.set()
+    async with process(service) as running:
+        await running.until_health(SERVING)
+        os.kill(os.getpid(), number)
+        await eventually(lambda: "drain 30" in service.asked)
+        os.kill(os.getpid(), number)
+        assert await running.exit_code == 0
+        assert service.asked == ["start", "drain 30", "stop"]
 
 
 async def test_sessions_have_no_more_than_the_grace(process: StartProcess) -> None:
@@ -211,6 +260,43 @@ async def test_a_service_that_cannot_load_is_stopped_and_the_reason_is_logged(
         assert await running.exit_code == lifecycle.EXIT_CANNOT_START
         assert service.asked == ["stop"]
     assert "no such checkpoint" in caplog.text
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1", "::"])
+async def test_a_taken_port_is_said_before_anything_is_made(host: str) -> None:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.create_server((host, 0), family=family) as taken:
+        port = taken.getsockname()[1]
+        for setting, ports in (("PORT", (port, 0)), ("METRICS_PORT", (0, port))):
+            endpoint = lifecycle.Endpoint("MOSHI_TEST_", host, *ports, GRACE_S, server_options(1 << 20, 64))
+            with pytest.raises(SettingError, match=f"^MOSHI_TEST_{setting}: cannot listen on .*: the port is taken$"):
+                await lifecycle.serve(Script, "test", endpoint, CollectorRegistry())
+
+
+async def test_a_setting_that_is_found_wrong_while_loading_is_the_operators_to_read(process: StartProcess) -> None:
+    class Wrong(Script):
+        async def start(self) -> None:
+            raise SettingError("MOSHI_TEST_HTTP_PORT: cannot listen on [::1]:80: the port is taken")
+
+    service = Wrong()
+    async with process(service) as running:
+        with pytest.raises(SettingError, match="HTTP_PORT"):
+            await running.exit_code
+        assert service.asked == ["stop"]
+
+
+@pytest.mark.parametrize("host", ["::", "::1"])
+async def test_it_serves_over_ipv6(process: StartProcess, host: str) -> None:
+    service = Script()
+    service.loaded.set()
+    async with process(service, host=host) as running:
+        await running.until_health(SERVING)
+        for target in ("[::1]", *(("127.0.0.1",) if host == "::" else ())):
+            assert await asyncio.to_thread(probe.is_serving, f"{target}:{running.port}", PATIENCE_S)
+            url = f"http://{target}:{running.metrics_port}/metrics"
+            assert (
+                await asyncio.to_thread(lambda url=url: urllib.request.urlopen(url, timeout=PATIENCE_S).status) == 200
+            )
 
 
 async def test_reflection_lists_every_service(process: StartProcess) -> None:
