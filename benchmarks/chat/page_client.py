@@ -28,6 +28,7 @@ _INITIAL = {
     "pad_mult": 0,
     "repetition_penalty": 1,
     "repetition_penalty_context": 64,
+    "stats": "true",
 }
 
 
@@ -56,7 +57,7 @@ class PageClient:
         clock = asyncio.get_running_loop().time
         trace = self.trace
         try:
-            # Browsers name the page's origin; the gateway sends them figures unasked.
+            # Browsers name the page's origin with every WebSocket.
             async with aiohttp.ClientSession(headers={"Origin": self._url.rstrip("/")}) as session:
                 trace.asked_s = clock() - start_s
                 async with session.ws_connect(self._address()) as socket:
