@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import socket
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import cast
 
 from moshi_cluster.services.gateway.api.http.connection_limits import ConnectionLimits
@@ -35,24 +36,25 @@ class Listener:
         self._limits = limits
         self._handshake_timeout_s = handshake_timeout_s
         self._tls = tls
-        self._server: asyncio.Server | None = None
+        self._servers: list[asyncio.Server] = []
         self._handshakes: set[asyncio.Task[None]] = set()
 
-    async def start(self, host: str, port: int) -> None:
-        """Raises OSError when it cannot listen there."""
+    async def start(self, sockets: Iterable[socket.socket]) -> None:
+        """sockets: bound, one for each address; closed at the end."""
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(lambda: _Arrival(self._arrived), host, port, backlog=_BACKLOG)
+        for each in sockets:
+            self._servers.append(await loop.create_server(lambda: _Arrival(self._arrived), sock=each, backlog=_BACKLOG))
 
     @property
     def port(self) -> int:
         """Where it listens."""
-        assert self._server is not None, "not started"
-        return int(self._server.sockets[0].getsockname()[1])
+        assert self._servers, "not started"
+        return int(self._servers[0].sockets[0].getsockname()[1])
 
     async def stop(self) -> None:
         """Accepts nobody any more. Connections that were handed over go on."""
-        if self._server is not None:
-            self._server.close()
+        for server in self._servers:
+            server.close()
         for handshake in self._handshakes:
             handshake.cancel()
         await asyncio.gather(*self._handshakes, return_exceptions=True)

@@ -8,6 +8,7 @@ from pathlib import Path
 from aiohttp import web
 
 import moshi_cluster
+from moshi_cluster.services.common.listening import open_listeners
 from moshi_cluster.services.gateway.api.http.connection import SERVER_NAME, HttpConnection
 from moshi_cluster.services.gateway.api.http.connection_limits import ConnectionLimits
 from moshi_cluster.services.gateway.api.http.listener import Leave, Listener
@@ -16,7 +17,7 @@ from moshi_cluster.services.gateway.api.http.tunnel import open_tunnel
 from moshi_cluster.services.gateway.api.tls import context_of
 from moshi_cluster.services.gateway.api.websocket.handler import WebSocketHandler
 from moshi_cluster.services.gateway.calls.manager import CallManager
-from moshi_cluster.services.gateway.settings import DEFAULT_WEB_DIR, GatewaySettings
+from moshi_cluster.services.gateway.settings import DEFAULT_WEB_DIR, PREFIX, GatewaySettings
 
 _PACKAGE = Path(moshi_cluster.__file__).parent
 _HTTPS_ONLY_S = 365 * 24 * 3600
@@ -36,7 +37,7 @@ class HttpServer:
         self._listener: Listener | None = None
 
     async def start(self) -> None:
-        """Raises OSError when the port is taken, SettingError for a bad certificate or a tunnel that cannot be."""
+        """Raises SettingError for a port that cannot be had, a bad certificate, or a tunnel that cannot be."""
         settings = self._settings
         tls = context_of(Path(settings.tls_dir), settings.tls_self_signed) if settings.tls_dir else None
         await self._runner.setup()
@@ -44,7 +45,7 @@ class HttpServer:
             settings.max_http_connections, settings.max_http_connections_per_client, self._manager.metrics
         )
         self._listener = Listener(self._connection, limits, settings.http_request_timeout_s, tls)
-        await self._listener.start(settings.host, settings.http_port)
+        await self._listener.start(open_listeners(settings.host, settings.http_port, PREFIX, "http_port"))
         _log.info("listening http_port=%d tls=%s", self.port, bool(tls))
         if settings.gradio_tunnel:
             address = await open_tunnel(self.port)

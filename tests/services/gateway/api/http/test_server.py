@@ -61,11 +61,21 @@ async def test_switched_off_nothing_listens() -> None:
             _ = all_of_it.service.http_port
 
 
-async def test_a_port_that_is_taken_is_an_error_at_start() -> None:
+async def test_a_port_that_is_taken_is_one_line_that_names_the_setting() -> None:
     async with cluster(**HTTP) as all_of_it:
-        with pytest.raises(OSError, match="address already in use"):
-            async with cluster(**HTTP | {"http_port": all_of_it.service.http_port}):
+        port = all_of_it.service.http_port
+        message = f"^MOSHI_GATEWAY_HTTP_PORT: cannot listen on 127.0.0.1:{port}: the port is taken$"
+        with pytest.raises(SettingError, match=message):
+            async with cluster(**HTTP | {"http_port": port}):
                 pass
+
+
+@pytest.mark.parametrize(("host", "reached_at"), [("::1", "[::1]"), ("::", "[::1]"), ("::", "127.0.0.1")])
+async def test_it_listens_at_every_address_of_its_host(host: str, reached_at: str) -> None:
+    async with cluster(**HTTP | {"host": host}) as all_of_it:
+        url = f"http://{reached_at}:{all_of_it.service.http_port}/health"
+        async with aiohttp.ClientSession() as session, session.get(url) as response:
+            assert response.status == 200
 
 
 # --- TLS
