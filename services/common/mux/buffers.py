@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import grpc
 
+from moshi_cluster.services.common.deadlines import set_within
 from moshi_cluster.v1 import trunk_pb2
 
 INBOX_MESSAGES = 64
@@ -77,27 +78,56 @@ class Inbox:
 class Outbox:
     """What waits to leave. One task sends it, bundle by bundle: whatever was put meanwhile shares the next one."""
 
-    def __init__(self, items_max: int = 4096) -> None:
-        """items_max: unsent items of all streams, past which writers wait."""
+    def __init__(self, items_max: int = 4096, stalled_s: float = 10.0) -> None:
+        """items_max: unsent items of all streams, past which writers wait and the peer's items are left unread.
+
+        stalled_s: a peer that leaves it full for this long has stalled.
+        """
         self._items_max = items_max
+        self._stalled_s = stalled_s
+        self._closed = False
         self._items: deque[trunk_pb2.TrunkItem] = deque()
         self._waiting = asyncio.Event()
         self._writable = asyncio.Event()
         self._writable.set()
+        self._full = asyncio.Event()  # the opposite
         self._all_sent = asyncio.Event()
         self._all_sent.set()
 
+    def __len__(self) -> int:
+        return len(self._items)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether nobody should put anything before the peer has taken something."""
+        return self._full.is_set()
+
     def put(self, item: trunk_pb2.TrunkItem) -> None:
-        """Adds an item."""
+        """Adds an item; once closed, forgets it."""
+        if self._closed:
+            return
         self._items.append(item)
         self._waiting.set()
         self._all_sent.clear()
         if len(self._items) >= self._items_max:
-            self._writable.clear()
+            self._set_full(True)
+
+    def close(self) -> None:
+        """The peer is lost: nobody waits to put any longer, and nothing more is kept."""
+        self._closed = True
+        self._items.clear()
+        self._set_full(False)
 
     async def until_writable(self) -> None:
         """Returns once the peer has taken enough that another message may be put."""
         await self._writable.wait()
+
+    async def until_stalled(self) -> None:
+        """Returns once the peer has taken too little for too long."""
+        while True:
+            await self._full.wait()
+            if not await set_within(self._writable, self._stalled_s):
+                return
 
     async def all_sent(self) -> None:
         """Returns once nothing is left to send."""
@@ -119,6 +149,10 @@ class Outbox:
             bundle.items.append(item)
         if not self._items:
             self._waiting.clear()
-        if len(self._items) < self._items_max:
-            self._writable.set()
+        if self.is_full and len(self._items) < self._items_max:
+            self._set_full(False)
         return bundle
+
+    def _set_full(self, full: bool) -> None:
+        (self._full if full else self._writable).set()
+        (self._writable if full else self._full).clear()

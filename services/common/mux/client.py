@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Sequence
 from typing import Any, Generic
 
 import grpc
@@ -14,7 +15,7 @@ from moshi_cluster.services.common.mux.buffers import CODES, End, Inbox, Outbox
 from moshi_cluster.services.common.session_stream import Response
 from moshi_cluster.v1 import trunk_pb2, trunk_pb2_grpc
 
-_LOST = grpc.StatusCode.UNAVAILABLE
+_log = logging.getLogger(__name__)
 
 
 class StreamEnded(Exception):
@@ -28,20 +29,36 @@ class StreamEnded(Exception):
 class MuxClient:
     """Streams to one worker. The connection is made with the first stream, and anew after it was lost."""
 
-    def __init__(self, channel: grpc.aio.Channel) -> None:
+    def __init__(self, channel: grpc.aio.Channel, address: str, make_outbox: Callable[[], Outbox] = Outbox) -> None:
+        """address: for the log. make_outbox: of a connection; says when a worker that takes nothing is lost."""
         self._channel = channel
+        self._address = address
+        self._make_outbox = make_outbox
         self._connection: MuxConnection | None = None
+        self._running: set[asyncio.Task[None]] = set()  # of the connection and of lost ones that still end
+
+    @property
+    def streams(self) -> int:
+        """How many are open."""
+        return self._connection.streams if self._connection is not None else 0
 
     def open(self, method: str, response_type: type[Response]) -> MuxStream[Response]:
         """A stream of the rpc `method`, its full name."""
         if self._connection is None or self._connection.is_lost:
-            self._connection = MuxConnection(self._channel)
+            self._connection = MuxConnection(self._channel, self._address, self._make_outbox())
+            self._running.add(self._connection.running)
+            self._connection.running.add_done_callback(self._running.discard)
         return self._connection.open(method, response_type)
+
+    def lose(self, why: str) -> None:
+        """Ends every stream at once: the worker is as good as gone, although its connection may stand."""
+        if self._connection is not None:
+            self._connection.lose(why)
 
     async def close(self) -> None:
         """Ends the connection and every stream on it."""
-        if self._connection is not None:
-            await self._connection.close()
+        self.lose("the gateway lets go of it")
+        await asyncio.gather(*self._running, return_exceptions=True)
 
 
 class MuxStream(Generic[Response]):
@@ -115,12 +132,17 @@ class MuxStream(Generic[Response]):
 class MuxConnection:
     """One connection to a worker and the streams on it."""
 
-    def __init__(self, channel: grpc.aio.Channel) -> None:
+    def __init__(self, channel: grpc.aio.Channel, address: str, outbox: Outbox) -> None:
         self.is_lost = False
-        self._outbox = Outbox()
+        self._address = address
+        self._outbox = outbox
         self._streams: dict[int, MuxStream[Any]] = {}
         self._numbers = itertools.count(1)
-        self._running = asyncio.create_task(self._run(channel))
+        self.running = asyncio.create_task(self._run(channel))
+
+    @property
+    def streams(self) -> int:
+        return len(self._streams)
 
     def open(self, method: str, response_type: type[Response]) -> MuxStream[Response]:
         number = next(self._numbers)
@@ -129,27 +151,42 @@ class MuxConnection:
         self._outbox.put(trunk_pb2.TrunkItem(stream=number, open=method))
         return stream
 
-    async def close(self) -> None:
-        self._running.cancel()
-        await asyncio.wait((self._running,))
+    def lose(self, why: str) -> None:
+        self._end_streams(why)
+        self.running.cancel()
 
     async def _run(self, channel: grpc.aio.Channel) -> None:
         call: Any = trunk_pb2_grpc.TrunkStub(channel).Carry()
-        parts = [asyncio.ensure_future(self._read(call)), asyncio.ensure_future(self._outbox.send(call.write))]
+        work = (self._read(call), self._outbox.send(call.write), self._outbox.until_stalled())
+        parts = [asyncio.ensure_future(part) for part in work]
         try:
             await asyncio.wait(parts, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            self.is_lost = True
             call.cancel()
             for part in parts:
                 part.cancel()
             results = await asyncio.gather(*parts, return_exceptions=True)
-            why = next((error.details() for error in results if isinstance(error, grpc.aio.AioRpcError)), None)
-            for stream in list(self._streams.values()):
-                stream.end(End(_LOST, f"the worker is lost: {why or 'the trunk has ended'}"))
+            self._end_streams(_why_over(results))
 
     async def _read(self, call: Any) -> None:
         while (bundle := await call.read()) is not grpc.aio.EOF:
             for item in bundle.items:
                 if item.stream in self._streams:  # else it was cancelled, and the worker did not know it yet
                     self._streams[item.stream].take(item)
+
+    def _end_streams(self, why: str) -> None:
+        """Tells every stream, and those that wait to write. The operator hears the reason, callers only the fact."""
+        if self._streams:
+            _log.warning("streams lost address=%s streams=%d why=%s", self._address, len(self._streams), why)
+        self.is_lost = True
+        self._outbox.close()
+        for stream in list(self._streams.values()):
+            stream.end(End(grpc.StatusCode.UNAVAILABLE, "the worker is lost"))
+
+
+def _why_over(results: Sequence[object]) -> str:
+    """Why a connection has ended, by what its parts say: reading, sending, watching for a stall."""
+    errors = (error for error in results if isinstance(error, grpc.aio.AioRpcError))
+    if (error := next(errors, None)) is not None:
+        return error.details() or error.code().name
+    return "it does not take what is sent" if results[-1] is None else "it has ended the connection"

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any, Generic
+from typing import Any, Generic, NoReturn
 
 import grpc
 
-from moshi_cluster.services.common.errors import session_error
+from moshi_cluster.services.common.errors import Draining, LimitReached, session_error
 from moshi_cluster.services.common.mux.buffers import End, Inbox, Outbox
+from moshi_cluster.services.common.rpc import statuses
 from moshi_cluster.services.common.session_stream import Method, Methods, Request, Response
 from moshi_cluster.v1 import trunk_pb2, trunk_pb2_grpc
 
@@ -20,31 +21,46 @@ _log = logging.getLogger(__name__)
 class MuxServicer(trunk_pb2_grpc.TrunkServicer):
     """Servicer of the multiplexer: carries the streams of a worker's own methods."""
 
-    def __init__(self, methods: Methods, draining: asyncio.Event, streams_max: int = 4096) -> None:
+    def __init__(
+        self,
+        methods: Methods,
+        draining: asyncio.Event,
+        streams_max: int = 4096,
+        make_outbox: Callable[[], Outbox] = Outbox,
+    ) -> None:
         """draining: once it is set, a connection ends with its last stream.
 
         streams_max: of one connection; slots limit the sessions, this limits how many are refused at one moment.
+        make_outbox: of a connection; says how much may wait, and for how long a gateway may leave it unread.
         """
         self._methods = methods
         self._draining = draining
         self._streams_max = streams_max
+        self._make_outbox = make_outbox
 
     async def Carry(
         self, request_iterator: AsyncIterator[trunk_pb2.TrunkBundle], context: grpc.aio.ServicerContext
     ) -> None:
-        await _Connection(self._methods, self._draining, self._streams_max).run(request_iterator, context.write)
-        if self._draining.is_set():
-            await context.abort(grpc.StatusCode.UNAVAILABLE, "the worker is stopping")
+        async with statuses(context):
+            outbox = self._make_outbox()
+            connection = MuxServerConnection(self._methods, self._draining, self._streams_max, outbox)
+            await connection.run(request_iterator, context.write)
+            if self._draining.is_set():
+                raise Draining("the worker is stopping")
 
 
-class _Connection:
-    """One gateway's connection and the streams on it."""
+class MuxServerConnection:
+    """One gateway's connection and the streams on it.
 
-    def __init__(self, methods: Methods, draining: asyncio.Event, streams_max: int) -> None:
+    What a gateway does not read is bounded: while the outbox is full nothing more is taken from that gateway, so that
+    it holds at most its own limit and a status for each stream that runs.
+    """
+
+    def __init__(self, methods: Methods, draining: asyncio.Event, streams_max: int, outbox: Outbox) -> None:
         self._methods = methods
         self._draining = draining
         self._streams_max = streams_max
-        self._outbox = Outbox()
+        self._outbox = outbox
         self._streams: dict[int, tuple[MuxSessionStream[Any, Any], asyncio.Task[None]]] = {}
         self._empty = asyncio.Event()
         self._empty.set()
@@ -54,8 +70,12 @@ class _Connection:
         bundles: AsyncIterator[trunk_pb2.TrunkBundle],
         write: Callable[[trunk_pb2.TrunkBundle], Awaitable[None]],
     ) -> None:
-        """Returns when the gateway lets go of the connection, or the worker drains and the last stream is over."""
-        parts = [asyncio.ensure_future(part) for part in (self._read(bundles), self._outbox.send(write), self._over())]
+        """Returns when the gateway lets go of the connection, or the worker drains and the last stream is over.
+
+        Raises LimitReached when the gateway does not read.
+        """
+        work = (self._read(bundles), self._outbox.send(write), self._stalled(), self._over())
+        parts = [asyncio.ensure_future(part) for part in work]
         try:
             done, _ = await asyncio.wait(parts, return_when=asyncio.FIRST_COMPLETED)
             for part in done:
@@ -69,7 +89,13 @@ class _Connection:
     async def _read(self, bundles: AsyncIterator[trunk_pb2.TrunkBundle]) -> None:
         async for bundle in bundles:
             for item in bundle.items:
+                if self._outbox.is_full:
+                    await self._outbox.until_writable()
                 self._take(item)
+
+    async def _stalled(self) -> NoReturn:
+        await self._outbox.until_stalled()
+        raise LimitReached("what the worker sends is not read")
 
     async def _over(self) -> None:
         await self._draining.wait()
@@ -130,6 +156,7 @@ class MuxSessionStream(Generic[Request, Response]):
 
     async def held(self) -> None:
         """Says that a slot is held."""
+        await self._outbox.until_writable()
         self._outbox.put(trunk_pb2.TrunkItem(stream=self._number, held=True))
 
     async def write(self, response: Response) -> None:

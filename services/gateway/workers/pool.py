@@ -53,7 +53,7 @@ class Worker:
         self._service = service
         self._times = times
         self._channel = grpc.aio.insecure_channel(address, options=channel_options(_MAX_MESSAGE_BYTES))
-        self.mux = MuxClient(self._channel)
+        self.mux = MuxClient(self._channel, address)
         self.capacity: worker_pb2.Capacity | None = None
         self._taken_since_report = 0
         self._failed_s = -math.inf

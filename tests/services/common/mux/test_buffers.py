@@ -95,6 +95,46 @@ async def test_a_full_outbox_makes_writers_wait() -> None:
     sending.cancel()
 
 
+async def test_a_peer_that_takes_nothing_while_the_outbox_is_full_has_stalled() -> None:
+    outbox, peer = Outbox(items_max=2, stalled_s=0.05), Peer()
+    stalled = asyncio.create_task(outbox.until_stalled())
+    outbox.put(item(1))
+    sending = asyncio.create_task(outbox.send(peer.write))
+    await asyncio.sleep(0.2)
+    assert not stalled.done(), "something waits, but not too much"
+    for stream in range(2):
+        outbox.put(item(stream))
+    assert outbox.is_full
+    await stalled
+    sending.cancel()
+
+
+async def test_a_peer_that_takes_something_in_time_has_not_stalled() -> None:
+    outbox, peer = Outbox(items_max=2, stalled_s=60.0), Peer()
+    stalled = asyncio.create_task(outbox.until_stalled())
+    sending = asyncio.create_task(outbox.send(peer.write))
+    for _ in range(3):
+        for stream in range(2):
+            outbox.put(item(stream))
+        await asyncio.sleep(0)
+        peer.permits.release()
+        await outbox.all_sent()
+        assert not outbox.is_full and not stalled.done()
+    for task in (sending, stalled):
+        task.cancel()
+
+
+async def test_a_closed_outbox_lets_writers_go_and_keeps_nothing() -> None:
+    outbox = Outbox(items_max=1)
+    outbox.put(item(1))
+    waiting = asyncio.create_task(outbox.until_writable())
+    await asyncio.sleep(0)
+    outbox.close()
+    await waiting
+    outbox.put(item(2))
+    assert len(outbox) == 0 and not outbox.is_full
+
+
 @given(sizes=st.lists(st.integers(0, 3 * buffers._BUNDLE_BYTES), max_size=8))
 def test_bundles_keep_the_order_and_stay_below_what_the_peer_accepts(sizes: list[int]) -> None:
     async def scenario() -> None:
