@@ -56,6 +56,9 @@ class GatewayMetrics:
             registry=registry,
         )
         self._digits = Counter("moshi_gateway_dtmf", "Keys pressed by callers.", registry=registry)
+        self._add_http_port(registry)
+
+    def _add_http_port(self, registry: CollectorRegistry) -> None:
         self.http_connections = Gauge(
             "moshi_gateway_http_connections", "Connections to the HTTP port that are open.", registry=registry
         )
