@@ -9,12 +9,13 @@ import grpc
 
 from moshi_cluster.services.codec.settings import CodecSettings
 from moshi_cluster.services.common import checks
+from moshi_cluster.services.common.code_shape import CodeShape
 from moshi_cluster.services.common.rpc_stream import serve_rpc
 from moshi_cluster.services.common.session_stream import Method, Methods, Request, Response, SessionStream
 from moshi_cluster.services.common.worker.metrics import EngineMetrics
 from moshi_cluster.services.common.worker.service import Model, WorkerService
 from moshi_cluster.services.common.worker.session import Reply
-from moshi_cluster.services.common.worker.streams import Parse, Render, pump, timing
+from moshi_cluster.services.common.worker.streams import Parse, Patience, Render, pump, timing
 from moshi_cluster.v1 import codec_pb2, codec_pb2_grpc
 
 
@@ -26,13 +27,18 @@ class CodecModel(Model):
     codebooks: int
     bins: int
 
+    @property
+    def codes(self) -> CodeShape:
+        """Both ways the same."""
+        return CodeShape(self.codebooks, self.codebooks, self.bins)
+
 
 class CodecService(WorkerService[CodecModel], codec_pb2_grpc.CodecServicer):
     """Encode and Decode: one stream is one slot."""
 
     def __init__(self, settings: CodecSettings, load: Callable[[], CodecModel], metrics: EngineMetrics) -> None:
         super().__init__("codec", load, metrics, settings.inflight_frames)
-        self._idle_timeout_s = settings.idle_timeout_s
+        self._patience = Patience(settings.first_frame_timeout_s, settings.idle_timeout_s)
 
     def register(self, server: grpc.aio.Server) -> Sequence[str]:
         codec_pb2_grpc.add_CodecServicer_to_server(self, server)
@@ -65,7 +71,7 @@ class CodecService(WorkerService[CodecModel], codec_pb2_grpc.CodecServicer):
     ) -> None:
         async with self.session(program) as session:
             await stream.held()
-            await pump(session, stream.requests, stream.write, parse, render, self._idle_timeout_s)
+            await pump(session, stream.requests, stream.write, parse, render, self._patience)
 
     def _parse_pcm(self, request: codec_pb2.PcmFrame, index: int) -> bytes:
         checks.frame_index(request.frame_index, index, "frame_index")

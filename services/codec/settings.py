@@ -41,6 +41,9 @@ class CodecSettings:
         maximum=80,
     )
     inflight_frames: int = setting(8, "Frames of one stream between arrival and answer.", minimum=1, maximum=256)
+    first_frame_timeout_s: float = setting(
+        15.0, "A stream that holds a slot and has sent no frame for this long ends.", minimum=0.1
+    )
     idle_timeout_s: float = setting(60.0, "A stream that neither sends nor reads for this long ends.", minimum=0.1)
     drain_grace_s: float = setting(30.0, "Time that running streams have after SIGTERM.", minimum=0.0)
     log_level: str = setting("info", "Least serious lines to log.", choices=("debug", "info", "warning", "error"))

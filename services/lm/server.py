@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from moshi_cluster.models.sampling import Sampling
 from moshi_cluster.services.common import checks
+from moshi_cluster.services.common.code_shape import CodeShape
 from moshi_cluster.services.common.deadlines import within
 from moshi_cluster.services.common.errors import InvalidInput
 from moshi_cluster.services.common.rpc_stream import serve_rpc
@@ -20,7 +21,7 @@ from moshi_cluster.services.common.session_stream import Method, SessionStream
 from moshi_cluster.services.common.worker.metrics import EngineMetrics
 from moshi_cluster.services.common.worker.service import Model, WorkerService
 from moshi_cluster.services.common.worker.session import Reply, Session
-from moshi_cluster.services.common.worker.streams import Write, pump, timing
+from moshi_cluster.services.common.worker.streams import Patience, Write, pump, timing
 from moshi_cluster.services.lm.sampling import parse_sampling, sampling_message
 from moshi_cluster.services.lm.session import LmReply, SessionSpec
 from moshi_cluster.services.lm.settings import LmSettings
@@ -41,6 +42,11 @@ class LmModel(Model):
     user_codebooks: int
     sampling: Sampling  # the checkpoint's; its seed means nothing
 
+    @property
+    def codes(self) -> CodeShape:
+        """The caller's stream and Moshi's own."""
+        return CodeShape(self.user_codebooks, self.moshi_codebooks, self.audio_card)
+
 
 class LmService(WorkerService[LmModel], lm_pb2_grpc.LmServicer):
     """Generate: one stream is one session."""
@@ -48,6 +54,7 @@ class LmService(WorkerService[LmModel], lm_pb2_grpc.LmServicer):
     def __init__(self, settings: LmSettings, load: Callable[[], LmModel], metrics: EngineMetrics) -> None:
         super().__init__("lm", load, metrics, settings.inflight_frames)
         self._settings = settings
+        self._patience = Patience(settings.first_frame_timeout_s, settings.idle_timeout_s)
 
     def register(self, server: grpc.aio.Server) -> Sequence[str]:
         lm_pb2_grpc.add_LmServicer_to_server(self, server)
@@ -61,15 +68,14 @@ class LmService(WorkerService[LmModel], lm_pb2_grpc.LmServicer):
 
     async def generate(self, stream: SessionStream[lm_pb2.GenerateRequest, lm_pb2.GenerateResponse]) -> None:
         """Handles a session's stream, whatever carries it."""
-        settings = self._settings
         self.require_open("lm")
-        spec = await self._parse_open(await _first(stream.requests, settings.open_timeout_s))
+        spec = await self._parse_open(await _first(stream.requests, self._settings.open_timeout_s))
         async with self.session("lm", spec) as session:
             await stream.held()
             write = _one_at_a_time(stream.write)
             await self._announce_opened(session, spec, write)
             async with self._go_away_notice(write):
-                await pump(session, stream.requests, write, self._parse_frame, _render_frame, settings.idle_timeout_s)
+                await pump(session, stream.requests, write, self._parse_frame, _render_frame, self._patience)
 
     async def _announce_opened(self, session: Session, spec: SessionSpec, write: _Write) -> None:
         start_s = asyncio.get_running_loop().time()
@@ -86,7 +92,7 @@ class LmService(WorkerService[LmModel], lm_pb2_grpc.LmServicer):
 
         async def tell() -> None:
             await self.draining.wait()
-            go_away = lm_pb2.GenerateResponse.GoAway(grace_ms=round(self.grace_s * 1000))
+            go_away = lm_pb2.GenerateResponse.GoAway(grace_ms=round(self.grace_left_s * 1000))
             await write(lm_pb2.GenerateResponse(go_away=go_away))
 
         task = asyncio.create_task(tell())

@@ -61,6 +61,9 @@ class LmSettings:
     inflight_frames: int = setting(8, "Frames of one session between arrival and answer.", minimum=1, maximum=256)
     open_timeout_s: float = setting(10.0, "A stream whose `open` does not come within this time ends.", minimum=0.1)
     prepare_timeout_s: float = setting(60.0, "Longest time a session may wait for its prefill.", minimum=0.1)
+    first_frame_timeout_s: float = setting(
+        15.0, "A stream that holds a slot and has sent no frame for this long ends.", minimum=0.1
+    )
     idle_timeout_s: float = setting(60.0, "A session that neither sends nor reads for this long ends.", minimum=0.1)
     drain_grace_s: float = setting(30.0, "Time that running sessions have after SIGTERM.", minimum=0.0)
     log_level: str = setting("info", "Least serious lines to log.", choices=("debug", "info", "warning", "error"))

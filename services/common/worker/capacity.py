@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import grpc
 
+from moshi_cluster.services.common.code_shape import CodeShape
 from moshi_cluster.services.common.deadlines import set_within
 from moshi_cluster.services.common.worker.slots import SlotTable
 from moshi_cluster.v1 import worker_pb2, worker_pb2_grpc
@@ -22,24 +23,22 @@ class CapacityServicer(worker_pb2_grpc.WorkerServicer):
         self._service = service
         self._tables = tables
         self._heartbeat_s = heartbeat_s
-        self._checkpoint = ""
-        self._context_frames = 0
-        self._draining = False
+        self._model = worker_pb2.Capacity()
+        self._stops_at_s: float | None = None  # None: it does not drain
         self._watchers: set[asyncio.Event] = set()
 
-    def loaded(self, checkpoint: str, context_frames: int) -> None:
-        """Notes what was loaded: its fingerprint, and how many frames of a history it looks back on."""
-        self._checkpoint = checkpoint
-        self._context_frames = context_frames
+    def loaded(self, checkpoint: str, context_frames: int, codes: CodeShape) -> None:
+        """Notes what was loaded: its fingerprint, how many frames of a history it looks back on, its codes."""
+        self._model = worker_pb2.Capacity(checkpoint=checkpoint, context_frames=context_frames, **codes._asdict())
 
     def changed(self) -> None:
         """Tells every watcher; call from the event loop after the state moved."""
         for watcher in self._watchers:
             watcher.set()
 
-    def drain(self) -> None:
-        """From now on the worker reports that it takes no new sessions."""
-        self._draining = True
+    def drain(self, grace_s: float) -> None:
+        """From now on the worker reports that it takes no new sessions, and how much is left of `grace_s`."""
+        self._stops_at_s = asyncio.get_running_loop().time() + grace_s
         self.changed()
 
     async def WatchCapacity(self, request: worker_pb2.WatchCapacityRequest, context: grpc.aio.ServicerContext) -> None:
@@ -49,7 +48,9 @@ class CapacityServicer(worker_pb2_grpc.WorkerServicer):
             while True:
                 changed.clear()
                 await context.write(self._capacity())
-                if self._draining and self._is_idle():  # nothing will change: a watcher must not hold up the stop
+                if (
+                    self._stops_at_s is not None and self._is_idle()
+                ):  # nothing will change: a watcher must not hold up the stop
                     await context.abort(grpc.StatusCode.UNAVAILABLE, "the worker is stopping")
                 await asyncio.sleep(_MIN_INTERVAL_S)
                 await set_within(changed, self._heartbeat_s)
@@ -61,11 +62,9 @@ class CapacityServicer(worker_pb2_grpc.WorkerServicer):
 
     def _capacity(self) -> worker_pb2.Capacity:
         fullest = min(self._tables(), key=lambda table: table.total - table.used, default=SlotTable("none", 0))
-        return worker_pb2.Capacity(
-            service=self._service,
-            slots_total=fullest.total,
-            slots_used=fullest.used,
-            draining=self._draining,
-            checkpoint=self._checkpoint,
-            context_frames=self._context_frames,
-        )
+        state = worker_pb2.Capacity(service=self._service, slots_total=fullest.total, slots_used=fullest.used)
+        if self._stops_at_s is not None:
+            left_s = max(0.0, self._stops_at_s - asyncio.get_running_loop().time())
+            state.MergeFrom(worker_pb2.Capacity(draining=True, grace_ms=round(1000 * left_s)))
+        state.MergeFrom(self._model)
+        return state

@@ -22,7 +22,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from moshi_cluster.audio.frame import FRAME_S
-from moshi_cluster.services.common.errors import EngineFailed
+from moshi_cluster.services.common.errors import EngineFailed, SessionError
 from moshi_cluster.services.common.worker.program import PrepareStats, Program, StepStats
 from moshi_cluster.services.common.worker.session import Reply, Session, Waiting
 from moshi_cluster.services.common.worker.slots import SlotTable
@@ -100,6 +100,13 @@ class Engine:
             session.ended = True
             session.waiting.clear()
             self._work.notify()
+
+    def fail_sessions(self, error: SessionError) -> None:
+        """Ends every session with an error, after the replies that it already has."""
+        with self._work:
+            sessions = [s for program in self._programs.values() for s in program.sessions if not s.ended]
+        for session in sessions:
+            session.fail(error)
 
     def enqueue(self, session: Session, waiting: Waiting) -> None:
         """Adds a frame to a session's queue; a session that has ended takes none."""
@@ -247,9 +254,7 @@ class Engine:
             self._warm.set_exception(error)
         if not self.failed.done():
             self.failed.set_result(error)
-        for program in self._programs.values():
-            for session in program.sessions:
-                session.fail(failure)
+        self.fail_sessions(failure)
 
 
 def _work_due_s(program: Program) -> float:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
+from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -11,6 +13,7 @@ from typing import Any, Generic, TypeVar
 
 import grpc
 
+from moshi_cluster.services.common.code_shape import CodeShape
 from moshi_cluster.services.common.errors import NoFreeSlot, Unavailable
 from moshi_cluster.services.common.mux.server import MuxServicer
 from moshi_cluster.services.common.session_stream import Methods
@@ -26,13 +29,18 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Model:
+class Model(ABC):
     """What a worker gets from loading."""
 
     programs: list[Program]
     fingerprint: str  # of the checkpoint
     context_frames: int = field(default=0, kw_only=True)
     """Frames of a session's history that the model looks back on; 0 for one that reads no history."""
+
+    @property
+    @abstractmethod
+    def codes(self) -> CodeShape:
+        """Codes of a frame, which the other service's workers must share."""
 
 
 M = TypeVar("M", bound=Model)
@@ -45,12 +53,13 @@ class WorkerService(Generic[M]):
         """load: builds the model; runs in a thread and may take its time."""
         self.model: M  # set by start
         self.draining = asyncio.Event()
-        self.grace_s = 0.0
         self.failed: asyncio.Future[BaseException] = asyncio.get_running_loop().create_future()
         self._load = load
         self._metrics = metrics
         self._inflight_frames = inflight_frames
         self._engine: Engine | None = None
+        self._stops_at_s = math.inf  # when sessions are ended, on the loop's clock
+        self._end_timer: asyncio.TimerHandle | None = None
         self._idle = asyncio.Event()
         self._idle.set()
         self._capacity = CapacityServicer(name, self._tables)
@@ -69,7 +78,7 @@ class WorkerService(Generic[M]):
         engine.failed.add_done_callback(self._engine_failed)
         engine.on_slots_changed = self._slots_changed
         self._engine = engine
-        self._capacity.loaded(self.model.fingerprint, self.model.context_frames)
+        self._capacity.loaded(self.model.fingerprint, self.model.context_frames, self.model.codes)
         self._slots_changed()
 
     @property
@@ -78,10 +87,17 @@ class WorkerService(Generic[M]):
         return sum(table.used for table in self._tables())
 
     def drain(self, grace_s: float) -> None:
-        """Refuses new sessions; live ones see `draining` and have `grace_s` left."""
-        self.grace_s = grace_s
+        """Refuses new sessions; live ones see `draining`, have `grace_s` left and are then ended with a status."""
+        loop = asyncio.get_running_loop()
+        self._stops_at_s = loop.time() + grace_s
+        self._end_timer = loop.call_at(self._stops_at_s, self._end_sessions)
         self.draining.set()
-        self._capacity.drain()
+        self._capacity.drain(grace_s)
+
+    @property
+    def grace_left_s(self) -> float:
+        """How long sessions still have, once the worker drains."""
+        return max(0.0, self._stops_at_s - asyncio.get_running_loop().time())
 
     async def until_idle(self) -> None:
         """Returns once every slot is free."""
@@ -89,6 +105,8 @@ class WorkerService(Generic[M]):
 
     async def stop(self) -> None:
         """Ends the engine thread."""
+        if self._end_timer is not None:
+            self._end_timer.cancel()
         if self._engine is not None:
             await self._engine.stop()
 
@@ -128,7 +146,11 @@ class WorkerService(Generic[M]):
         self._metrics.observe_slots(self._tables())
         self._capacity.changed()
 
+    def _end_sessions(self) -> None:
+        if self._engine is not None:
+            self._engine.fail_sessions(Unavailable("the worker stops, and the time to finish is over"))
+
     def _engine_failed(self, failure: asyncio.Future[BaseException]) -> None:
-        self._capacity.drain()  # gateways place no more sessions here
+        self._capacity.drain(0.0)  # gateways place no more sessions here
         if not self.failed.done():
             self.failed.set_result(failure.result())

@@ -73,7 +73,7 @@ class Session:
             self._replies.put_nowait(None)
 
     async def replies(self) -> AsyncIterator[Reply]:
-        """Every frame's reply, in order. Raises EngineFailed when the engine breaks."""
+        """Every frame's reply, in order. Raises what `fail` was given."""
         while (item := await self._replies.get()) is not None:
             if isinstance(item, SessionError):
                 raise item
@@ -88,7 +88,7 @@ class Session:
             self._replies.put_nowait(None)
 
     def fail(self, error: SessionError) -> None:
-        """The engine broke (event loop side)."""
+        """It cannot go on: the engine broke, or the worker stops (event loop side)."""
         if not self.ready.done():
             self.ready.set_exception(error)
             self.ready.exception()  # somebody may have stopped waiting for it

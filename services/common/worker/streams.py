@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from moshi_cluster.services.common.errors import LimitReached
@@ -16,22 +17,32 @@ Render = Callable[[Reply, int], Response]  # (reply, frame index) -> response me
 Write = Callable[[Response], Awaitable[None]]
 
 
+@dataclass(frozen=True)
+class Patience:
+    """How long a stream may stand still and keep its slot."""
+
+    first_frame_s: float
+    """Before its first frame; a stream that never sends one is of no use to anybody."""
+    idle_s: float
+    """Between two frames, or two replies that are read."""
+
+
 async def pump(
     session: Session,
     requests: AsyncIterator[Request],
     write: Write[Response],
     parse: Parse[Request],
     render: Render[Response],
-    idle_timeout_s: float,
+    patience: Patience,
 ) -> None:
     """Feeds a session's frames to the engine and writes its replies until both are through.
 
-    Raises SessionError: a malformed frame, a failed engine, or a peer that stands still for `idle_timeout_s`.
+    Raises SessionError: a malformed frame, a failed engine, a worker that stops, or a peer that stands still.
     """
-    activity = _Activity()
+    activity = _Activity(patience)
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(_submit_all(session, requests, parse, activity))
-        watch = tasks.create_task(activity.watch(idle_timeout_s))
+        watch = tasks.create_task(activity.watch())
         index = 0
         async for reply in session.replies():
             await write(render(reply, index))
@@ -61,18 +72,20 @@ async def _submit_all(
 class _Activity:
     """When a stream last moved. One look now and then costs less than a timer for every message."""
 
-    def __init__(self) -> None:
+    def __init__(self, patience: Patience) -> None:
         self._clock = asyncio.get_running_loop().time
-        self.noted()
+        self._idle_s = patience.idle_s
+        self._limit_s = min(patience.first_frame_s, patience.idle_s)
+        self._last_s = self._clock()
 
     def noted(self) -> None:
         """A frame came, or a reply was taken."""
         self._last_s = self._clock()
+        self._limit_s = self._idle_s
 
-    async def watch(self, idle_timeout_s: float) -> NoReturn:
-        """Raises LimitReached once nothing has moved for that long."""
-        while True:
-            left_s = self._last_s + idle_timeout_s - self._clock()
-            if left_s <= 0:
-                raise LimitReached(f"no frame came and no reply was read (limit {idle_timeout_s:g} s)")
+    async def watch(self) -> NoReturn:
+        """Raises LimitReached once nothing has moved for too long."""
+        while (left_s := self._last_s + self._limit_s - self._clock()) > 0:
             await asyncio.sleep(left_s)
+        what = "no frame came and no reply was read" if self._limit_s == self._idle_s else "no first frame came"
+        raise LimitReached(f"{what} (limit {self._limit_s:g} s)")

@@ -240,6 +240,31 @@ async def test_a_stream_that_sends_nothing_ends() -> None:
         await eventually(lambda: codec.live_sessions == 0)
 
 
+async def test_a_stream_that_never_sends_a_frame_ends_sooner() -> None:
+    codec = FakeCodec(first_frame_timeout_s=0.1)
+    async with serving(codec) as listener:
+        stub = codec_pb2_grpc.CodecStub(listener.channel)
+        for call in (stub.Encode(), stub.Decode()):
+            assert await status_of(call) == (grpc.StatusCode.DEADLINE_EXCEEDED, "no first frame came (limit 0.1 s)")
+        await eventually(lambda: codec.live_sessions == 0)
+
+
+async def test_when_the_grace_is_over_every_stream_ends_as_unavailable() -> None:
+    codec = FakeCodec()
+    async with serving(codec) as listener:
+        stub = codec_pb2_grpc.CodecStub(listener.channel)
+        streams = (stub.Encode(), stub.Decode())
+        for stream in streams:
+            await stream.initial_metadata()
+        codec.drain(grace_s=0.1)
+        for stream in streams:
+            assert await status_of(stream) == (
+                grpc.StatusCode.UNAVAILABLE,
+                "the worker stops, and the time to finish is over",
+            )
+        await codec.until_idle()
+
+
 async def test_a_stream_that_reads_nothing_loses_its_slot() -> None:
     codec = FakeCodec(idle_timeout_s=1.0)
     async with serving(codec) as listener:

@@ -309,7 +309,7 @@ async def test_a_draining_worker_tells_its_sessions_once_and_finishes_them(
     call = await opened(stub)
     idle = asyncio.create_task(lm.until_idle())
     lm.drain(grace_s=5.5)
-    assert (await read(call)).go_away.grace_ms == 5500
+    assert 5000 < (await read(call)).go_away.grace_ms <= 5500
     await call.write(user_frame(0))
     assert (await read(call)).frame.frame_index == 0
     assert not idle.done()
@@ -328,11 +328,30 @@ async def test_a_session_that_opens_while_the_drain_begins_is_told_after_opened(
     joining = stub.Generate()
     await joining.write(open_request())
     await joining.initial_metadata()
-    lm.drain(grace_s=1)
+    lm.drain(grace_s=60)
+    await asyncio.sleep(0.1)
     lm.runner.let_all()
-    assert [(await read(joining)).WhichOneof("message") for _ in range(2)] == ["opened", "go_away"]
+    assert (await read(joining)).HasField("opened")
+    assert (await read(joining)).go_away.grace_ms <= 59_900, "what is left, not what there was"
     for call in (talking, joining):
         call.cancel()
+
+
+async def test_when_the_grace_is_over_every_session_ends_as_unavailable(lm: FakeLm, stub: lm_pb2_grpc.LmStub) -> None:
+    lm.runner.hold()
+    talking, joining = await opened(stub), stub.Generate()
+    await talking.write(user_frame(0))
+    await lm.runner.step_entered()
+    await joining.write(open_request())  # is never ready: the engine is busy
+    await joining.initial_metadata()
+    lm.drain(grace_s=0.1)
+    for call in (talking, joining):
+        assert await status_of(call) == (
+            grpc.StatusCode.UNAVAILABLE,
+            "the worker stops, and the time to finish is over",
+        )
+    lm.runner.let_all()
+    await lm.until_idle()
 
 
 async def test_a_draining_worker_refuses_new_sessions_without_waiting_for_open(
@@ -351,7 +370,8 @@ async def test_a_draining_worker_refuses_new_sessions_without_waiting_for_open(
     ("setting", "sent", "message"),
     [
         ("open_timeout_s", [], "no `open` came (limit 0.1 s)"),
-        ("idle_timeout_s", [open_request()], "no frame came and no reply was read (limit 0.1 s)"),
+        ("first_frame_timeout_s", [open_request()], "no first frame came (limit 0.1 s)"),
+        ("idle_timeout_s", [open_request(), user_frame(0)], "no frame came and no reply was read (limit 0.1 s)"),
     ],
 )
 async def test_a_session_that_stands_still_ends(setting: str, sent: list[Any], message: str) -> None:

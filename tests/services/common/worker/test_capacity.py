@@ -13,11 +13,12 @@ import pytest_asyncio
 from moshi_cluster.services.common.worker.capacity import CapacityServicer
 from moshi_cluster.services.common.worker.slots import SlotTable
 from moshi_cluster.v1 import codec_pb2_grpc, worker_pb2, worker_pb2_grpc
-from tests.services.fake_workers import FINGERPRINT, FakeCodec, FakeLm, pcm_frame
+from tests.services.fake_workers import BINS, CODEBOOKS, FINGERPRINT, FakeCodec, FakeLm, pcm_frame
 from tests.services.in_process import PATIENCE_S, Listening, eventually, listening, read, serving, status_of
 
 pytestmark = pytest.mark.usefixtures("nothing_swallowed")
 SLOTS = 2
+CODES = {"user_codebooks": CODEBOOKS, "moshi_codebooks": CODEBOOKS, "codebook_size": BINS}
 
 
 @pytest_asyncio.fixture
@@ -49,7 +50,7 @@ async def until_used(call: Any, slots: int) -> None:
 
 async def test_the_state_is_told_at_once(listener: Listening) -> None:
     call = watch(listener)
-    expected = worker_pb2.Capacity(service="codec", slots_total=SLOTS, slots_used=0, checkpoint=FINGERPRINT)
+    expected = worker_pb2.Capacity(service="codec", slots_total=SLOTS, slots_used=0, checkpoint=FINGERPRINT, **CODES)
     assert await read(call) == expected
     call.cancel()
 
@@ -81,7 +82,9 @@ async def test_the_fuller_table_counts(listener: Listening) -> None:
 async def test_an_lm_tells_how_far_it_looks_back() -> None:
     async with serving(FakeLm(SLOTS, context=250)) as listener:
         call = watch(listener)
-        expected = worker_pb2.Capacity(service="lm", slots_total=SLOTS, checkpoint=FINGERPRINT, context_frames=250)
+        expected = worker_pb2.Capacity(
+            service="lm", slots_total=SLOTS, checkpoint=FINGERPRINT, context_frames=250, **CODES
+        )
         assert await read(call) == expected
         call.cancel()
 
@@ -107,7 +110,7 @@ async def test_a_loading_worker_has_no_slots() -> None:
         assert await read(call) == worker_pb2.Capacity(service="codec")
         await codec.start()
         state = await until(call, lambda state: state.slots_total > 0)
-        assert state == worker_pb2.Capacity(service="codec", slots_total=SLOTS, checkpoint=FINGERPRINT)
+        assert state == worker_pb2.Capacity(service="codec", slots_total=SLOTS, checkpoint=FINGERPRINT, **CODES)
         call.cancel()
 
 
@@ -117,7 +120,9 @@ async def test_a_drain_is_told_and_the_watch_ends_with_the_last_session(codec: F
     call = watch(listener)
     assert not (await read(call)).draining
     codec.drain(grace_s=5)
-    assert (await until(call, lambda state: state.draining)).slots_used == 1
+    draining = await until(call, lambda state: state.draining)
+    assert draining.slots_used == 1 and 4000 < draining.grace_ms <= 5000
+    assert (await until(call, lambda state: state.grace_ms < draining.grace_ms)).draining, "it is what is left"
     await stream.done_writing()
     assert await status_of(call) == (grpc.StatusCode.UNAVAILABLE, "the worker is stopping")
 

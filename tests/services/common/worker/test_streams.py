@@ -9,15 +9,17 @@ from typing import Any
 
 import pytest
 
-from moshi_cluster.services.common.errors import EngineFailed, InvalidInput, LimitReached
+from moshi_cluster.services.common.errors import EngineFailed, InvalidInput, LimitReached, Unavailable
 from moshi_cluster.services.common.worker.engine import Engine
 from moshi_cluster.services.common.worker.session import Reply, Session
-from moshi_cluster.services.common.worker.streams import pump, timing
+from moshi_cluster.services.common.worker.streams import Patience, pump, timing
 from tests.services.fake_runner import FakeRunner, fake_program
+from tests.services.in_process import eventually
 
 pytestmark = pytest.mark.usefixtures("any_uptime")
 
 LONG_S = 60.0  # beyond any test
+PATIENT = Patience(LONG_S, LONG_S)
 
 
 @asynccontextmanager
@@ -61,7 +63,7 @@ class Reader:
 async def test_pump_returns_after_the_last_reply() -> None:
     reader = Reader()
     async with session_of(FakeRunner()) as session:
-        await pump(session, peer("abcde"), reader.write, parse, render, LONG_S)
+        await pump(session, peer("abcde"), reader.write, parse, render, PATIENT)
     assert reader.read == [(0, "a"), (1, "b"), (2, "c"), (3, "d"), (4, "e")]
 
 
@@ -70,7 +72,7 @@ async def test_a_bad_frame_stops_a_pump_whose_engine_is_busy() -> None:
     runner.hold()
     async with session_of(runner) as session:
         with pytest.raises(ExceptionGroup) as caught:
-            await pump(session, peer(["good", "bad"], hangs_up=False), Reader().write, parse, render, LONG_S)
+            await pump(session, peer(["good", "bad"], hangs_up=False), Reader().write, parse, render, PATIENT)
     assert [str(error) for error in caught.value.exceptions] == ["frame: frame 1 is bad"]
 
 
@@ -79,7 +81,7 @@ async def test_a_failing_engine_stops_a_pump_that_waits_for_its_peer() -> None:
     runner.failure = ValueError("boom")
     async with session_of(runner) as session:
         with pytest.raises(ExceptionGroup) as caught:
-            await pump(session, peer(["frame"], hangs_up=False), Reader().write, parse, render, LONG_S)
+            await pump(session, peer(["frame"], hangs_up=False), Reader().write, parse, render, PATIENT)
     assert caught.group_contains(EngineFailed, match="ValueError")
 
 
@@ -87,7 +89,7 @@ async def test_a_failing_engine_stops_a_pump_that_waits_for_credits() -> None:
     runner = FakeRunner()
     runner.hold()
     async with session_of(runner) as session:
-        pumping = asyncio.create_task(pump(session, peer(range(9)), Reader().write, parse, render, LONG_S))
+        pumping = asyncio.create_task(pump(session, peer(range(9)), Reader().write, parse, render, PATIENT))
         await runner.step_entered()
         runner.failure = ValueError("boom")
         runner.let_all()
@@ -99,7 +101,7 @@ async def test_a_failing_engine_stops_a_pump_that_waits_for_credits() -> None:
 async def test_a_peer_that_neither_sends_nor_hangs_up_is_given_up() -> None:
     async with session_of(FakeRunner()) as session:
         with pytest.raises(ExceptionGroup) as caught:
-            await pump(session, peer("a", hangs_up=False), Reader().write, parse, render, 0.05)
+            await pump(session, peer("a", hangs_up=False), Reader().write, parse, render, Patience(LONG_S, 0.05))
     assert caught.group_contains(LimitReached, match="no frame came")
 
 
@@ -109,13 +111,40 @@ async def test_a_peer_that_does_not_read_is_given_up() -> None:
 
     async with session_of(FakeRunner()) as session:
         with pytest.raises(ExceptionGroup) as caught:
-            await pump(session, peer("abcde"), write, parse, render, 0.05)
+            await pump(session, peer("abcde"), write, parse, render, Patience(LONG_S, 0.05))
     assert caught.group_contains(LimitReached, match="no reply was read")
+
+
+async def test_a_peer_that_has_sent_nothing_is_given_up_sooner_than_one_that_has() -> None:
+    impatient = Patience(first_frame_s=0.05, idle_s=LONG_S)
+    async with session_of(FakeRunner()) as session:
+        with pytest.raises(ExceptionGroup) as caught:
+            await pump(session, peer("", hangs_up=False), Reader().write, parse, render, impatient)
+    assert caught.group_contains(LimitReached, match=r"^no first frame came \(limit 0.05 s\)$")
+    async with session_of(FakeRunner()) as session:
+        pumping = asyncio.create_task(
+            pump(session, peer("a", hangs_up=False), Reader().write, parse, render, impatient)
+        )
+        await asyncio.sleep(0.2)
+        assert not pumping.done()
+        pumping.cancel()
+        await asyncio.gather(pumping, return_exceptions=True)
+
+
+async def test_a_stopping_worker_ends_a_pump_after_the_replies_that_are_there() -> None:
+    reader = Reader()
+    async with session_of(FakeRunner()) as session:
+        pumping = asyncio.create_task(pump(session, peer("ab", hangs_up=False), reader.write, parse, render, PATIENT))
+        await eventually(lambda: len(reader.read) == 2)
+        session.fail(Unavailable("the worker stops"))
+        with pytest.raises(ExceptionGroup) as caught:
+            await pumping
+    assert caught.group_contains(Unavailable, match="the worker stops")
 
 
 async def test_a_cancelled_pump_leaves_no_task() -> None:
     async with session_of(FakeRunner()) as session:
-        pumping = asyncio.create_task(pump(session, peer("a", hangs_up=False), Reader().write, parse, render, LONG_S))
+        pumping = asyncio.create_task(pump(session, peer("a", hangs_up=False), Reader().write, parse, render, PATIENT))
         await session.ready
         pumping.cancel()
         with pytest.raises(asyncio.CancelledError):
