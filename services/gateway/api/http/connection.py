@@ -22,6 +22,7 @@ _SLICE_BYTES = 4096  # parsed at once: some 700 empty WebSocket frames, less tha
 _BYTES_PER_S, _BYTES_AT_ONCE = 128 * 1024, 512 * 1024  # the largest Opus there is has 64 kB a second
 _LOOP_SHARE, _LOOP_AT_ONCE_S = 0.05, 0.05  # for parsing
 _RESPONSE_TIMEOUT_S = 60.0
+_LAST_BYTES_TIMEOUT_S = 5.0
 
 _log = logging.getLogger(__name__)
 
@@ -29,37 +30,76 @@ _log = logging.getLogger(__name__)
 class HttpConnection(RequestHandler):
     """One connection: requests, or a WebSocket after the first one."""
 
-    __slots__ = ("_held", "_leave", "_loop_pace", "_bytes_pace", "_metrics", "_next_slice", "_unread")
+    __slots__ = (
+        "_bytes_pace",
+        "_end",
+        "_held",
+        "_is_lost",
+        "_leave",
+        "_loop_pace",
+        "_metrics",
+        "_next_slice",
+        "_response_timeout_s",
+        "_unread",
+        "admit",
+    )
 
     def __init__(
-        self, manager: web.Server, metrics: GatewayMetrics, request_timeout_s: float, leave: Callable[[], None]
+        self,
+        manager: web.Server,
+        metrics: GatewayMetrics,
+        request_timeout_s: float,
+        leave: Callable[[], None],
+        response_timeout_s: float = _RESPONSE_TIMEOUT_S,
     ) -> None:
-        """request_timeout_s: for the first request, and for each next one. leave: called once it is over."""
+        """request_timeout_s: for the first request, and for each next one. leave: called once it is over.
+
+        response_timeout_s: for a client to read a response.
+        """
         loop = asyncio.get_running_loop()
         super().__init__(manager, loop=loop, keepalive_timeout=request_timeout_s, access_log=cast(Any, None))
         now_s = time.monotonic()
+        self.admit: Callable[[bytes], bool] = lambda data: True
+        """Asked, on a WebSocket, whether bytes may be parsed."""
         self._metrics = metrics
         self._leave = leave
+        self._response_timeout_s = response_timeout_s
         self._bytes_pace = Pace(_BYTES_PER_S, _BYTES_AT_ONCE, now_s)
         self._loop_pace = Pace(_LOOP_SHARE, _LOOP_AT_ONCE_S, now_s)
         self._held: HeldTransport | None = None
         self._unread = bytearray()  # bounded: while there is any, the transport does not read
         self._next_slice: asyncio.Handle | None = None
+        self._end: asyncio.Handle | None = None
+        self._is_lost = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Waits for the first request."""
         self._held = HeldTransport(cast(asyncio.Transport, transport), self._read_on)
         super().connection_made(cast(asyncio.Transport, self._held))
 
+    async def start(self) -> None:
+        """Serves requests one after the other; afterwards little time is left for what has not been sent."""
+        try:
+            await super().start()
+        finally:
+            if self._held is not None and not self._is_lost:
+                self._end = asyncio.get_running_loop().call_later(_LAST_BYTES_TIMEOUT_S, self._held.abort)
+
     def connection_lost(self, exc: BaseException | None) -> None:
         """Ends whatever was going on."""
-        if self._next_slice is not None:
-            self._next_slice.cancel()
+        self._is_lost = True
+        for timer in (self._next_slice, self._end):
+            if timer is not None:
+                timer.cancel()
         self._unread.clear()
         self._leave()
         super().connection_lost(exc)
 
     # --- reading
+
+    def set_parser(self, parser: Any, data_received_cb: Callable[[], None] | None = None) -> None:
+        """From now on it is a WebSocket, read by this parser."""
+        super().set_parser(cast(Any, _AdmittingParser(parser, self.admit)), data_received_cb)
 
     def data_received(self, data: bytes) -> None:
         """Hands on a slice at a time, so that other connections get their turn in between, and at a bounded pace."""
@@ -105,7 +145,7 @@ class HttpConnection(RequestHandler):
     ) -> tuple[web.StreamResponse, bool]:
         """Sends the response; a client that takes too long to read it is left."""
         try:
-            async with asyncio.timeout(_RESPONSE_TIMEOUT_S):
+            async with asyncio.timeout(self._response_timeout_s):
                 return await super().finish_response(request, resp, start_time)
         except TimeoutError:
             if self.transport is not None:
@@ -138,3 +178,18 @@ class HttpConnection(RequestHandler):
     def log_exception(self, *arguments: Any, **options: Any) -> None:
         """For faults of our own; a connection that is lost in the middle is none."""
         _log.error(*arguments, **options)
+
+
+class _AdmittingParser:
+    """A parser that gets what is admitted."""
+
+    def __init__(self, parser: Any, admit: Callable[[bytes], bool]) -> None:
+        self._parser = parser
+        self._admit = admit
+
+    def feed_data(self, data: bytes) -> tuple[bool, bytes]:
+        found: tuple[bool, bytes] = self._parser.feed_data(data) if self._admit(data) else (False, b"")
+        return found
+
+    def feed_eof(self) -> None:
+        self._parser.feed_eof()

@@ -32,7 +32,12 @@ class Acknowledgements:
         """Returns once more voice may be sent."""
         while self.on_its_way_samples >= self._most_samples:
             self._changed.clear()
-            await self._changed.wait()
+            await self._changed.wait()  # ends with the call: its limits watch over what leaves it
+
+    def close(self) -> None:
+        """The client is gone: nobody waits for its pongs."""
+        self._taken_samples = None
+        self._changed.set()
 
     def sent(self, samples: int) -> bytes | None:
         """Counts voice that was sent; the payload of the ping to send now, if one is due."""

@@ -72,6 +72,7 @@ class WebSocketConnection:
                 await self._take(message)
                 await self._share.give_way()
         finally:
+            self._acknowledgements.close()
             answering.cancel()
             await asyncio.wait((answering,))
         self._closed.set()

@@ -8,6 +8,7 @@ import logging
 import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import cast
 
 from aiohttp import WSCloseCode, web
 
@@ -22,8 +23,10 @@ from moshi_cluster.services.common.errors import (
     session_error,
 )
 from moshi_cluster.services.gateway.admission.auth import bearer
+from moshi_cluster.services.gateway.api.http.connection import HttpConnection
 from moshi_cluster.services.gateway.api.websocket import messages, metadata, subprotocol
 from moshi_cluster.services.gateway.api.websocket.connection import WebSocketConnection
+from moshi_cluster.services.gateway.api.websocket.frame_meter import FrameMeter
 from moshi_cluster.services.gateway.api.websocket.origin import is_allowed
 from moshi_cluster.services.gateway.api.websocket.query import parse_query
 from moshi_cluster.services.gateway.calls.call import Call
@@ -82,22 +85,21 @@ class WebSocketHandler:
             writer_limit=_WRITE_BUFFER_BYTES,
         )
         self._check(request, websocket)
+        frames = FrameMeter(self._settings.max_messages_per_s)
+        cast(HttpConnection, request.protocol).admit = frames.admit
         await websocket.prepare(request)
         _keep_buffers_short(request)
         self._sockets.add(websocket)
         try:
-            end = await self._session(request, websocket)
+            end = await self._session(request, websocket, frames)
         finally:
             self._sockets.discard(websocket)
-        with contextlib.suppress(ConnectionError):
-            if end.error and not websocket.closed:
-                await websocket.send_bytes(messages.error(end.error))
-            await websocket.close(code=end.code)
+        await _close(websocket, end)
         return websocket
 
     async def stop(self) -> None:
         """Closes what is left."""
-        await asyncio.gather(*(websocket.close(code=WSCloseCode.GOING_AWAY) for websocket in self._sockets))
+        await asyncio.gather(*(_close(websocket, _End(WSCloseCode.GOING_AWAY)) for websocket in self._sockets))
 
     def _check(self, request: web.Request, websocket: web.WebSocketResponse) -> None:
         """Raises HTTPException with nothing of the request in it."""
@@ -109,10 +111,10 @@ class WebSocketHandler:
             self._manager.metrics.bad_request()
             raise web.HTTPBadRequest(text="expected a WebSocket\n")
 
-    async def _session(self, request: web.Request, websocket: web.WebSocketResponse) -> _End:
+    async def _session(self, request: web.Request, websocket: web.WebSocketResponse, frames: FrameMeter) -> _End:
         try:
             async with self._manager.session() as session_id:
-                return await self._converse(session_id, request, websocket)
+                return await self._converse(session_id, request, websocket, frames)
         except Exception as error:
             known = session_error(error)
             if known is None:
@@ -120,7 +122,9 @@ class WebSocketHandler:
                 return _End(WSCloseCode.INTERNAL_ERROR, "the server failed")
             return _end_of(known)
 
-    async def _converse(self, session_id: str, request: web.Request, websocket: web.WebSocketResponse) -> _End:
+    async def _converse(
+        self, session_id: str, request: web.Request, websocket: web.WebSocketResponse, frames: FrameMeter
+    ) -> _End:
         settings = self._settings
         token = _token(request)
         await self._manager.authenticate(token, _peer(request))
@@ -133,13 +137,14 @@ class WebSocketHandler:
             if connection.asked.resume is not None:
                 await connection.notify(metadata.resumed(earlier is not None))
             async with asyncio.TaskGroup() as tasks:
-                receiving = tasks.create_task(connection.receive())
+                beside = [tasks.create_task(connection.receive()), tasks.create_task(frames.until_flooded())]
                 reserve_in_queue = self._manager.reserve_in_queue(
                     _peer(request), connection.asked.spec, connection.notify_position, history
                 )
                 async with reserve_in_queue as reservation:
                     await self._manager.converse(session_id, reservation, connection.listen, connection.send)
-                receiving.cancel()
+                for task in beside:
+                    task.cancel()
         return _End(WSCloseCode.GOING_AWAY if connection.cut_short else WSCloseCode.OK)
 
     async def _resume(self, connection: WebSocketConnection, token: str | None) -> Conversation | None:
@@ -185,6 +190,15 @@ class WebSocketHandler:
                 self._resumption.give_back(earlier)
             for conversation in begun:
                 self._resumption.end(conversation, lost)
+
+
+async def _close(websocket: web.WebSocketResponse, end: _End) -> None:
+    """Says why, closes and waits a little for the client to agree, who may have stopped reading."""
+    with contextlib.suppress(ConnectionError, TimeoutError):
+        async with asyncio.timeout(2 * _CLOSE_TIMEOUT_S):
+            if end.error and not websocket.closed:
+                await websocket.send_bytes(messages.error(end.error))
+            await websocket.close(code=end.code)
 
 
 def _end_of(error: SessionError) -> _End:

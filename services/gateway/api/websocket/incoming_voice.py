@@ -75,6 +75,6 @@ class IncomingVoice:
             self._on_unheard(reason, sentence)
 
     def _tell_of_streams(self) -> None:
-        if self._check.is_over and not self._has_told_of_streams:
+        if self._check.is_heard and not self._has_told_of_streams:
             self._has_told_of_streams = True
             self._on_unheard("stream", _SECOND_STREAM)

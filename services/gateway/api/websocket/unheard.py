@@ -24,15 +24,16 @@ class UnheardCheck:
     """Says once what is wrong with a client of whom nothing can be heard."""
 
     def __init__(self) -> None:
-        self.is_over = False
-        """Whether something was heard, or the client was told that nothing is."""
+        self.is_heard = False
+        """Whether anything was."""
+        self._is_told = False
         self._is_other_ogg = False
         self._bytes = 0
         self._first = b""
 
     def heard(self) -> None:
         """Something was heard: the format is right."""
-        self.is_over = True
+        self.is_heard = True
 
     def message(self, data: bytes) -> str | None:
         """Takes a message of no known type, or a text; the sentence to tell the client, if it is time."""
@@ -44,13 +45,13 @@ class UnheardCheck:
         return self._take(data, format_name(data))
 
     def _take(self, data: bytes, certain: str | None) -> str | None:
-        if self.is_over or not data:
+        if self.is_heard or self._is_told or not data:
             return None
         self._first = self._first or data[:_NAME_BYTES]
         self._bytes += len(data)
         if certain is None and self._bytes < _ENOUGH_BYTES:
             return None
-        self.is_over = True
+        self._is_told = True
         return f"{_EXPECTED}; got {certain or self._guess()}"
 
     def _guess(self) -> str:

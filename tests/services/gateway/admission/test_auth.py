@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import grpc
@@ -9,14 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from moshi_cluster.services.common.errors import Unauthenticated
+from moshi_cluster.services.common.errors import OverQuota, Unauthenticated
 from moshi_cluster.services.common.settings import SettingError
-from moshi_cluster.services.gateway.admission.auth import Tokens, bearer
+from moshi_cluster.services.gateway.admission.auth import TokenGate, Tokens, bearer
 from moshi_cluster.v1 import gateway_pb2
 from tests.services.gateway.api.websocket.chatter import HTTP, LOOPBACK, chatting
 from tests.services.gateway.caller import start
 from tests.services.gateway.cluster import Cluster, cluster
-from tests.services.in_process import eventually, status_of
+from tests.services.in_process import eventually, few_turns, status_of
 
 pytestmark = pytest.mark.usefixtures("nothing_swallowed")
 
@@ -94,6 +95,50 @@ def test_a_line_that_is_no_token_is_refused_with_its_number_and_without_its_word
     assert not any(word.decode() in str(raised.value) for word in line.split() if word != b"for")
 
 
+# --- who tries tokens
+
+
+class Attempts:
+    """A gate with one token, and whoever shows others."""
+
+    def __init__(self, refusal_delay_s: float, most_refusals: int = 2) -> None:
+        self.wrong = 0
+        self.gate = TokenGate(Tokens(["right"]), self._count, refusal_delay_s, most_refusals)
+
+    def _count(self) -> None:
+        self.wrong += 1
+
+    async def show(self, token: str | None, client: str = "10.0.0.1") -> str:
+        try:
+            await self.gate.require(token, f"ipv4:{client}:5000")
+        except (OverQuota, Unauthenticated) as error:
+            return type(error).__name__
+        return "in"
+
+
+async def test_an_address_has_only_so_many_wrong_tokens_refused_at_a_time() -> None:
+    attempts = Attempts(refusal_delay_s=60.0)
+    tasks = [asyncio.create_task(attempts.show(f"guess {number}")) for number in range(2)]
+    await few_turns()
+    assert not any(task.done() for task in tasks), "refused late"
+    assert await attempts.show("guess") == "OverQuota"
+    assert await attempts.show("right") == "OverQuota", "not looked at: it would tell which one is right"
+    assert await attempts.show("right", client="10.0.0.2") == "in"
+    assert await attempts.show(None) == "Unauthenticated"
+    assert attempts.wrong == 2
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    assert await attempts.show("right") == "in"
+
+
+async def test_a_wrong_token_is_refused_after_a_while() -> None:
+    attempts = Attempts(refusal_delay_s=0.01)
+    assert [await attempts.show("wrong") for _ in range(3)] == ["Unauthenticated"] * 3
+    assert await attempts.show("right") == "in"
+    assert attempts.wrong == 3
+
+
 async def calling(all_of_it: Cluster, *headers: str) -> tuple[grpc.StatusCode, str]:
     call = all_of_it.stub.Converse(metadata=[("authorization", header) for header in headers])
     await call.write(gateway_pb2.ConverseRequest(start=start(loopback=True)))
@@ -110,6 +155,7 @@ async def test_a_call_without_the_right_token_is_refused_and_counted(token_file:
             assert "secret" not in details
         name = "moshi_gateway_sessions_total"
         await eventually(lambda: all_of_it.sample(name, outcome="UNAUTHENTICATED") == 3)
+        assert all_of_it.sample("moshi_gateway_wrong_tokens_total") == 1, "the other two showed none"
 
 
 @pytest.mark.parametrize("query", ["&token=first-secret", "&worker_auth_id=second-secret"])

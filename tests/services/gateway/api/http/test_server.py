@@ -101,6 +101,19 @@ async def test_a_self_signed_pair_is_made_once_and_serves_the_protocol(tmp_path:
     assert stat.S_IMODE((folder / "key.pem").stat().st_mode) == 0o600
 
 
+@pytest.mark.parametrize(("vouched_for", "said"), [(True, "max-age=31536000"), (False, None)])
+async def test_browsers_are_told_to_stay_with_https_where_somebody_vouches_for_the_pair(
+    tmp_path: Path, vouched_for: bool, said: str | None
+) -> None:
+    """Of a self-signed one its users could not go on past the browser's warning."""
+    tls.write_self_signed(tmp_path)
+    async with cluster(**secure(tmp_path, tls_self_signed=not vouched_for)) as all_of_it:
+        trust = ssl.create_default_context(cafile=str(tmp_path / "cert.pem"))
+        url = f"https://localhost:{all_of_it.service.http_port}/health"
+        async with aiohttp.ClientSession() as session, session.get(url, ssl=trust) as response:
+            assert response.headers.get("Strict-Transport-Security") == said
+
+
 def test_the_self_signed_pair_names_this_machine_and_is_no_authority(tmp_path: Path) -> None:
     tls.write_self_signed(tmp_path)
     certificate = x509.load_pem_x509_certificate((tmp_path / "cert.pem").read_bytes())

@@ -41,9 +41,9 @@ def folder(tmp_path: Path) -> Path:
 
 
 @asynccontextmanager
-async def served(folder: Path, *allowed_worker_hosts: str) -> AsyncIterator[int]:
+async def served(folder: Path, *allowed_worker_hosts: str, is_ours: bool = True) -> AsyncIterator[int]:
     application = web.Application()
-    application.router.add_get("/{path:.*}", StaticFiles(folder, allowed_worker_hosts).handle)
+    application.router.add_get("/{path:.*}", StaticFiles(folder, allowed_worker_hosts, is_ours).handle)
     runner = web.AppRunner(application, shutdown_timeout=0.1)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
@@ -54,9 +54,9 @@ async def served(folder: Path, *allowed_worker_hosts: str) -> AsyncIterator[int]
 
 
 @asynccontextmanager
-async def fetched(folder: Path, path: str, **headers: str) -> AsyncIterator[ClientResponse]:
+async def fetched(folder: Path, path: str, is_ours: bool = True, **headers: str) -> AsyncIterator[ClientResponse]:
     async with (
-        served(folder) as port,
+        served(folder, is_ours=is_ours) as port,
         ClientSession() as session,
         session.get(f"http://127.0.0.1:{port}{path}", headers=headers) as response,
     ):
@@ -82,6 +82,7 @@ async def test_a_file_has_its_content_type_and_is_guarded(folder: Path, path: st
         assert (response.status, await response.text()) == (200, FILES[name])
         assert response.headers["Content-Type"] == content_type
         assert response.headers["X-Content-Type-Options"] == "nosniff"
+        assert response.headers["X-Frame-Options"] == "DENY"
         assert response.headers["Cache-Control"] == "no-cache"
         policy = response.headers["Content-Security-Policy"].split("; ")
         assert {"default-src 'none'", "script-src 'self' 'wasm-unsafe-eval'", "frame-ancestors 'none'"} <= set(policy)
@@ -143,3 +144,51 @@ async def test_the_page_reaches_its_own_server_and_those_that_the_operator_allow
         async with session.get(f"http://127.0.0.1:{port}/settings.json") as response:
             assert await response.json() == {"worker_hosts": list(allowed)}
             assert response.headers["X-Content-Type-Options"] == "nosniff"
+
+
+# --- pages of others
+
+OTHERS = {
+    "photo.jpg": "image/jpeg",
+    "photo.jpeg": "image/jpeg",
+    "spinner.gif": "image/gif",
+    "data.json": "application/json",
+    "assets/index.js.map": "application/json",
+    "font.woff": "font/woff",
+    "font.ttf": "font/ttf",
+    "terms.txt": "text/plain; charset=utf-8",
+    "hello.mp3": "audio/mpeg",
+    "film.webm": "video/webm",
+    "index.html": "text/html; charset=utf-8",
+}
+
+
+@pytest.mark.parametrize(("name", "content_type"), OTHERS.items())
+async def test_a_page_of_others_has_files_of_more_kinds(tmp_path: Path, name: str, content_type: str) -> None:
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_text("what they made")
+    async with fetched(tmp_path, f"/{name}", is_ours=False) as response:
+        assert (response.status, response.headers["Content-Type"]) == (200, content_type)
+
+
+async def test_a_page_of_others_may_do_what_upstreams_page_does_and_reaches_no_other_host(folder: Path) -> None:
+    """Its decoder makes functions of strings, its parts bring styles along."""
+    async with fetched(folder, "/", is_ours=False) as response:
+        policy = dict(rule.split(" ", 1) for rule in response.headers["Content-Security-Policy"].split("; "))
+        assert {"'self'", "'unsafe-eval'", "'unsafe-inline'", "blob:"} <= set(policy["script-src"].split())
+        assert "'unsafe-inline'" in policy["style-src"]
+        assert policy["connect-src"] == "'self'"
+        assert policy["frame-ancestors"] == "'none'"
+        assert not any("http" in sources or "*" in sources for sources in policy.values())
+
+
+@pytest.mark.parametrize("path", ["/.hidden.js", "/.git/config.js", "/link.js", "/outside/secret.js", "/__init__.py"])
+async def test_a_page_of_others_is_guarded_as_well(folder: Path, path: str) -> None:
+    async with fetched(folder, path, is_ours=False) as response:
+        assert response.status == 404
+
+
+async def test_a_page_of_others_has_a_settings_file_of_its_own(folder: Path) -> None:
+    (folder / "settings.json").write_text("{}")
+    async with fetched(folder, "/settings.json", is_ours=False) as response:
+        assert await response.text() == "{}"

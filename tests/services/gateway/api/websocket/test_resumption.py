@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import pytest
 
@@ -135,6 +136,54 @@ async def test_what_cannot_be_resumed_begins_anew(why: str) -> None:
                 await chatter.ready()
             await all_of_it.until_free()
         assert await back_with(key, all_of_it, lm) == (False, 0)
+
+
+@pytest.mark.parametrize("is_live", [True, False], ids=["live", "lost"])
+async def test_a_key_is_worth_nothing_without_the_token_that_began_the_conversation(
+    is_live: bool, tmp_path: Path
+) -> None:
+    """Whoever holds any other token neither takes a call over nor ends it."""
+    (tmp_path / "tokens").write_text("first\nsecond\n")
+    lm = EchoLm()
+    async with (
+        cluster(lms=[lm], token_file=str(tmp_path / "tokens"), **HTTP) as all_of_it,
+        talking(all_of_it, QUERY + "&token=first") as (chatter, key),
+    ):
+        if not is_live:
+            chatter.vanish()
+            await eventually(lambda: not lm.runner.specs)
+        async with chatting(all_of_it, STATS + "&token=second", **coming_back(key)) as other:
+            await other.ready()
+            assert other.metadata["resumed"] is False
+        await eventually(lambda: len(lm.runner.specs) == is_live)
+        if is_live:
+            await chatter.say(1)
+            await chatter.answered(4)
+            chatter.vanish()
+        async with chatting(all_of_it, STATS + "&token=first", **coming_back(key)) as back:
+            await back.ready()
+            assert back.metadata["resumed"] is True
+
+
+async def test_the_key_is_told_with_the_time_for_which_it_is_good() -> None:
+    async with cluster(resume_keep_s=12.5, **HTTP) as all_of_it, talking(all_of_it) as (chatter, _):
+        assert chatter.metadata["resume_keep_s"] == 12.5
+
+
+async def test_a_key_in_the_address_is_refused() -> None:
+    async with cluster(**HTTP) as all_of_it, chatting(all_of_it, "?resume=secret-key") as chatter:
+        code, error = await chatter.end()
+        assert code == 1008
+        assert error.startswith("resume: belongs into the subprotocol")
+        assert "secret" not in error
+
+
+async def test_a_client_that_offers_the_subprotocol_is_given_it_and_others_are_served_without() -> None:
+    async with cluster(**HTTP) as all_of_it:
+        for offered, chosen in ((("moshi-cluster", "moshi-cluster.resume.x"), "moshi-cluster"), (("binary",), None)):
+            async with chatting(all_of_it, LOOPBACK, protocols=offered) as chatter:
+                assert chatter.socket.protocol == chosen
+                await chatter.ready()
 
 
 async def test_a_conversation_survives_an_attempt_that_never_got_a_call() -> None:
