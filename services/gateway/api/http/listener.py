@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import socket
 import ssl
 from collections.abc import Callable, Iterable
@@ -13,7 +14,6 @@ from typing import cast
 from moshi_cluster.services.gateway.api.http.connection_limits import ConnectionLimits
 
 _BACKLOG = 128
-_EARLY_BYTES = 64 * 1024  # of a client whose first request comes with the end of its handshake
 
 _log = logging.getLogger(__name__)
 
@@ -66,27 +66,29 @@ class Listener:
         elif self._tls is None:
             arrival.hand_over(transport, self._make_protocol(leave))
         else:
-            transport.pause_reading()  # until the handshake begins
-            handshake = asyncio.create_task(self._encrypt(arrival, transport, leave, self._tls))
+            # uvloop reads as soon as connection_made returns, whoever pauses it: TLS begins on a socket of its own,
+            # from which nothing has been read.
+            connection = socket.socket(fileno=os.dup(transport.get_extra_info("socket").fileno()))
+            transport.abort()
+            handshake = asyncio.create_task(self._encrypt(connection, leave, self._tls))
             self._handshakes.add(handshake)
             handshake.add_done_callback(self._handshakes.discard)
 
-    async def _encrypt(
-        self, arrival: _Arrival, transport: asyncio.Transport, leave: Leave, tls: ssl.SSLContext
-    ) -> None:
+    async def _encrypt(self, connection: socket.socket, leave: Leave, tls: ssl.SSLContext) -> None:
         with contextlib.ExitStack() as failed:
             failed.callback(leave)
-            failed.callback(transport.abort)
+            failed.callback(connection.close)
             try:
-                encrypted = await asyncio.get_running_loop().start_tls(
-                    transport, arrival, tls, server_side=True, ssl_handshake_timeout=self._handshake_timeout_s
+                await asyncio.get_running_loop().connect_accepted_socket(
+                    lambda: self._make_protocol(leave),
+                    connection,
+                    ssl=tls,
+                    ssl_handshake_timeout=self._handshake_timeout_s,
                 )
             except (OSError, TimeoutError) as error:  # of scanners and browsers that do not trust the certificate
                 _log.debug("no TLS: %s", type(error).__name__)
                 return
-            if encrypted is not None and not arrival.is_lost:
-                failed.pop_all()
-                arrival.hand_over(encrypted, self._make_protocol(leave))
+            failed.pop_all()
 
 
 class _Arrival(asyncio.Protocol):
@@ -94,25 +96,11 @@ class _Arrival(asyncio.Protocol):
 
     def __init__(self, arrived: Callable[[_Arrival, asyncio.Transport], None]) -> None:
         self._arrived = arrived
-        self._early = bytearray()
-        self._transport: asyncio.Transport | None = None
-        self.is_lost = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.Transport, transport)
-        self._arrived(self, self._transport)
-
-    def data_received(self, data: bytes) -> None:
-        self._early += data
-        if len(self._early) > _EARLY_BYTES and self._transport is not None:
-            self._transport.abort()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self.is_lost = True
+        self._arrived(self, cast(asyncio.Transport, transport))
 
     def hand_over(self, transport: asyncio.Transport, protocol: asyncio.Protocol) -> None:
         """Lets this protocol go on with the connection."""
         transport.set_protocol(protocol)
         protocol.connection_made(transport)
-        if self._early:
-            protocol.data_received(bytes(self._early))
