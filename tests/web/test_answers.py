@@ -6,8 +6,8 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from tests.web.conftest import ServerThat
-from tests.web.fake_server import Socket
-from tests.web.patience import wait_for
+from tests.web.fake_server import Socket, echo
+from tests.web.patience import wait_for, wait_until
 from tests.web.steps import connect
 
 if TYPE_CHECKING:
@@ -69,3 +69,27 @@ def test_from_the_first_second_on_the_parts_of_the_latency_are_the_whole(page: P
 def assert_adds_up(page: Page) -> None:
     shown = page.evaluate(LATENCY)
     assert abs(sum(shown["hops"]) - shown["total"]) <= 0.5 + 0.5 * len(shown["hops"]), shown
+
+
+# A decoder that takes nothing while `jammed`: what comes then is dropped.
+JAMMING = """const size = Object.getOwnPropertyDescriptor(AudioDecoder.prototype, "decodeQueueSize");
+Object.defineProperty(AudioDecoder.prototype, "decodeQueueSize", {
+  get() { return window.jammed ? 1000 : size.get.call(this); },
+});"""
+
+
+def test_voice_that_could_not_be_decoded_in_time_is_dropped_and_is_no_latency(
+    page: Page, server_that: ServerThat
+) -> None:
+    def seconds(statistic: str) -> float:
+        return float((page.locator(f"[data-statistic={statistic}]").text_content() or "").split()[0])
+
+    page.add_init_script(JAMMING)
+    connect(page, server_that(echo))
+    wait_for(page, "#hops", "Model")
+    page.evaluate("window.jammed = true")
+    jammed_at_s = seconds("sent")
+    wait_until(page, lambda: seconds("sent") > jammed_at_s + 3)
+    page.evaluate("window.jammed = false")
+    wait_until(page, lambda: page.evaluate(LATENCY)["total"] < 1_000)
+    assert seconds("dropped") > 2

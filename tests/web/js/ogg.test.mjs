@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 
 import { CONTINUED, crc32, PacketReader, pageOf } from "../../../clients/web/js/wire/ogg.js";
-import { OpusStreamReader, OpusStreamWriter } from "../../../clients/web/js/wire/opus_stream.js";
+import { OpusStreamReader, OpusStreamWriter, packetDuration_ms } from "../../../clients/web/js/wire/opus_stream.js";
 import { cutsOf, randomBytes, randomSource } from "./random.mjs";
 
 const header = (sequence, flags = 0) => ({ serial: 42, sequence, granule: 960 * sequence, flags });
@@ -75,6 +75,21 @@ test("an Opus stream begins with its headers and counts 48 kHz samples", () => {
   const second = writer.write(Uint8Array.of(4), 20);
   assert.equal(new DataView(second.buffer).getBigUint64(6, true), 1920n);
   assert.equal(second.length, 27 + 1 + 1, "headers are not sent again");
+});
+
+test("a packet says how long its sound is", () => {
+  const toc = (config, code) => (config << 3) | code;
+  for (const [bytes, duration_ms] of [
+    [[toc(0, 0)], 10],
+    [[toc(11, 0)], 60],
+    [[toc(13, 1)], 40],
+    [[toc(16, 0)], 2.5],
+    [[toc(31, 0)], 20],
+    [[toc(31, 2), 5, 0], 40],
+    [[toc(31, 3), 0x86], 120],
+  ]) {
+    assert.equal(packetDuration_ms(Uint8Array.from(bytes)), duration_ms, String(bytes));
+  }
 });
 
 test("headers that come again are not sound", () => {

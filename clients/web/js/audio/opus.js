@@ -1,6 +1,6 @@
 // Opus with the browser's own codec (WebCodecs), so that the page carries none.
 
-import { OpusStreamReader, OpusStreamWriter } from "../wire/opus_stream.js";
+import { OpusStreamReader, OpusStreamWriter, packetDuration_ms } from "../wire/opus_stream.js";
 import { Resampler } from "./resampler.js";
 
 const PACKET_MS = 20;
@@ -84,6 +84,7 @@ export class OpusSender {
 
 /** From bytes of the wire to samples at the rate of the loudspeaker. */
 export class OpusReceiver {
+  dropped_s = 0; // what came faster than it could be decoded, for example after the page stood still
   #decoder;
   #reader = new OpusStreamReader();
   #resampler = null;
@@ -105,7 +106,11 @@ export class OpusReceiver {
   /** @param {Uint8Array} bytes of an Ogg stream, cut anywhere */
   push(bytes) {
     for (const packet of this.#reader.push(bytes)) {
-      if (this.#decoder.state !== "configured" || this.#decoder.decodeQueueSize > MAX_WAITING) continue;
+      if (this.#decoder.state !== "configured") return;
+      if (this.#decoder.decodeQueueSize > MAX_WAITING) {
+        this.dropped_s += packetDuration_ms(packet) / 1000;
+        continue;
+      }
       const timestamp = this.#packets++ * PACKET_MS * 1000; // only its order counts
       this.#decoder.decode(new EncodedAudioChunk({ type: "key", timestamp, data: packet }));
     }

@@ -205,7 +205,8 @@ export class Conversation {
   }
 
   #played(statistics) {
-    this.playback = statistics;
-    this.latency.played(statistics, this.#sound.outputDelay_s);
+    const dropped_s = statistics.dropped_s + (this.#receiver?.dropped_s ?? 0);
+    this.playback = { ...statistics, dropped_s };
+    this.latency.played(this.playback, this.#sound.outputDelay_s);
   }
 }

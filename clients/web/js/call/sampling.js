@@ -6,9 +6,9 @@
  * @type {Parameter[]}
  */
 export const PARAMETERS = [
-  parameter("text_temperature", "Text temperature", "How freely words are chosen; 0 takes the likeliest", 0.7, 0, 2, 0.01),
+  parameter("text_temperature", "Text temperature", "How freely words are chosen; 0: not at all", 0.7, 0, 2, 0.01),
   parameter("text_topk", "Text top-k", "Choose among this many words", 25, 1, 500, 1),
-  parameter("audio_temperature", "Audio temperature", "How freely the voice varies; 0 takes the likeliest", 0.8, 0, 2, 0.01),
+  parameter("audio_temperature", "Audio temperature", "How freely the voice varies; 0: not at all", 0.8, 0, 2, 0.01),
   parameter("audio_topk", "Audio top-k", "Choose among this many sounds", 250, 1, 500, 1),
   parameter("pad_mult", "Padding multiplier", "Above zero Moshi speaks less, below more", 0, -4, 4, 0.05),
   parameter("repetition_penalty", "Repetition penalty", "Above one Moshi avoids its recent words", 1, 1, 2, 0.01),

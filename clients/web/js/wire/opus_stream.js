@@ -49,6 +49,15 @@ export class OpusStreamReader {
   }
 }
 
+/** How much sound an Opus packet holds (RFC 6716, section 3.1). @param {Uint8Array} packet not empty */
+export function packetDuration_ms(packet) {
+  const config = packet[0] >> 3;
+  const frame_ms = config < 12 ? [10, 20, 40, 60][config % 4] : config < 16 ? [10, 20][config % 2] : [2.5, 5, 10, 20][config % 4];
+  const code = packet[0] & 3;
+  const frames = code === 0 ? 1 : code < 3 ? 2 : (packet[1] ?? 0) & 63;
+  return frames * frame_ms;
+}
+
 function opusHead() {
   const head = new Uint8Array(19);
   const view = new DataView(head.buffer);
