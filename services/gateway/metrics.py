@@ -34,6 +34,18 @@ class GatewayMetrics:
         self.workers = Gauge(
             "moshi_gateway_workers", "Workers that take sessions, full ones included.", ("service",), registry=registry
         )
+        self.workers_unfit = Gauge(
+            "moshi_gateway_workers_unfit",
+            "Workers within reach that fit none of the other service: no call is placed on them.",
+            ("service",),
+            registry=registry,
+        )
+        self.worker_checkpoints = Gauge(
+            "moshi_gateway_worker_checkpoints",
+            "Different checkpoints that the workers within reach have loaded.",
+            ("service",),
+            registry=registry,
+        )
         self._sessions = Counter(
             "moshi_gateway_sessions", "Calls that ended, by how they ended.", ("outcome",), registry=registry
         )
@@ -56,6 +68,9 @@ class GatewayMetrics:
             registry=registry,
         )
         self._digits = Counter("moshi_gateway_dtmf", "Keys pressed by callers.", registry=registry)
+        self._ignored_digits = Counter(
+            "moshi_gateway_dtmf_ignored", "Presses of what is no key of a phone, passed over.", registry=registry
+        )
         self._add_http_port(registry)
 
     def _add_http_port(self, registry: CollectorRegistry) -> None:
@@ -87,9 +102,9 @@ class GatewayMetrics:
         """Counts a call that got no slot."""
         self._rejections.labels(status).inc()
 
-    def digit(self) -> None:
-        """Counts a key press."""
-        self._digits.inc()
+    def digit(self, is_key: bool) -> None:
+        """Counts a key press, or one of what is no key."""
+        (self._digits if is_key else self._ignored_digits).inc()
 
     def http_refused(self, reason: str) -> None:
         """Counts a connection for which there was no room: connections, client or descriptors."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import time
 from collections.abc import AsyncGenerator
 
@@ -25,14 +24,13 @@ from moshi_cluster.services.gateway.calls.events import Event, EventKind, Pendin
 from moshi_cluster.services.gateway.calls.history import History
 from moshi_cluster.services.gateway.calls.hop_times import HopTimes
 from moshi_cluster.services.gateway.calls.ingress import Ingress, UserFrame
+from moshi_cluster.services.gateway.calls.key_presses import DIGITS, KeyPresses
 from moshi_cluster.services.gateway.calls.limits import CallLimits, check_slo
 from moshi_cluster.services.gateway.calls.pipeline import Pipeline
 from moshi_cluster.services.gateway.calls.spec import CallSpec
 from moshi_cluster.services.gateway.metrics import GatewayMetrics
 from moshi_cluster.services.gateway.settings import GatewaySettings
 from moshi_cluster.services.gateway.workers.streams import CallStreams
-
-_log = logging.getLogger(__name__)
 
 
 class Call:
@@ -53,7 +51,6 @@ class Call:
         self.history = history
         self.hop_times = HopTimes(metrics)
         self.cut_short = False
-        self._session_id = session_id
         self._spec = spec
         self._metrics = metrics
         self._streams = streams
@@ -63,6 +60,7 @@ class Call:
         self._egress = Egress(spec, settings, self.counters, pending, self.hop_times, self._check_slo)
         self._limits = CallLimits(settings, now_s)
         self._audio_quota = audio_quota(now_s)
+        self._keys = KeyPresses(session_id, metrics, now_s)
         self._inflight = asyncio.Semaphore(settings.inflight_frames)
         self._frame_waits = asyncio.Event()
         self._hung_up = False
@@ -123,10 +121,11 @@ class Call:
         self._egress.notify(EventKind.MARK, detail=name)
 
     def digit(self, digit: str) -> None:
-        """Notes a key press: the caller gets the digit back, the log only that there was one."""
-        _log.info("key pressed session=%s", self._session_id)
-        self._metrics.digit()
-        self._egress.notify(EventKind.DTMF, detail=digit)
+        """Counts a key press: the caller gets the digit back, or is told that it is none. Raises OverQuota."""
+        if self._keys.press(digit, time.monotonic()):
+            self._egress.notify(EventKind.DTMF, detail=digit)
+        else:
+            self._egress.notify(EventKind.DTMF_IGNORED, detail=f"must be one of {DIGITS}")
 
     def notify_status(self) -> None:
         """Tells the caller the counters so far, and how long each hop takes."""
@@ -148,12 +147,15 @@ class Call:
 
         Raises Unavailable when a worker is lost, LimitReached when a limit or the slo is passed.
         """
-        async with asyncio.TaskGroup() as tasks:
-            beside = [tasks.create_task(self._fill_gaps()), tasks.create_task(self._watch_limits())]
-            await self._carry()
-            await self._egress.finish()
-            for task in beside:
-                task.cancel()
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                beside = [tasks.create_task(self._fill_gaps()), tasks.create_task(self._watch_limits())]
+                await self._carry()
+                await self._egress.finish()
+                for task in beside:
+                    task.cancel()
+        finally:
+            self._keys.log()
 
     async def _carry(self) -> None:
         if self._streams is None:

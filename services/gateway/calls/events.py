@@ -28,6 +28,7 @@ class EventKind(IntEnum):
     DTMF = 9
     GO_AWAY = 10
     MOVED = 11
+    DTMF_IGNORED = 12
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,6 +28,7 @@ NAMES = {
     "moshi_gateway_setup_seconds_bucket",
     "moshi_gateway_worker_rejections_total",
     "moshi_gateway_dtmf_total",
+    "moshi_gateway_dtmf_ignored_total",
 }
 
 
@@ -40,7 +41,9 @@ def registry() -> CollectorRegistry:
     metrics.ended("ok")
     metrics.ended("UNAVAILABLE")
     metrics.rejected("RESOURCE_EXHAUSTED")
-    metrics.digit()
+    metrics.digit(is_key=True)
+    metrics.digit(is_key=False)
+    metrics.digit(is_key=False)
     metrics.frames["late"].inc(2)
     metrics.hop_s["turnaround"].observe(0.0801)
     return registry
@@ -57,6 +60,8 @@ def test_the_exposition_is_read_in_both_formats(name: str, registry: CollectorRe
     assert values["moshi_gateway_sessions_total", "UNAVAILABLE"] == 1
     assert values["moshi_gateway_worker_rejections_total", "RESOURCE_EXHAUSTED"] == 1
     assert values["moshi_gateway_frames_total", "late"] == 2
+    assert values["moshi_gateway_dtmf_total",] == 1
+    assert values["moshi_gateway_dtmf_ignored_total",] == 2
 
 
 def test_every_hop_and_every_kind_of_frame_is_there_from_the_start() -> None:

@@ -10,7 +10,6 @@ from moshi_cluster.services.gateway.admission.rate_limits import message_quota
 from moshi_cluster.services.gateway.calls.call import Call
 from moshi_cluster.v1 import gateway_pb2
 
-_DTMF_DIGITS = "0123456789*#ABCD"
 _MARK_MAX_CHARACTERS = 64
 
 Requests = AsyncIterator[gateway_pb2.ConverseRequest]
@@ -59,7 +58,7 @@ def _apply(control: gateway_pb2.Control, call: Call) -> None:
     elif kind == "status":
         call.notify_status()
     elif kind == "dtmf":
-        call.digit(_digit(control.dtmf.digit))
+        call.digit(control.dtmf.digit)
     else:
         raise InvalidInput("control", "is none of clear, mark, pause, resume, status and dtmf")
 
@@ -68,9 +67,3 @@ def _mark_name(name: str) -> str:
     if not 1 <= len(name) <= _MARK_MAX_CHARACTERS:
         raise InvalidInput("control.mark.name", f"must be 1 to {_MARK_MAX_CHARACTERS} characters, got {len(name)}")
     return name
-
-
-def _digit(digit: str) -> str:
-    if len(digit) != 1 or digit not in _DTMF_DIGITS:
-        raise InvalidInput("control.dtmf.digit", f"must be one of {_DTMF_DIGITS}")
-    return digit

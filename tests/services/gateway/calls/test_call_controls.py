@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+
+import grpc
 import pytest
 
 from moshi_cluster.v1 import gateway_pb2
@@ -102,3 +106,55 @@ async def test_keys_are_noted() -> None:
         heard = await caller.hang_up()
         assert [event.detail for event in heard.events(Kind.KIND_DTMF)] == list("0*#D")
         assert all_of_it.sample("moshi_gateway_dtmf_total") == 4
+
+
+@pytest.mark.parametrize("digit", ["E", "a", "12", "", "!", "\u0661"])
+async def test_what_is_no_key_is_passed_over_and_told_and_the_call_goes_on(digit: str) -> None:
+    async with cluster() as all_of_it:
+        caller = Caller(all_of_it.stub)
+        await caller.start()
+        for pressed in ("1", digit, "#"):
+            await caller.control(dtmf=gateway_pb2.Control.Dtmf(digit=pressed))
+        await caller.say_levels([3])
+        heard = await caller.hang_up()
+        assert heard.levels == [3]
+        assert [event.detail for event in heard.events(Kind.KIND_DTMF)] == ["1", "#"]
+        (ignored,) = heard.events(Kind.KIND_DTMF_IGNORED)
+        assert ignored.detail == "must be one of 0123456789*#ABCD"
+        assert all_of_it.sample("moshi_gateway_dtmf_total") == 2
+        assert all_of_it.sample("moshi_gateway_dtmf_ignored_total") == 1
+
+
+async def test_keys_leave_one_line_a_call_that_does_not_say_which(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "moshi_cluster.services.gateway")
+    async with cluster() as all_of_it:
+        caller = Caller(all_of_it.stub)
+        session_id = (await caller.start()).session_id
+        for digit in ["7"] * 50 + ["E"] * 2:
+            await caller.control(dtmf=gateway_pb2.Control.Dtmf(digit=digit))
+        await caller.hang_up()
+        await all_of_it.until_free()
+    lines = [record.getMessage() for record in caplog.records if "key" in record.getMessage()]
+    assert lines == [f"keys session={session_id} pressed=50 ignored=2"]
+
+
+async def test_a_call_without_keys_leaves_no_line_of_them(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "moshi_cluster.services.gateway")
+    async with cluster() as all_of_it:
+        caller = Caller(all_of_it.stub)
+        await caller.start()
+        await caller.hang_up()
+    assert "keys" not in caplog.text
+
+
+async def test_nobody_presses_a_thousand_keys_at_once() -> None:
+    async with cluster() as all_of_it:
+        caller = Caller(all_of_it.stub)
+        await caller.start()
+        for _ in range(1000):
+            with contextlib.suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):
+                await caller.control(dtmf=gateway_pb2.Control.Dtmf(digit="1"))
+        await all_of_it.until_free()
+        assert all_of_it.sample("moshi_gateway_sessions_total", outcome="RESOURCE_EXHAUSTED") == 1
+        assert 100 <= all_of_it.sample("moshi_gateway_dtmf_total") < 1000
+        caller.call.cancel()

@@ -60,8 +60,6 @@ REFUSED = {
         [START, control(mark=Control.Mark(name="x" * 65))],
         "control.mark.name: must be 1 to 64",
     ),
-    "an unknown key": ([START, control(dtmf=Control.Dtmf(digit="E"))], "control.dtmf.digit: must be one of"),
-    "two keys": ([START, control(dtmf=Control.Dtmf(digit="12"))], "control.dtmf.digit: must be one of"),
 }
 
 
