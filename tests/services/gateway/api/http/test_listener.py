@@ -6,6 +6,7 @@ import asyncio
 import socket
 import ssl
 from pathlib import Path
+from typing import cast
 
 import uvloop
 from prometheus_client import CollectorRegistry
@@ -26,10 +27,9 @@ class Greeting(asyncio.Protocol):
         self._leave = leave
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)
 
     def data_received(self, data: bytes) -> None:
-        assert isinstance(self._transport, asyncio.WriteTransport)
         self._transport.write(b"hello")
         self._transport.close()
 
