@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 import time
 from collections.abc import Callable
 from typing import Any, cast
@@ -20,6 +21,7 @@ SERVER_NAME = "moshi-cluster"
 
 _SLICE_BYTES = 4096  # parsed at once: some 700 empty WebSocket frames, less than a millisecond
 _BYTES_PER_S, _BYTES_AT_ONCE = 128 * 1024, 512 * 1024  # the largest Opus there is has 64 kB a second
+_KERNEL_BUFFER_BYTES = 64 * 1024  # of what came and was not read, or megabytes would wait for a slow pace
 _LOOP_SHARE, _LOOP_AT_ONCE_S = 0.05, 0.05  # for parsing
 _RESPONSE_TIMEOUT_S = 60.0
 _LAST_BYTES_TIMEOUT_S = 5.0
@@ -74,6 +76,8 @@ class HttpConnection(RequestHandler):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Waits for the first request."""
+        if (connection := transport.get_extra_info("socket")) is not None:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _KERNEL_BUFFER_BYTES)
         self._held = HeldTransport(cast(asyncio.Transport, transport), self._read_on)
         super().connection_made(cast(asyncio.Transport, self._held))
 
