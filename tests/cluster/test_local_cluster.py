@@ -59,7 +59,7 @@ def test_workers_die_and_come_back_and_nothing_is_left(checkpoint: str) -> None:
 
 def test_a_service_that_cannot_start_is_named_with_its_last_words(tmp_path: Path) -> None:
     cluster = LocalCluster(Layout(checkpoint="/no/such/checkpoint"), log_folder=tmp_path)
-    with pytest.raises(ClusterError, match=r"(?s)codec-0 ended while starting:.*/no/such/checkpoint"), cluster:
+    with pytest.raises(ClusterError, match=r"(?s)(codec|lm)-0 ended while starting:.*/no/such/checkpoint"), cluster:
         pytest.fail("a cluster without a checkpoint started")
     assert not any(cluster.running(name) for name in cluster.names)
     assert (tmp_path / "codec-0.log").exists()
