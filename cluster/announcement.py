@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from moshi_cluster.cluster.default_checkpoint import DEFAULT_CHECKPOINT
 from moshi_cluster.cluster.local_cluster import LocalCluster
 from moshi_cluster.cluster.process import ANY_ADDRESS, ServiceProcess
+from moshi_cluster.services.common.listening import with_port
 from moshi_cluster.services.lm.settings import LmSettings
 
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
@@ -25,7 +26,8 @@ def for_people(cluster: LocalCluster) -> str:
     """Addresses as one would type them, and who can use them."""
     gateway = cluster.process("gateway-0")
     rows = [("model", _model(cluster.process("lm-0").settings)), *(("page", page) for page in _pages(gateway))]
-    rows.append(("gRPC", f"{_host(gateway)}:{gateway.settings.port}{' (TLS)' if gateway.settings.grpc_tls else ''}"))
+    grpc = with_port(_host(gateway), gateway.settings.port)
+    rows.append(("gRPC", f"{grpc} (TLS)" if gateway.settings.grpc_tls else grpc))
     rows += [(f"metrics of {name}", cluster.metrics_url(name)) for name in cluster.names]
     rows += [("", hint) for hint in _hints(gateway)]
     width = max(len(label) for label, _ in rows)
@@ -40,7 +42,7 @@ def _model(settings: LmSettings) -> str:
 def _pages(gateway: ServiceProcess) -> Iterator[str]:
     settings = gateway.settings
     if settings.http:
-        yield f"{'https' if settings.tls_dir else 'http'}://{_host(gateway)}:{settings.http_port}"
+        yield f"{'https' if settings.tls_dir else 'http'}://{with_port(_host(gateway), settings.http_port)}"
     yield from (f"{found[1]} (public)" for line in gateway.log_lines() if (found := _TUNNEL.search(line)))
 
 

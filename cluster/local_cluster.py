@@ -78,12 +78,16 @@ class LocalCluster:
     def start(self, *names: str) -> None:
         """Starts the named processes, all of them if none is named; a process that ended may be started again.
 
-        Raises ClusterError, with nothing started, when a port is taken.
+        Raises SettingError, with nothing started, when a port is taken.
         """
-        for name in names or self.names:
-            self._processes[name].check_ports()
+        self.check_ports(*names)
         for name in names or self.names:
             self._processes[name].start()
+
+    def check_ports(self, *names: str) -> None:
+        """Raises SettingError when a port of the named processes, or of all, is taken."""
+        for name in names or self.names:
+            self._processes[name].check_ports()
 
     def wait_until_serving(self, timeout_s: float = 60.0, report: Callable[[str], None] = lambda _line: None) -> None:
         """Returns once every started process reports SERVING. Raises ClusterError if one ends or takes too long.

@@ -1,4 +1,4 @@
-"""TCP ports of this machine: some that are free, and whether a certain one is."""
+"""TCP ports of this machine that nobody uses."""
 
 from __future__ import annotations
 
@@ -15,10 +15,3 @@ def free_ports(count: int) -> list[int]:
         for each in sockets:
             each.bind((LOOPBACK, 0))
         return [each.getsockname()[1] for each in sockets]
-
-
-def check_port(host: str, port: int) -> None:
-    """Raises OSError when nobody could listen there: the port is taken, or the address is not this machine's."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.create_server((host, port), family=family):
-        pass

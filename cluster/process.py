@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from moshi_cluster.cluster.direct_http import open_direct
-from moshi_cluster.cluster.ports import LOOPBACK, check_port
+from moshi_cluster.cluster.ports import LOOPBACK
 from moshi_cluster.services.codec import settings as codec
+from moshi_cluster.services.common.listening import check_port, with_port
 from moshi_cluster.services.common.probe import is_serving
 from moshi_cluster.services.common.settings import load
 from moshi_cluster.services.gateway import settings as gateway
@@ -50,18 +51,18 @@ class ServiceProcess:
     @property
     def address(self) -> str:
         """host:port of its gRPC server, as seen from this machine."""
-        return f"{_reachable(self.settings.host)}:{self.settings.port}"
+        return self._place("port")
 
     @property
     def metrics_url(self) -> str:
         """URL of its Prometheus metrics."""
-        return f"http://{_reachable(self.settings.host)}:{self.settings.metrics_port}/metrics"
+        return f"http://{self._place('metrics_port')}/metrics"
 
     @property
     def http_url(self) -> str:
         """URL of a gateway's web page; /api/chat is below it."""
         scheme = "https" if self.settings.tls_dir else "http"
-        return f"{scheme}://{_reachable(self.settings.host)}:{self.settings.http_port}/"
+        return f"{scheme}://{self._place('http_port')}/"
 
     @property
     def process_id(self) -> int:
@@ -88,17 +89,10 @@ class ServiceProcess:
         return is_serving(self.address, _PROBE_TIMEOUT_S)
 
     def check_ports(self) -> None:
-        """Raises ClusterError when one of its ports is taken or its host is not this machine's."""
+        """Raises SettingError, as the service itself would, when a port is taken or the host is not this machine's."""
         prefix = _SETTINGS[self.service][1]
         for field in ("port", "metrics_port", *(("http_port",) if self.service == "gateway" else ())):
-            port = getattr(self.settings, field)
-            try:
-                check_port(self.settings.host, port)
-            except OSError as error:
-                setting = f"{prefix}{field.upper()}"
-                raise ClusterError(
-                    f"{self.name} cannot listen on {self.settings.host}:{port} ({setting}): {error}"
-                ) from error
+            check_port(self.settings.host, getattr(self.settings, field), prefix, field)
 
     def start(self) -> None:
         """Returns at once."""
@@ -152,16 +146,14 @@ class ServiceProcess:
         """What it has said about files that it loads: one line every few seconds."""
         return [line for line in self.log_lines() if line.startswith(_PROGRESS)]
 
+    def _place(self, port_field: str) -> str:
+        """host:port where this machine finds it."""
+        host = LOOPBACK if self.settings.host in ANY_ADDRESS else self.settings.host
+        return with_port(host, getattr(self.settings, port_field))
+
     def log_lines(self) -> list[str]:
         """All that it has logged."""
         return self._log_path.read_text(errors="replace").splitlines() if self._log_path.exists() else []
-
-
-def _reachable(host: str) -> str:
-    """Where this machine finds a server that listens on `host`; IPv6 in brackets, as before a port."""
-    if host in ANY_ADDRESS:
-        return LOOPBACK
-    return f"[{host}]" if ":" in host else host
 
 
 def _answers(url: str) -> bool:

@@ -56,6 +56,7 @@ def running_cluster(
     """
     cluster = LocalCluster(Layout(checkpoint or str(DEFAULT_CHECKPOINT), slots=slots), environment, logs)
     try:
+        cluster.check_ports()  # before a long download
         _fetch(cluster)
         say(f"starting {', '.join(cluster.names)}")
         cluster.start()
@@ -81,10 +82,11 @@ def _fetch(cluster: LocalCluster) -> None:
 
 def _stop(cluster: LocalCluster) -> None:
     grace_s = max(cluster.process(name).settings.drain_grace_s for name in cluster.names)
-    for name, code in cluster.stop(grace_s + _STOP_MARGIN_S).items():
-        if code == -signal.SIGKILL:
-            say(f"{name} did not stop within {grace_s + _STOP_MARGIN_S:g} s and was killed")
-    say("everything is stopped")
+    codes = cluster.stop(grace_s + _STOP_MARGIN_S)
+    for name in (name for name, code in codes.items() if code == -signal.SIGKILL):
+        say(f"{name} did not stop within {grace_s + _STOP_MARGIN_S:g} s and was killed")
+    if codes:
+        say("everything is stopped")
 
 
 def _interrupt(_number: int, _frame: FrameType | None) -> None:

@@ -9,7 +9,6 @@ import subprocess
 import sys
 import sysconfig
 import time
-import urllib.request
 import wave
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -18,6 +17,7 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
+from moshi_cluster.cluster.direct_http import open_direct
 from moshi_cluster.cluster.ports import LOOPBACK, free_ports
 from moshi_cluster.cluster.process import ServiceProcess
 from moshi_cluster.services.codec.settings import CodecSettings
@@ -190,7 +190,7 @@ def test_the_three_images_hold_a_call_and_serve_the_page(images: Images, tmp_pat
             for service in (codec, lm, gateway):
                 wait_until_serving(service)
             assert all(healthy(images, service) for service in (codec, lm, gateway))
-            with urllib.request.urlopen(gateway.http_url, timeout=10) as page:
+            with open_direct(gateway.http_url, 10) as page:
                 assert b"<title>" in page.read()
             assert call(gateway.address, tmp_path / "reply.wav") == 0
 

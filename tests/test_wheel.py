@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import sysconfig
-import urllib.request
 import wave
 import zipfile
 from collections.abc import Iterator
@@ -18,6 +17,7 @@ from pathlib import Path
 
 import pytest
 
+from moshi_cluster.cluster.direct_http import open_direct
 from tests.cluster.processes import listening
 
 ROOT = Path(__file__).parents[1]
@@ -182,7 +182,7 @@ def test_from_an_empty_folder_it_serves_talks_and_stops(programs: Path, tmp_path
     assert Path(where.strip()).is_relative_to(programs.parent)
     with serving(programs, empty) as process:
         page, grpc = announced(process)
-        with urllib.request.urlopen(page, timeout=TIMEOUT_S) as answer:
+        with open_direct(page, TIMEOUT_S) as answer:
             assert b"<title>" in answer.read()
         common = ("--input", spoken, "--output", tmp_path / "reply.wav")
         run(program, "converse", "--target", grpc, *common, cwd=empty)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from moshi_cluster.cluster.process import ClusterError, ServiceProcess
+from moshi_cluster.cluster.process import ServiceProcess
 from moshi_cluster.services.common.settings import SettingError
 
 
@@ -38,7 +38,7 @@ def test_a_port_that_is_taken_is_named_with_its_variable(tmp_path: Path) -> None
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         gateway = process(tmp_path, "gateway", host="127.0.0.1", port="0", metrics_port="0", http_port=str(port))
-        with pytest.raises(ClusterError, match=rf"gateway-0 .* 127\.0\.0\.1:{port} \(MOSHI_GATEWAY_HTTP_PORT\)"):
+        with pytest.raises(SettingError, match=rf"MOSHI_GATEWAY_HTTP_PORT: .* 127\.0\.0\.1:{port}: the port is taken"):
             gateway.check_ports()
 
 

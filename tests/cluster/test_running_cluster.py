@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -79,3 +80,15 @@ def test_a_checkpoint_that_is_not_there_is_named_before_anything_starts(capsys: 
     told = capsys.readouterr().err
     assert "error: checkpoint '/no/such/folder' is neither an existing folder nor a repository" in told
     assert "starting" not in told
+
+
+def test_a_port_that_is_taken_is_named_before_anything_is_downloaded(capsys: pytest.CaptureFixture[str]) -> None:
+    def program() -> int:
+        with running_cluster("owner/of-15-gigabytes", environment={"MOSHI_GATEWAY_HTTP_PORT": str(port)}):
+            return 0
+
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        assert exit_code(program) == EXIT_BAD_SETTING
+    problem = f"MOSHI_GATEWAY_HTTP_PORT: cannot listen on 127.0.0.1:{port}: the port is taken"
+    assert capsys.readouterr().err == f"error: {problem}\n"

@@ -9,13 +9,13 @@ import signal
 import ssl
 import subprocess
 import sys
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from moshi_cluster.cluster.direct_http import open_direct
 from tests.cluster.processes import children_of, listening
 
 pytestmark = pytest.mark.cluster
@@ -54,7 +54,7 @@ def addresses(log: str) -> list[str]:
 
 
 def page(url: str) -> str:
-    with urllib.request.urlopen(url, timeout=TIMEOUT_S, context=ssl._create_unverified_context()) as answer:
+    with open_direct(url, TIMEOUT_S, ssl._create_unverified_context()) as answer:
         text: str = answer.read().decode()
     return text
 
