@@ -1,6 +1,7 @@
 """Pictures of the page for the documentation: python -m tests.web.screenshots docs/images
 
-Needs what the browser tests need. The server is a fake one that echoes the voice and says a text of its own.
+With `--sizes` instead one of every window size of the tests, idle and talking, to look at. Needs what the browser tests
+need. The server is a fake one that echoes the voice and says a text of its own.
 """
 
 from __future__ import annotations
@@ -8,6 +9,8 @@ from __future__ import annotations
 import random
 import shutil
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,28 +18,36 @@ from playwright.sync_api import sync_playwright
 
 from tests.web.conftest import FLAGS
 from tests.web.fake_server import ECHOED_TOGETHER, Socket, serving
+from tests.web.test_controls import SIZES
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Page
+    from playwright.sync_api import Browser, Page
 
 TALK_S = 65  # a full graph
 PACKETS_PER_WORD = 16
 PACKETS_PER_S = 50
-TEXT = (
-    " Hello, what's going on? Good to hear you. I was just thinking about the sea, the way it keeps talking even when"
-    " nobody listens. Do you live near it? Ah, in the mountains. That must be quiet in winter, only snow and the odd"
-    " crow. I like crows, they remember faces. What do you do up there when it gets dark at four?"
+ANSWERS = (
+    "Hello, what's going on? Good to hear you. I was just thinking about the sea, the way it keeps talking even when"
+    " nobody listens. Do you live near it?",
+    "Ah, in the mountains. That must be quiet in winter, only snow and the odd crow.",
+    "I like crows, they remember faces. What do you do up there when it gets dark at four?",
 )
+PAUSE = [""] * 8  # words left out between two answers
 
 
 async def chat(socket: Socket) -> None:
     """An echo with figures like those of a small cluster."""
     draw = random.Random(7)
     await socket.send_metadata(
-        server="moshi-cluster", instance_name="gateway-0", text_temperature=0.7, text_topk=25, audio_temperature=0.8
+        server="moshi-cluster",
+        instance_name="gateway-0",
+        text_temperature=0.7,
+        text_topk=25,
+        audio_temperature=0.8,
+        audio_topk=250,
     )
     await socket.send(0)
-    words = [f" {word}" for word in TEXT.split()]
+    words = [word for answer in ANSWERS for word in [*answer.split(), *PAUSE]]
     waiting: list[bytes] = []
     count = 0
     async for message in socket.messages():
@@ -49,8 +60,8 @@ async def chat(socket: Socket) -> None:
         if len(waiting) == ECHOED_TOGETHER:
             await socket.send(1, b"".join(waiting))
             waiting.clear()
-        if count % PACKETS_PER_WORD == 0 and words:
-            await socket.send(2, words.pop(0).encode())
+        if count % PACKETS_PER_WORD == 0 and words and (word := words.pop(0)):
+            await socket.send(2, f" {word}".encode())
         if count % PACKETS_PER_S == 0:
             await _send_figures(socket, draw, count // ECHOED_TOGETHER)
 
@@ -63,10 +74,9 @@ async def _send_figures(socket: Socket, draw: random.Random, frames: int) -> Non
     )
 
 
-def main(folder: Path) -> None:
-    """One conversation, seen on a desk by day and by night and on a phone; then its recording."""
-    with serving(chat) as server, sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS)
+def picture_for_docs(folder: Path) -> None:
+    """One conversation on a desk by day and by night, its settings; another on a phone that stands and lies."""
+    with serving(chat) as server, chromium() as browser:
         page = browser.new_page(viewport={"width": 1280, "height": 800}, color_scheme="light")
         page.goto(server.url)
         page.click("#connect")
@@ -76,21 +86,47 @@ def main(folder: Path) -> None:
         _take(page, folder / "web-dark.png")
         page.click("#connect")
         page.emulate_media(color_scheme="light")
-        page.wait_for_timeout(1000)
-        page.set_viewport_size({"width": 1280, "height": 1040})  # all of the dialog
+        page.set_viewport_size({"width": 1280, "height": 1500})  # all of the dialog
         page.keyboard.press("s")
-        _take(page, folder / "web-settings.png")
-        browser.close()
-    with serving(chat) as server, sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS)
+        page.focus("#text_temperature")
+        page.keyboard.press("Home")
+        page.focus("#choice-theme")
+        page.wait_for_timeout(500)
+        page.locator("#settings").screenshot(path=folder / "web-settings.png")
+    with serving(chat) as server, chromium() as browser:
         page = browser.new_page(
-            viewport={"width": 390, "height": 844}, device_scale_factor=2, has_touch=True, is_mobile=True
+            viewport={"width": 390, "height": 844}, device_scale_factor=1.5, has_touch=True, is_mobile=True
         )
         page.goto(server.url)
         page.tap("#connect")
         page.wait_for_timeout(12_000)
         _take(page, folder / "web-phone.png")
-        browser.close()
+        page.set_viewport_size({"width": 844, "height": 390})
+        _take(page, folder / "web-phone-lying.png")
+
+
+def picture_every_size(folder: Path) -> None:
+    """Before a conversation and in the middle of one."""
+    with serving(chat) as server, chromium() as browser:
+        page = browser.new_page()
+        page.goto(server.url)
+        _take_sizes(page, folder, "idle")
+        page.click("#connect")
+        page.wait_for_timeout(5_000)
+        _take_sizes(page, folder, "talking")
+
+
+@contextmanager
+def chromium() -> Iterator[Browser]:
+    """The browser of the tests."""
+    with sync_playwright() as driver:
+        yield driver.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS)
+
+
+def _take_sizes(page: Page, folder: Path, state: str) -> None:
+    for width, height in SIZES:
+        page.set_viewport_size({"width": width, "height": height})
+        _take(page, folder / f"web-{width}x{height}-{state}.png")
 
 
 def _take(page: Page, file: Path) -> None:
@@ -101,4 +137,4 @@ def _take(page: Page, file: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    (picture_every_size if "--sizes" in sys.argv else picture_for_docs)(Path(sys.argv[-1]))

@@ -12,7 +12,7 @@ export const PARAMETERS = [
   parameter("audio_topk", "Audio top-k", "Choose among this many sounds", 250, 1, 500, 1),
   parameter("pad_mult", "Padding multiplier", "Above zero Moshi speaks less, below more", 0, -4, 4, 0.05),
   parameter("repetition_penalty", "Repetition penalty", "Above one Moshi avoids its recent words", 1, 1, 2, 0.01),
-  parameter("repetition_penalty_context", "Repetition penalty, last N", "Words that count as recent", 64, 0, 200, 1),
+  parameter("repetition_penalty_context", "Repetition context", "Words that count as recent", 64, 0, 200, 1),
 ];
 
 const BY_NAME = new Map(PARAMETERS.map((each) => [each.name, each]));

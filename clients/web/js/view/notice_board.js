@@ -55,15 +55,15 @@ export class NoticeBoard {
     const title = make("strong", notice.title);
     const text = make("p", notice.text);
     const parts = [make("span", "", "notice-mark"), make("div", "", "notice-body", [title, text])];
-    const buttons = (notice.actions ?? []).map((action) => this.#button(action));
+    const buttons = (notice.actions ?? []).map((action, index, all) => this.#button(action, index === 0 && all.length > 1));
     if (buttons.length > 0) parts.push(make("div", "", "notice-actions", buttons));
     this.#element.dataset.tone = notice.tone;
     this.#element.setAttribute("role", notice.tone === "error" ? "alert" : "status");
     this.#element.replaceChildren(...parts);
   }
 
-  #button(action) {
-    const button = make("button", TITLES[action], "button button-quiet");
+  #button(action, isFirstOfMany) {
+    const button = make("button", TITLES[action], `button button-quiet ${isFirstOfMany ? "primary" : ""}`);
     button.type = "button";
     button.addEventListener("click", () => this.#act(action));
     return button;
