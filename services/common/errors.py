@@ -5,7 +5,7 @@
     +-- NoFreeSlot          RESOURCE_EXHAUSTED, with a hint when to try again
     +-- OverQuota           RESOURCE_EXHAUSTED
     +-- Unauthenticated     UNAUTHENTICATED
-    +-- Unavailable         UNAVAILABLE
+    +-- Unavailable         UNAVAILABLE, with a hint where it is known when to try again
     |   +-- Draining        UNAVAILABLE
     +-- CallerLost          CANCELLED
     +-- LimitReached        DEADLINE_EXCEEDED
@@ -24,6 +24,8 @@ class SessionError(Exception):
     """A session cannot go on."""
 
     status = "INTERNAL"
+    retry_after_ms: int | None = None
+    """When its peer may try again; None where that is not known."""
 
 
 class InvalidInput(SessionError):
@@ -59,9 +61,13 @@ class Unauthenticated(SessionError):
 
 
 class Unavailable(SessionError):
-    """This process is draining or cannot reach a worker; another one may serve."""
+    """This process is draining, cannot reach a worker or has lost it; another one may serve."""
 
     status = "UNAVAILABLE"
+
+    def __init__(self, problem: str, retry_after_ms: int | None = None) -> None:
+        super().__init__(problem)
+        self.retry_after_ms = retry_after_ms
 
 
 class Draining(Unavailable):

@@ -11,7 +11,7 @@ import grpc
 from google.protobuf import any_pb2, duration_pb2
 from google.rpc import error_details_pb2, status_pb2
 
-from moshi_cluster.services.common.errors import NoFreeSlot, SessionError, session_error
+from moshi_cluster.services.common.errors import SessionError, session_error
 
 Options = list[tuple[str, int]]
 
@@ -76,7 +76,7 @@ def channel_options(max_message_bytes: int, keep_alive: KeepAlive = KEEP_ALIVE) 
 async def statuses(context: grpc.aio.ServicerContext) -> AsyncIterator[None]:
     """Turns a SessionError raised inside, alone or in a group, into the rpc's status.
 
-    A NoFreeSlot carries google.rpc.RetryInfo in the trailing metadata.
+    One that knows when to try again carries google.rpc.RetryInfo in the trailing metadata.
     """
     failure: SessionError | None = None
     try:
@@ -96,7 +96,7 @@ async def _abort(context: grpc.aio.ServicerContext, error: SessionError) -> NoRe
 
 def _details(error: SessionError) -> tuple[tuple[str, bytes], ...]:
     """The trailing metadata of an error's status."""
-    if not isinstance(error, NoFreeSlot):
+    if error.retry_after_ms is None:
         return ()
     retry = error_details_pb2.RetryInfo(retry_delay=duration_pb2.Duration())
     retry.retry_delay.FromMilliseconds(error.retry_after_ms)

@@ -95,7 +95,7 @@ class GatewayMetrics:
         )
 
     def ended(self, outcome: str) -> None:
-        """Counts a call that ended; outcome: ok or the gRPC status."""
+        """Counts a call that ended; outcome: ok, shutdown or the gRPC status."""
         self._sessions.labels(outcome).inc()
 
     def rejected(self, status: str) -> None:

@@ -31,6 +31,7 @@ from moshi_cluster.services.gateway.calls.spec import CallSpec
 from moshi_cluster.services.gateway.metrics import GatewayMetrics
 from moshi_cluster.services.gateway.settings import GatewaySettings
 from moshi_cluster.services.gateway.workers.streams import CallStreams
+from moshi_cluster.services.gateway.workers.worker import Worker
 
 
 class Call:
@@ -131,10 +132,10 @@ class Call:
         """Tells the caller the counters so far, and how long each hop takes."""
         self._egress.notify_status()
 
-    def go_away(self, grace_s: float) -> None:
-        """Tells the caller that the gateway stops in `grace_s`, unless they have read nothing for long."""
+    def go_away(self, who: str, left_s: float) -> None:
+        """Tells the caller who stops and that the call ends in `left_s`, unless they have read nothing for long."""
         with contextlib.suppress(LimitReached):
-            self._egress.notify(EventKind.GO_AWAY, detail=f"the gateway stops in {grace_s:g} s")
+            self._egress.notify(EventKind.GO_AWAY, detail=f"{who} stops: the call ends in {round(left_s, 1):g} s")
 
     def outgoing(self) -> AsyncGenerator[ReplyPacket | Event, None]:
         """What is to be sent, as it becomes due. An item counts as sent when the next one is asked for."""
@@ -149,7 +150,9 @@ class Call:
         """
         try:
             async with asyncio.TaskGroup() as tasks:
-                beside = [tasks.create_task(self._fill_gaps()), tasks.create_task(self._watch_limits())]
+                workers = self._streams.workers if self._streams is not None else ()
+                work = (self._fill_gaps(), self._watch_limits(), *map(self._pass_on_drain, workers))
+                beside = [tasks.create_task(each) for each in work]
                 await self._carry()
                 await self._egress.finish()
                 for task in beside:
@@ -197,6 +200,10 @@ class Call:
         while True:
             now_s = time.monotonic()
             await asyncio.sleep(self._limits.check(now_s) - now_s)
+
+    async def _pass_on_drain(self, worker: Worker) -> None:
+        await worker.draining.wait()
+        self.go_away(f"the {worker.service} worker", worker.grace_left_s)
 
     def _check_slo(self) -> None:
         check_slo(self._spec.slo, self.counters, len(self._ingress))

@@ -12,6 +12,8 @@ class History:
     """Delivered frames, oldest first: text token, Moshi's codes, user's codes; 34 bytes a frame for Moshi."""
 
     def __init__(self) -> None:
+        self.checkpoint = ""
+        """Fingerprint of the lm that it was made with: no other can go on with it. Empty before the first call."""
         self._tokens = array("H")  # every published vocabulary has fewer than 65,536 tokens
         self._moshi_codebooks = 0
         self._width = 0

@@ -10,13 +10,12 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable
-from typing import Any
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, NoReturn
 
 import numpy as np
 
 from moshi_cluster.audio.pcm import Samples
-from moshi_cluster.services.common.errors import Unavailable
 from moshi_cluster.services.gateway.calls.history import History
 from moshi_cluster.services.gateway.calls.hop_times import HopTimes
 from moshi_cluster.services.gateway.calls.ingress import UserFrame
@@ -28,6 +27,9 @@ from moshi_cluster.services.gateway.workers.streams import (
     WorkerStream,
 )
 
+_LOOK_S = 2.5
+_UNANSWERED_LOOKS = 4  # ten seconds: a step takes milliseconds, one that hangs is given up by the worker itself
+
 Source = Callable[[], Awaitable[UserFrame | None]]  # the next frame, None after the last
 Sink = Callable[[UserFrame, Samples], None]  # a frame and its reply [1920]
 
@@ -35,13 +37,24 @@ Sink = Callable[[UserFrame, Samples], None]  # a frame and its reply [1920]
 class Pipeline:
     """The tasks between one call and its three workers. Bounded by the source, which limits what is in flight."""
 
-    def __init__(self, streams: CallStreams, history: History, times: HopTimes, source: Source, sink: Sink) -> None:
-        """history: gets every frame that the lm has answered. times: what each hop took."""
+    def __init__(
+        self,
+        streams: CallStreams,
+        history: History,
+        times: HopTimes,
+        source: Source,
+        sink: Sink,
+        look_s: float = _LOOK_S,
+    ) -> None:
+        """history: gets every frame that the lm has answered. times: what each hop took. look_s: between two looks for
+        frames that a worker leaves unanswered.
+        """
         self._streams = streams
         self._history = history
         self._times = times
         self._source = source
         self._sink = sink
+        self._look_s = look_s
         self._source_ended = False
         self._encoding: deque[UserFrame] = deque()
         self._generating: deque[UserFrame] = deque()
@@ -54,7 +67,9 @@ class Pipeline:
             tasks.create_task(self._source_to_encode(encode))
             tasks.create_task(self._encode_to_lm(encode, lm))
             tasks.create_task(self._lm_to_decode(lm, decode))
-            tasks.create_task(self._decode_to_sink(decode))
+            watch = tasks.create_task(self._watch_answers())
+            await self._decode_to_sink(decode)
+            watch.cancel()
 
     async def _source_to_encode(self, encode: EncodeStream) -> None:
         while (frame := await self._source()) is not None:
@@ -76,7 +91,7 @@ class Pipeline:
     async def _lm_to_decode(self, lm: LmStream, decode: DecodeStream) -> None:
         while (message := await lm.read()) is not None:
             if message.WhichOneof("message") != "frame":
-                continue  # go_away: the worker lets its sessions finish
+                continue  # go_away: the worker's reports say it too, and the codec's; see Call
             reply = message.frame
             frame = self._answered(self._generating, lm)
             frame.text_piece = reply.text_piece
@@ -91,10 +106,23 @@ class Pipeline:
             self._sink(self._answered(self._decoding, decode), np.frombuffer(reply.pcm_f32le, "<f4"))
         self._check_end(self._decoding, decode)
 
+    async def _watch_answers(self) -> NoReturn:
+        """Raises Unavailable when a worker leaves a frame unanswered: it reports, but its engine stands still.
+
+        Counts looks, not time: a gateway that stood still itself reads first what came meanwhile.
+        """
+        streams: tuple[WorkerStream[Any], ...] = (self._streams.encode, self._streams.lm, self._streams.decode)
+        unanswered = _Unanswered((self._encoding, self._generating, self._decoding))
+        while True:
+            await asyncio.sleep(self._look_s)
+            if (hop := unanswered.look()) is not None:
+                streams[hop].worker.failed()
+                raise streams[hop].unavailable("the worker does not answer")
+
     def _answered(self, waiting: deque[UserFrame], stream: WorkerStream[Any]) -> UserFrame:
         """The frame that a worker has just answered, its time on that hop noted."""
         if not waiting:
-            raise Unavailable(f"{stream.name}: the worker answered a frame that was not sent")
+            raise stream.unavailable("the worker answered a frame that was not sent")
         frame = waiting.popleft()
         now_s = time.monotonic()
         self._times.observe(stream.name, now_s - frame.sent_s)
@@ -103,4 +131,24 @@ class Pipeline:
 
     def _check_end(self, waiting: deque[UserFrame], stream: WorkerStream[Any]) -> None:
         if waiting or not self._source_ended:
-            raise Unavailable(f"{stream.name}: the worker ended the stream")
+            raise stream.unavailable("the worker ended the stream")
+
+
+class _Unanswered:
+    """Looks for a frame that waits for its answer longer than any step takes."""
+
+    def __init__(self, hops: Sequence[deque[UserFrame]]) -> None:
+        """hops: the frames that wait for an answer, on each hop."""
+        self._hops = hops
+        self._oldest: list[UserFrame | None] = [None] * len(hops)
+        self._looks = [0] * len(hops)
+
+    def look(self) -> int | None:
+        """The hop whose oldest frame has been the same for too many looks."""
+        for hop, waiting in enumerate(self._hops):
+            oldest = waiting[0] if waiting else None
+            same = oldest is not None and oldest is self._oldest[hop]
+            self._oldest[hop], self._looks[hop] = oldest, self._looks[hop] + 1 if same else 0
+            if self._looks[hop] >= _UNANSWERED_LOOKS:
+                return hop
+        return None

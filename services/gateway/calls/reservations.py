@@ -87,14 +87,19 @@ class Reservations:
     @asynccontextmanager
     async def _reserve(self, client: str, spec: CallSpec, history: History) -> AsyncIterator[Reservation]:
         asked_s = time.monotonic()
-        with self._admission.slot(client):
-            streams = None if spec.loopback else await self._fleet.open(spec.sampling, history.messages)
+        with self._admission.loopback() if spec.loopback else self._admission.slot(client):
+            streams = None if spec.loopback else await self._open(spec, history)
             try:
                 self._admission.require_open()  # a call that opens into a drain would never be told
                 yield Reservation(spec, streams, history, asked_s)
             finally:
                 if streams is not None:
                     streams.cancel()
+
+    async def _open(self, spec: CallSpec, history: History) -> CallStreams:
+        streams = await self._fleet.open(spec.sampling, history.messages, history.checkpoint)
+        history.checkpoint = streams.lm.checkpoint
+        return streams
 
     def _has_capacity(self) -> bool:
         return self._admission.has_capacity and self._fleet.has_capacity

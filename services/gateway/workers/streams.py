@@ -14,19 +14,20 @@ from moshi_cluster.audio.pcm import Samples
 from moshi_cluster.services.common.errors import NoFreeSlot, SessionError, Unavailable
 from moshi_cluster.services.common.mux.client import MuxStream, StreamEnded
 from moshi_cluster.services.common.session_stream import Response
-from moshi_cluster.services.gateway.workers.pool import Worker, WorkerPool
+from moshi_cluster.services.gateway.workers.placement import Placement
+from moshi_cluster.services.gateway.workers.pool import WorkerPool
+from moshi_cluster.services.gateway.workers.worker import Worker
 from moshi_cluster.v1 import codec_pb2, common_pb2, lm_pb2
 
 LastFrames = Callable[[int | None], Iterable[lm_pb2.HistoryFrame]]
 """So many last frames of what was said before, oldest first; all of them for None."""
 
-_REFUSALS: dict[grpc.StatusCode, Callable[[str], SessionError]] = {
-    grpc.StatusCode.OK: Unavailable,  # it ended the stream although frames were still to come
-    grpc.StatusCode.RESOURCE_EXHAUSTED: NoFreeSlot,
-    grpc.StatusCode.UNAVAILABLE: Unavailable,
-    grpc.StatusCode.CANCELLED: Unavailable,
-    grpc.StatusCode.INTERNAL: Unavailable,  # the worker's engine failed; another may serve
-}
+_LOST = (
+    grpc.StatusCode.OK,  # it ended the stream although frames were still to come
+    grpc.StatusCode.UNAVAILABLE,
+    grpc.StatusCode.CANCELLED,
+    grpc.StatusCode.INTERNAL,  # the worker's engine failed; another may serve
+)
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,7 @@ class OpeningLimits:
 
 
 _LIMITS = OpeningLimits()
+_ANYWHERE = Placement()
 
 
 class WorkerStream(Generic[Response]):
@@ -51,9 +53,11 @@ class WorkerStream(Generic[Response]):
     name: ClassVar[str]
     """The hop: encode, lm or decode."""
 
-    def __init__(self, stream: MuxStream[Response], checkpoint: str = "") -> None:
-        """checkpoint: fingerprint of what the worker has loaded."""
-        self.checkpoint = checkpoint
+    def __init__(self, stream: MuxStream[Response], worker: Worker) -> None:
+        self.worker = worker
+        """Who carries it."""
+        self.checkpoint = worker.checkpoint
+        """Fingerprint of what the worker had loaded when the stream was opened."""
         self._stream = stream
         self._sent_frames = 0
 
@@ -80,7 +84,11 @@ class WorkerStream(Generic[Response]):
         except StreamEnded as ended:
             raise self._error(ended) from None
         except TimeoutError:
-            raise Unavailable(f"{self.name}: the worker does not answer") from None
+            raise self.unavailable("the worker does not answer") from None
+
+    def unavailable(self, problem: str) -> Unavailable:
+        """The error of a call that cannot go on with this stream."""
+        return self.worker.unavailable(f"{self.name}: {problem}")
 
     async def _write(self, message: Message) -> None:
         try:
@@ -94,7 +102,10 @@ class WorkerStream(Generic[Response]):
 
     def _error(self, ended: StreamEnded) -> SessionError:
         """What the end of a stream means to the call."""
-        return _REFUSALS.get(ended.code, SessionError)(f"{self.name}: {ended}")
+        if ended.code in _LOST:
+            return self.unavailable(str(ended))
+        refusal = NoFreeSlot if ended.code is grpc.StatusCode.RESOURCE_EXHAUSTED else SessionError
+        return refusal(f"{self.name}: {ended}")
 
 
 class EncodeStream(WorkerStream[codec_pb2.CodeFrame]):
@@ -162,19 +173,28 @@ class CallStreams:
         sampling: common_pb2.Sampling,
         history: LastFrames = lambda most: (),
         limits: OpeningLimits = _LIMITS,
+        placement: Placement = _ANYWHERE,
     ) -> CallStreams:
         """Takes three slots or none: on failure whatever was taken is given back.
 
         history: of the conversation to go on with. Raises NoFreeSlot or Unavailable.
         """
-        both_ways = asyncio.ensure_future(codec.acquire(lambda worker: _open_codec(worker, limits)))
-        generate = asyncio.ensure_future(lm.acquire(lambda worker: _open_lm(worker, sampling, history, limits)))
+        opening = (
+            codec.acquire(lambda worker: _open_codec(worker, limits), placement.suits_codec),
+            lm.acquire(lambda worker: _open_lm(worker, sampling, history, limits), placement.suits_lm),
+        )
+        both_ways, generate = asyncio.ensure_future(opening[0]), asyncio.ensure_future(opening[1])
         try:
             ends, generator = await asyncio.gather(both_ways, generate)
         except BaseException:
             await _give_back((both_ways, generate))
             raise
         return CallStreams(ends.encode, generator, ends.decode)
+
+    @property
+    def workers(self) -> tuple[Worker, ...]:
+        """Who carries the call."""
+        return self.encode.worker, self.lm.worker
 
     def cancel(self) -> None:
         """Gives all slots back at once."""
@@ -185,8 +205,8 @@ class CallStreams:
 async def _open_codec(worker: Worker, limits: OpeningLimits) -> _CodecStreams:
     """Both ends on one worker: its two tables of slots fill alike, and a lost worker ends only its own calls."""
     ends = _CodecStreams(
-        EncodeStream(worker.mux.open("/moshi_cluster.v1.Codec/Encode", codec_pb2.CodeFrame), worker.checkpoint),
-        DecodeStream(worker.mux.open("/moshi_cluster.v1.Codec/Decode", codec_pb2.PcmFrame), worker.checkpoint),
+        EncodeStream(worker.mux.open("/moshi_cluster.v1.Codec/Encode", codec_pb2.CodeFrame), worker),
+        DecodeStream(worker.mux.open("/moshi_cluster.v1.Codec/Decode", codec_pb2.PcmFrame), worker),
     )
     try:
         await ends.encode.until_held(limits.held_s)
@@ -202,7 +222,7 @@ async def _open_lm(
 ) -> LmStream:
     """A session with as much of the history as the worker looks back on: more would cost its other sessions time."""
     request = lm_pb2.GenerateRequest.Open(sampling=sampling, history=history(worker.context_frames))
-    stream = LmStream(worker.mux.open("/moshi_cluster.v1.Lm/Generate", lm_pb2.GenerateResponse), worker.checkpoint)
+    stream = LmStream(worker.mux.open("/moshi_cluster.v1.Lm/Generate", lm_pb2.GenerateResponse), worker)
     try:
         await stream.send_open(request)
         await stream.until_held(limits.held_s)
@@ -219,9 +239,9 @@ async def _opened(stream: LmStream, timeout_s: float | None) -> common_pb2.Sampl
         async with asyncio.timeout(timeout_s):
             opened = await stream.read()
     except TimeoutError:
-        raise Unavailable("lm: the worker's engine does not answer") from None
+        raise stream.unavailable("the worker's engine does not answer") from None
     if opened is None or opened.WhichOneof("message") != "opened":
-        raise Unavailable("lm: the worker did not open the session")
+        raise stream.unavailable("the worker did not open the session")
     sampling: common_pb2.Sampling = opened.opened.sampling
     return sampling
 

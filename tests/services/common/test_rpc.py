@@ -66,11 +66,12 @@ async def test_a_bug_beside_an_error_is_not_hidden_by_it() -> None:
     assert (await error_of(group)).code() == grpc.StatusCode.UNKNOWN
 
 
-async def test_a_full_worker_says_when_to_try_again() -> None:
-    error = await error_of(errors.NoFreeSlot("full", retry_after_ms=1500))
+@pytest.mark.parametrize("kind", [errors.NoFreeSlot, errors.Unavailable])
+async def test_who_is_full_or_lost_says_when_to_try_again(kind: Callable[[str, int], errors.SessionError]) -> None:
+    error = await error_of(kind("not now", 1500))
     status = rpc_status.from_call(error)
     assert status is not None
-    assert status.code == grpc.StatusCode.RESOURCE_EXHAUSTED.value[0]
+    assert status.code == error.code().value[0]
     retry = error_details_pb2.RetryInfo()
     assert status.details[0].Unpack(retry)
     assert retry.retry_delay.ToMilliseconds() == 1500

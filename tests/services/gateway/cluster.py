@@ -49,21 +49,30 @@ PATIENT = {
 class EchoCodec(CodecService):
     """Encode: the frame's first sample as the first code. Decode: a frame full of it."""
 
-    def __init__(self, slots: int = 8, **settings: Any) -> None:
-        self.encoder = FakeRunner(lambda spec, index, pcm: [_level(pcm), *[0] * (CODEBOOKS - 1)])
+    def __init__(
+        self, slots: int = 8, checkpoint: str = FINGERPRINT, codebooks: int = CODEBOOKS, **settings: Any
+    ) -> None:
+        self.encoder = FakeRunner(lambda spec, index, pcm: [_level(pcm), *[0] * (codebooks - 1)])
         self.decoder = FakeRunner(lambda spec, index, codes: pcm_of(codes[0] / LEVELS))
         programs = [
             fake_program(self.encoder, slots, slots, "encode"),
             fake_program(self.decoder, slots, slots, "decode"),
         ]
-        model = CodecModel(programs, FINGERPRINT, FRAME_SAMPLES, CODEBOOKS, _BINS)
+        model = CodecModel(programs, checkpoint, FRAME_SAMPLES, codebooks, _BINS)
         super().__init__(CodecSettings(**settings), lambda: model, EngineMetrics("codec", CollectorRegistry()))
 
 
 class EchoLm(LmService):
     """Says back the user's codes, and with every other frame its number as text. settings: `context` is told too."""
 
-    def __init__(self, slots: int = 8, prepare_pieces: int = 1, **settings: Any) -> None:
+    def __init__(
+        self,
+        slots: int = 8,
+        prepare_pieces: int = 1,
+        checkpoint: str = FINGERPRINT,
+        codebooks: int = CODEBOOKS,
+        **settings: Any,
+    ) -> None:
         self.runner = FakeRunner(
             lambda spec, index, codes: LmReply(codes, index % TEXT_CARD, "" if index % 2 else f" {index}"),
             prepare_pieces,
@@ -71,7 +80,7 @@ class EchoLm(LmService):
         program = fake_program(self.runner, slots, slots, "lm")
         context_frames = settings.get("context", 0)
         model = LmModel(
-            [program], FINGERPRINT, TEXT_CARD, _BINS, CODEBOOKS, CODEBOOKS, Sampling(), context_frames=context_frames
+            [program], checkpoint, TEXT_CARD, _BINS, codebooks, codebooks, Sampling(), context_frames=context_frames
         )
         super().__init__(LmSettings(**settings), lambda: model, EngineMetrics("lm", CollectorRegistry()))
 

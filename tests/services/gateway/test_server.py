@@ -24,7 +24,7 @@ async def test_a_drain_refuses_new_calls_and_lets_live_ones_finish() -> None:
         all_of_it.service.drain(60.0)
         assert await status_after(all_of_it, START) == (grpc.StatusCode.UNAVAILABLE, "the gateway is draining")
         notice = (await caller.until("event")).event
-        assert (notice.kind, notice.detail) == (Kind.KIND_GO_AWAY, "the gateway stops in 60 s")
+        assert (notice.kind, notice.detail) == (Kind.KIND_GO_AWAY, "the gateway stops: the call ends in 58 s")
         await caller.say_levels([2])
         heard = await caller.hang_up()
         assert heard.levels == [1, 2]

@@ -105,7 +105,7 @@ async def test_a_drain_reaches_every_call_although_one_has_read_nothing() -> Non
         await eventually(lambda: len(managing.manager.calls) == 2)
         managing.manager.drain(60.0)
         await eventually(lambda: len(told) == 2)
-        assert told[1] == CallEvent(EventKind.GO_AWAY, 0, detail="the gateway stops in 60 s")
+        assert told[1] == CallEvent(EventKind.GO_AWAY, 0, detail="the gateway stops: the call ends in 58 s")
     await managing.manager.stop()
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 
 import pytest
 from prometheus_client import CollectorRegistry
@@ -28,16 +28,32 @@ async def fleet_of(
     codec: Service, lm: Service, registry: CollectorRegistry | None = None, open_timeout_s: float = 10.0
 ) -> AsyncIterator[WorkerFleet]:
     """A fleet that has found both."""
-    metrics = GatewayMetrics(registry or CollectorRegistry())
-    async with serving(codec) as codecs, serving(lm) as lms:
+    async with fleet_of_many([codec], [lm], registry, open_timeout_s) as fleet:
+        await fleet.until_reachable()
+        yield fleet
+
+
+@asynccontextmanager
+async def fleet_of_many(
+    codecs: Sequence[Service],
+    lms: Sequence[Service],
+    registry: CollectorRegistry | None = None,
+    open_timeout_s: float = 10.0,
+) -> AsyncIterator[WorkerFleet]:
+    """A fleet that has heard of all of them, whether they fit each other or not."""
+    async with AsyncExitStack() as stack:
+        targets = [[(await stack.enter_async_context(serving(each))).target for each in kind] for kind in (codecs, lms)]
         settings = GatewaySettings(
-            codec_targets=(codecs.target,), lm_targets=(lms.target,), open_timeout_s=open_timeout_s
+            codec_targets=tuple(targets[0]), lm_targets=tuple(targets[1]), open_timeout_s=open_timeout_s
         )
-        fleet = WorkerFleet(settings, metrics)
+        fleet = WorkerFleet(settings, GatewayMetrics(registry or CollectorRegistry()))
+        starting = asyncio.create_task(fleet.start())
         try:
-            await fleet.start()
+            await eventually(lambda: len(fleet.codec.taking) == len(codecs) and len(fleet.lm.taking) == len(lms))
             yield fleet
         finally:
+            starting.cancel()
+            await asyncio.gather(starting, return_exceptions=True)
             await fleet.stop()
 
 
@@ -75,3 +91,103 @@ async def test_a_service_without_a_worker_is_named_after_the_time_to_open_a_call
             await fleet.until_reachable()
         with pytest.raises(Unavailable, match="no codec worker is within reach"):
             fleet.require_reachable()
+
+
+def gauge(registry: CollectorRegistry, name: str, service: str) -> float | None:
+    return registry.get_sample_value(f"moshi_gateway_{name}", {"service": service})
+
+
+async def test_a_codec_and_an_lm_that_do_not_fit_are_as_if_they_were_not_there(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    registry = CollectorRegistry()
+    codec, lm = EchoCodec(checkpoint="c0dec", codebooks=4), EchoLm(checkpoint="1a0de1")
+    async with fleet_of_many([codec], [lm], registry, open_timeout_s=0.1) as fleet:
+        assert not fleet.is_reachable and not fleet.has_capacity
+        problem = "the codec and the lm workers have different checkpoints and do not fit each other"
+        with pytest.raises(Unavailable, match=problem) as refusal:
+            await fleet.open(SAMPLING, lambda most: ())
+        assert refusal.value.retry_after_ms is not None
+        with pytest.raises(Unavailable, match=problem):
+            await fleet.until_reachable()
+        await eventually(lambda: fleet.codec.without_s > 0.1)
+        with pytest.raises(Unavailable, match=problem):
+            fleet.require_reachable()
+        assert codec.live_sessions == lm.live_sessions == 0
+        for service in ("codec", "lm"):
+            assert (gauge(registry, "workers", service), gauge(registry, "workers_unfit", service)) == (0, 1)
+        (warning,) = [line for line in caplog.messages if "do not fit" in line]
+        for part in ("service=codec checkpoint=c0dec codes=4+4x64", "service=lm checkpoint=1a0de1 codes=8+8x64"):
+            assert part in warning
+        for worker in (*fleet.codec.taking, *fleet.lm.taking):
+            assert worker.address in warning
+
+
+async def test_calls_are_placed_on_workers_that_fit_each_other_only() -> None:
+    registry = CollectorRegistry()
+    foreign, fitting, lm = EchoCodec(9, codebooks=4), EchoCodec(2), EchoLm()
+    async with fleet_of_many([foreign, fitting], [lm], registry) as fleet:
+        held = [await fleet.open(SAMPLING, lambda most: ()) for _ in range(2)]
+        assert (foreign.live_sessions, fitting.live_sessions, lm.live_sessions) == (0, 4, 2)
+        with pytest.raises(NoFreeSlot, match="codec"):
+            await fleet.open(SAMPLING, lambda most: ())
+        await eventually(lambda: not fleet.has_capacity)
+        assert fleet.is_reachable
+        assert (gauge(registry, "workers", "codec"), gauge(registry, "workers_unfit", "codec")) == (1, 1)
+        assert (gauge(registry, "workers", "lm"), gauge(registry, "workers_unfit", "lm")) == (1, 0)
+        for streams in held:
+            streams.cancel()
+
+
+async def test_two_models_side_by_side_serve_calls_of_their_own() -> None:
+    codecs = [EchoCodec(2, codebooks=4), EchoCodec(2, codebooks=8)]
+    lms = [EchoLm(2, codebooks=4), EchoLm(1, codebooks=8)]
+    async with fleet_of_many(codecs, lms) as fleet:
+        held = [await fleet.open(SAMPLING, lambda most: ()) for _ in range(3)]
+        assert [worker.live_sessions for worker in (*codecs, *lms)] == [4, 2, 2, 1]
+        with pytest.raises(NoFreeSlot):
+            await fleet.open(SAMPLING, lambda most: ())
+        for streams in held:
+            streams.cancel()
+
+
+async def test_a_fleet_that_fits_again_is_within_reach_again() -> None:
+    foreign, lm = EchoCodec(codebooks=4), EchoLm()
+    async with fleet_of_many([foreign], [lm], open_timeout_s=0.1) as fleet:
+        assert not fleet.is_reachable
+        lm.drain(60.0)
+        await eventually(lambda: not fleet.lm.taking)
+        assert fleet.codec.usable, "it is the lm that is missing now"
+        with pytest.raises(Unavailable, match="no lm worker is within reach"):
+            await fleet.open(SAMPLING, lambda most: ())
+
+
+async def test_several_checkpoints_within_a_service_are_told_once_each_and_shown(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    registry = CollectorRegistry()
+    lms = [EchoLm(checkpoint=checkpoint) for checkpoint in ("aaaa", "bbbb", "bbbb")]
+    async with fleet_of_many([EchoCodec()], lms, registry) as fleet:
+        assert gauge(registry, "worker_checkpoints", "codec") == 1
+        assert gauge(registry, "worker_checkpoints", "lm") == 2
+        for _ in range(3):
+            (await fleet.open(SAMPLING, lambda most: ())).cancel()
+            await eventually(lambda: not any(lm.live_sessions for lm in lms))
+        lms[0].drain(60.0)
+        await eventually(lambda: gauge(registry, "worker_checkpoints", "lm") == 1)
+    told = [line for line in caplog.messages if "one of several checkpoints" in line]
+    assert ["aaaa" in line for line in told].count(True) == 1
+    assert ["bbbb" in line for line in told].count(True) == 1
+
+
+async def test_a_conversation_goes_on_with_the_checkpoint_that_it_began_with_and_with_no_other() -> None:
+    old, new = EchoLm(1, checkpoint="01d"), EchoLm(9, checkpoint="2e3")
+    async with fleet_of_many([EchoCodec()], [old, new]) as fleet:
+        assert fleet.can_go_on("") and fleet.can_go_on("01d") and not fleet.can_go_on("another")
+        streams = await fleet.open(SAMPLING, lambda most: (), "01d")
+        assert (streams.lm.checkpoint, old.live_sessions, new.live_sessions) == ("01d", 1, 0)
+        with pytest.raises(NoFreeSlot, match="lm"):
+            await fleet.open(SAMPLING, lambda most: (), "01d")
+        with pytest.raises(Unavailable, match="no lm worker with the conversation's checkpoint is within reach"):
+            await fleet.open(SAMPLING, lambda most: (), "another")
+        streams.cancel()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import socket
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -14,7 +13,8 @@ import pytest
 
 from moshi_cluster.services.common.errors import NoFreeSlot, SessionError, Unavailable
 from moshi_cluster.services.common.session_stream import Methods
-from moshi_cluster.services.gateway.workers.pool import WatchTimes, Worker, WorkerPool
+from moshi_cluster.services.gateway.workers.pool import WorkerPool
+from moshi_cluster.services.gateway.workers.worker import WatchTimes, Worker
 from moshi_cluster.v1 import codec_pb2_grpc, worker_pb2, worker_pb2_grpc
 from tests.services.gateway.cluster import EchoCodec, EchoLm
 from tests.services.in_process import PATIENCE_S, eventually, few_turns, serving
@@ -91,7 +91,7 @@ async def test_a_worker_that_never_comes_is_told_of_once(caplog: pytest.LogCaptu
         for _ in range(5):
             await asyncio.sleep(0.02)
         assert caplog.text.count("out of reach") == 1
-        assert pool.within_reach() == 0
+        assert not pool.usable
 
 
 async def test_the_worker_with_the_most_free_slots_comes_first() -> None:
@@ -198,66 +198,6 @@ async def test_a_worker_that_comes_back_is_found_again() -> None:
         async with serving(EchoCodec(2), address=target):
             await until_all_report(pool, 1)
             assert await pool.acquire(address_of) == target
-
-
-def resolving(monkeypatch: pytest.MonkeyPatch, addresses: Sequence[tuple[int, str]] | OSError) -> None:
-    """From now on every name stands for these (family, address) pairs."""
-
-    async def getaddrinfo(host: str, port: int, **_: object) -> list[tuple[object, ...]]:
-        if isinstance(addresses, OSError):
-            raise addresses
-        return [(family, socket.SOCK_STREAM, 6, "", (address, port)) for family, address in addresses]
-
-    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", getaddrinfo)
-
-
-async def test_every_address_of_a_name_is_a_worker(monkeypatch: pytest.MonkeyPatch) -> None:
-    async with serving(EchoCodec(2)) as one:
-        port = one.target.rpartition(":")[2]
-        async with serving(EchoCodec(2), address=f"127.0.0.2:{port}") as other:
-            resolving(monkeypatch, [(socket.AF_INET, "127.0.0.1"), (socket.AF_INET, "127.0.0.2")])
-            async with watching(f"codec.internal:{port}") as pool:
-                await until_all_report(pool, 2)
-                assert {await pool.acquire(address_of) for _ in range(4)} == {one.target, other.target}
-
-
-async def test_a_host_with_both_kinds_of_address_is_one_worker(monkeypatch: pytest.MonkeyPatch) -> None:
-    resolving(monkeypatch, [(socket.AF_INET6, "::1"), (socket.AF_INET, "127.0.0.1")])
-    async with watching("both:1", found=False) as pool:
-        await eventually(lambda: bool(known(pool)))
-        assert set(known(pool)) == {"127.0.0.1:1"}
-
-
-async def test_an_ipv6_address_is_spelt_as_grpc_wants_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    resolving(monkeypatch, [(socket.AF_INET6, "::1")])
-    async with watching("[::1]:7", found=False) as pool:
-        await eventually(lambda: bool(known(pool)))
-        assert set(known(pool)) == {"[::1]:7"}
-
-
-@pytest.mark.parametrize("failure", [OSError("no name service"), UnicodeError("label too long")])
-async def test_workers_stay_while_names_cannot_be_looked_up(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, failure: Exception
-) -> None:
-    async with serving(EchoCodec(2)) as worker, watching(worker.target, resolve_interval_s=0.01) as pool:
-
-        async def getaddrinfo(*_: object, **__: object) -> None:
-            raise failure
-
-        monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", getaddrinfo)
-        await eventually(lambda: worker.target.rpartition(":")[2] in caplog.text and str(failure) in caplog.text)
-        assert await pool.acquire(address_of) == worker.target
-
-
-async def test_a_worker_whose_name_is_gone_is_kept_until_it_is_gone_itself(monkeypatch: pytest.MonkeyPatch) -> None:
-    async with contextlib.AsyncExitStack() as stack:
-        async with serving(EchoCodec(2)) as worker:
-            target = worker.target
-            pool = await stack.enter_async_context(watching(target, resolve_interval_s=0.01))
-            resolving(monkeypatch, [])
-            await asyncio.sleep(0.05)
-            assert await pool.acquire(address_of) == target
-        await eventually(lambda: not known(pool))
 
 
 class StandingStill(EchoCodec):

@@ -156,7 +156,7 @@ async def test_a_worker_that_does_not_answer_is_passed_over() -> None:
 async def test_several_codecs_hold_as_many_calls_as_they_have_slots(codecs: int) -> None:
     async with cluster([EchoCodec(4) for _ in range(codecs)], [EchoLm(32)]) as all_of_it:
         codec, lm = pools(all_of_it)
-        await eventually(lambda: codec.within_reach() == codecs)
+        await eventually(lambda: len(codec.usable) == codecs)
         held = [await CallStreams.open(codec, lm, SAMPLING) for _ in range(4 * codecs)]
         assert [worker.live_sessions for worker in all_of_it.workers[:codecs]] == [8] * codecs
         with pytest.raises(NoFreeSlot, match="codec"):
@@ -175,7 +175,7 @@ async def test_an_lm_whose_engine_stands_still_is_passed_over_and_then_asked_las
     monkeypatch.setattr(stuck.runner, "prepare", lambda slot: go_on.wait(20) and prepare(slot))
     async with cluster(lms=[stuck, well]) as all_of_it:
         codec, lm = pools(all_of_it)
-        await eventually(lambda: lm.within_reach() == 2)
+        await eventually(lambda: len(lm.usable) == 2)
         held = [await CallStreams.open(codec, lm, SAMPLING, limits=limits) for _ in range(3)]
         assert well.live_sessions == 3
         assert stuck.live_sessions == 1, "asked again"

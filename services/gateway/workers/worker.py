@@ -1,0 +1,194 @@
+"""Worker of a gateway's pool: one codec or lm process, as its own capacity reports describe it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+
+from moshi_cluster.services.common.code_shape import CodeShape
+from moshi_cluster.services.common.errors import Unavailable
+from moshi_cluster.services.common.mux.buffers import max_bundle_bytes
+from moshi_cluster.services.common.mux.client import MuxClient
+from moshi_cluster.services.common.rpc import channel_options
+from moshi_cluster.v1 import worker_pb2, worker_pb2_grpc
+
+_log = logging.getLogger(__name__)
+_SILENT_LOOKS = 3
+_DISTRUST_S = 10.0  # a worker that failed to open a session is asked last for so long
+_MAX_MESSAGE_BYTES = max_bundle_bytes(64 * 1024)
+_RETRY_AFTER_MS = 1000
+
+
+@dataclass(frozen=True)
+class WatchTimes:
+    """How patiently workers are watched."""
+
+    retry_s: float = 0.25
+    """After a worker was lost or out of reach."""
+    wrong_service_retry_s: float = 5.0
+    """After a process turned out to run something else."""
+    silence_max_s: float = 3.0
+    """A worker reports at least once a second; beyond this it is stopped or cut off."""
+    tell_after_s: float = 5.0
+    """Before an operator hears of a worker that was never there."""
+
+
+TIMES = WatchTimes()
+
+
+class Worker:
+    """One process: watched, and with the streams of the calls that it carries."""
+
+    def __init__(
+        self, address: str, service: str, times: WatchTimes = TIMES, retry_after_ms: int = _RETRY_AFTER_MS
+    ) -> None:
+        """address: host:port. service: what it is expected to run; a process of another kind never takes sessions.
+
+        retry_after_ms: hint to those whose call is lost with it.
+        """
+        self.address = address
+        self.service = service
+        self.is_named = True
+        """Whether its name stands for it. Without, it keeps its calls and gets no new ones."""
+        self.draining = asyncio.Event()
+        """Set once it reports that it is about to stop."""
+        self.capacity: worker_pb2.Capacity | None = None
+        self._times = times
+        self._retry_after_ms = retry_after_ms
+        self._channel = grpc.aio.insecure_channel(address, options=channel_options(_MAX_MESSAGE_BYTES))
+        self.mux = MuxClient(self._channel, address)
+        self._taken_since_report = 0
+        self._failed_s = -math.inf
+        self._stops_at_s = math.inf
+
+    @property
+    def takes_sessions(self) -> bool:
+        """Whether it is within reach under its name, has loaded and is not draining."""
+        capacity = self.capacity
+        return self.is_named and capacity is not None and capacity.slots_total > 0 and not capacity.draining
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the last report had no free slot: asking again would only cost the caller time."""
+        return self.capacity is None or self.capacity.slots_used >= self.capacity.slots_total
+
+    @property
+    def free_slots(self) -> int:
+        """Free slots by the last report, less what this gateway took since; an estimate, good for ranking."""
+        if self.capacity is None:
+            return 0
+        return self.capacity.slots_total - self.capacity.slots_used - self._taken_since_report
+
+    @property
+    def checkpoint(self) -> str:
+        """Fingerprint of what it has loaded, empty while it is out of reach."""
+        return self.capacity.checkpoint if self.capacity else ""
+
+    @property
+    def codes(self) -> CodeShape | None:
+        """Codes of the frames that it takes and gives; None while it is out of reach."""
+        if (capacity := self.capacity) is None:
+            return None
+        return CodeShape(capacity.user_codebooks, capacity.moshi_codebooks, capacity.codebook_size)
+
+    @property
+    def context_frames(self) -> int | None:
+        """Frames of a session's history that it looks back on; None for one that does not say."""
+        return self.capacity.context_frames or None if self.capacity else None
+
+    @property
+    def grace_left_s(self) -> float:
+        """How long its sessions still have, once it is draining."""
+        return max(0.0, self._stops_at_s - asyncio.get_running_loop().time())
+
+    @property
+    def rank(self) -> tuple[bool, int]:
+        """Smaller is better."""
+        distrusted = asyncio.get_running_loop().time() - self._failed_s < _DISTRUST_S
+        return distrusted, -self.free_slots
+
+    @property
+    def is_forgettable(self) -> bool:
+        """Whether nothing is lost without it: its name is gone, and it is out of reach or carries no stream."""
+        return not self.is_named and (self.capacity is None or not self.mux.streams)
+
+    def failed(self) -> None:
+        """It could not open a session, or left one unanswered, although it is within reach."""
+        self._failed_s = asyncio.get_running_loop().time()
+
+    def took_slot(self) -> None:
+        """Counts a slot until the next report includes it."""
+        self._taken_since_report += 1
+
+    def unavailable(self, problem: str) -> Unavailable:
+        """What a call that loses it ends with."""
+        return Unavailable(problem, self._retry_after_ms)
+
+    async def close(self) -> None:
+        """Lets go of the worker; every stream to it is over."""
+        await self.mux.close()
+        await self._channel.close()
+
+    async def watch(self, on_change: Callable[[], None]) -> None:
+        """Follows the worker's reports until cancelled; a worker that cannot be reached has no capacity."""
+        started_s: float | None = asyncio.get_running_loop().time()  # None: nothing to be said any more
+        while True:
+            why = await self._follow(on_change)
+            if self.capacity is not None:
+                _log.warning("worker down address=%s why=%s", self.address, why)
+                self.capacity = started_s = None
+                self.mux.lose(why)
+                on_change()
+            elif started_s is not None and asyncio.get_running_loop().time() - started_s > self._times.tell_after_s:
+                _log.warning("worker out of reach address=%s service=%s, trying on", self.address, self.service)
+                started_s = None
+            await asyncio.sleep(self._times.retry_s)
+
+    async def _follow(self, on_change: Callable[[], None]) -> str:
+        """Returns when the worker is lost or stands still, with the reason."""
+        reports = worker_pb2_grpc.WorkerStub(self._channel).WatchCapacity(worker_pb2.WatchCapacityRequest())
+        try:
+            while (report := await self._read(reports)) is not grpc.aio.EOF:
+                if report.service != self.service:
+                    _log.error("address=%s runs %s, expected %s", self.address, report.service, self.service)
+                    await asyncio.sleep(self._times.wrong_service_retry_s)
+                    return "it runs something else"
+                self._take(report)
+                on_change()
+        except grpc.aio.AioRpcError as error:
+            return error.details() or error.code().name
+        except TimeoutError as error:
+            return str(error)
+        return "it has ended its reports"
+
+    def _take(self, report: worker_pb2.Capacity) -> None:
+        if self.capacity is None:
+            _log.info("worker up address=%s service=%s", self.address, report.service)
+            self.draining.clear()
+        self.capacity = report
+        self._taken_since_report = 0
+        if report.draining:
+            self._stops_at_s = asyncio.get_running_loop().time() + report.grace_ms / 1000
+            self.draining.set()
+
+    async def _read(self, reports: Any) -> Any:
+        """The next report or EOF. Raises TimeoutError when the worker stands still.
+
+        Counts looks, not time: a gateway that stood still itself reads first what came meanwhile.
+        """
+        reading = asyncio.ensure_future(reports.read())
+        try:
+            for _ in range(_SILENT_LOOKS):
+                await asyncio.wait((reading,), timeout=self._times.silence_max_s / _SILENT_LOOKS)
+                if reading.done():
+                    return reading.result()
+            raise TimeoutError(f"no report within {self._times.silence_max_s:g} s")
+        finally:
+            reading.cancel()
+            await asyncio.gather(reading, return_exceptions=True)

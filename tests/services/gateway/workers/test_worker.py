@@ -1,0 +1,108 @@
+"""A worker as its gateway sees it: up, frozen, draining."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import grpc
+import pytest
+
+from moshi_cluster.services.common.mux.client import MuxStream, StreamEnded
+from moshi_cluster.services.common.mux.server import MuxServicer
+from moshi_cluster.services.common.session_stream import Methods
+from moshi_cluster.services.gateway.workers.worker import WatchTimes, Worker
+from moshi_cluster.v1 import codec_pb2, trunk_pb2_grpc, worker_pb2, worker_pb2_grpc
+from tests.services.fake_workers import pcm_frame
+from tests.services.gateway.cluster import EchoCodec
+from tests.services.in_process import PATIENCE_S, eventually, serving
+
+pytestmark = pytest.mark.usefixtures("nothing_swallowed")
+
+ENCODE = "/moshi_cluster.v1.Codec/Encode"
+
+
+class Freezing(EchoCodec):
+    """Reports until `thawed` is cleared; its connection stands all the while, as that of a stopped process does."""
+
+    def __init__(self) -> None:
+        super().__init__(4)
+        self.thawed = asyncio.Event()
+        self.thawed.set()
+
+    def register_worker(self, server: grpc.aio.Server, methods: Methods) -> list[str]:
+        worker_pb2_grpc.add_WorkerServicer_to_server(_Reports(self.thawed), server)
+        trunk_pb2_grpc.add_TrunkServicer_to_server(MuxServicer(methods, self.draining), server)
+        return ["moshi_cluster.v1.Worker", "moshi_cluster.v1.Trunk"]
+
+
+class _Reports(worker_pb2_grpc.WorkerServicer):
+    def __init__(self, thawed: asyncio.Event) -> None:
+        self._thawed = thawed
+
+    async def WatchCapacity(self, request: worker_pb2.WatchCapacityRequest, context: grpc.aio.ServicerContext) -> None:
+        while True:
+            await self._thawed.wait()
+            await context.write(worker_pb2.Capacity(service="codec", slots_total=4))
+            await asyncio.sleep(0.02)
+
+
+@asynccontextmanager
+async def watched(target: str, **times: float) -> AsyncIterator[Worker]:
+    """A worker that is up. times: of WatchTimes."""
+    worker = Worker(target, "codec", WatchTimes(**times))
+    watching = asyncio.create_task(worker.watch(lambda: None))
+    try:
+        await eventually(lambda: worker.takes_sessions)
+        yield worker
+    finally:
+        watching.cancel()
+        await asyncio.gather(watching, return_exceptions=True)
+        await worker.close()
+
+
+async def held_stream(worker: Worker) -> MuxStream[codec_pb2.CodeFrame]:
+    stream = worker.mux.open(ENCODE, codec_pb2.CodeFrame)
+    async with asyncio.timeout(PATIENCE_S):
+        await stream.until_held()
+    return stream
+
+
+async def test_a_frozen_worker_loses_its_streams_at_once_and_serves_again_once_it_goes_on(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    codec = Freezing()
+    async with serving(codec) as listener, watched(listener.target, silence_max_s=0.3, retry_s=0.01) as worker:
+        streams = [await held_stream(worker) for _ in range(2)]
+        codec.thawed.clear()
+        for stream in streams:
+            with pytest.raises(StreamEnded, match="^the worker is lost$") as ended:
+                async with asyncio.timeout(PATIENCE_S):
+                    await stream.read()
+            assert ended.value.code is grpc.StatusCode.UNAVAILABLE
+        assert not worker.takes_sessions and worker.mux.streams == 0
+        assert f"worker down address={listener.target} why=no report within 0.3 s" in caplog.text
+        await eventually(lambda: not codec.live_sessions)  # it hears of it as soon as it listens
+        codec.thawed.set()
+        await eventually(lambda: worker.takes_sessions)
+        again = await held_stream(worker)
+        await again.write(pcm_frame(0))
+        assert await again.read() is not None
+
+
+async def test_a_draining_worker_says_how_long_its_sessions_have_and_comes_back_as_new() -> None:
+    codec = EchoCodec()
+    async with serving(codec) as listener, watched(listener.target, retry_s=0.01) as worker:
+        stream = await held_stream(worker)
+        assert not worker.draining.is_set()
+        codec.drain(60.0)
+        await worker.draining.wait()
+        assert not worker.takes_sessions
+        assert 58.0 < worker.grace_left_s <= 60.0
+        stream.cancel()
+        await eventually(lambda: worker.capacity is None)
+        await listener.server.stop(None)
+        async with serving(EchoCodec(), address=listener.target):
+            await eventually(lambda: worker.takes_sessions)
+            assert not worker.draining.is_set()
