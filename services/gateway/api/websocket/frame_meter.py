@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
+from typing import Protocol
 
 from moshi_cluster.services.common.errors import OverQuota
 from moshi_cluster.services.gateway.admission.rate_limits import message_quota
@@ -14,6 +16,12 @@ from moshi_cluster.services.gateway.admission.rate_limits import message_quota
 _FRAMES_PER_MESSAGE = 2
 _LENGTH_BYTES = {126: 2, 127: 8}
 _MASK_BYTES = 4
+
+
+class Admitting(Protocol):
+    """A connection that asks before it parses."""
+
+    admit: Callable[[bytes], bool]
 
 
 class FrameMeter:

@@ -23,10 +23,9 @@ from moshi_cluster.services.common.errors import (
     session_error,
 )
 from moshi_cluster.services.gateway.admission.auth import bearer
-from moshi_cluster.services.gateway.api.http.connection import HttpConnection
 from moshi_cluster.services.gateway.api.websocket import messages, metadata, subprotocol
 from moshi_cluster.services.gateway.api.websocket.connection import WebSocketConnection
-from moshi_cluster.services.gateway.api.websocket.frame_meter import FrameMeter
+from moshi_cluster.services.gateway.api.websocket.frame_meter import Admitting, FrameMeter
 from moshi_cluster.services.gateway.api.websocket.origin import is_allowed
 from moshi_cluster.services.gateway.api.websocket.query import parse_query
 from moshi_cluster.services.gateway.calls.call import Call
@@ -86,7 +85,7 @@ class WebSocketHandler:
         )
         self._check(request, websocket)
         frames = FrameMeter(self._settings.max_messages_per_s)
-        cast(HttpConnection, request.protocol).admit = frames.admit
+        cast(Admitting, request.protocol).admit = frames.admit
         await websocket.prepare(request)
         _keep_buffers_short(request)
         self._sockets.add(websocket)
