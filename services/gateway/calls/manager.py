@@ -75,9 +75,7 @@ class CallManager:
     def drain(self, grace_s: float) -> None:
         """Refuses new calls and tells the live ones."""
         self._admission.drain()
-        for call in self.calls:
-            call.go_away(grace_s)
-        # Cut what is left while there is still time to say so.
+        # What is left is cut while there is still time to say so.
         cut_in_s = max(0.0, grace_s - _CUT_BEFORE_END_S)
         self._cut_timer = asyncio.get_running_loop().call_later(cut_in_s, self._cut_calls)
         for call in self.calls:
