@@ -67,7 +67,7 @@ $(INSTALLED): pyproject.toml setup.py constraints.txt | $(BIN)/python
 	@# What builds this package: without isolation it comes from here, in the version that everything else uses.
 	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt setuptools grpcio-tools
 	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt --no-build-isolation \
-		-e '.[gateway,codec,lm,talk,bench,train,web-test,dev]'
+		-e '.[all,bench,train,web-test,dev]'
 	@touch $@
 
 $(BIN)/python:
