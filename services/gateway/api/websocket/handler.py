@@ -150,9 +150,9 @@ class WebSocketHandler:
         """The conversation that the client comes back for, if it is one who does and it is still there."""
         if connection.asked.resume is None:
             return None
+        earlier = await self._resumption.take(connection.asked.resume, token)
         if earlier is not None and not self._manager.fleet.can_go_on(earlier.history.checkpoint):
             return None  # its model is gone, and no other can go on with it
-        earlier = await self._resumption.take(connection.asked.resume, token)
         if earlier is not None:
             connection.asked = connection.asked.going_on_with(earlier)
         return earlier
