@@ -26,9 +26,9 @@ from moshi_cluster.services.gateway.workers.fleet import WorkerFleet
 from moshi_cluster.v1 import common_pb2
 
 _CUT_BEFORE_END_S = 2.0
-
 CUT_SHORT = "shutdown"
 """The outcome of a call that the gateway's stop has ended, beside `ok` and the gRPC statuses."""
+
 _log = logging.getLogger(__name__)
 
 Read = Callable[[Call], Coroutine[Any, Any, None]]  # feeds a call until its caller hangs up
@@ -49,10 +49,10 @@ class CallManager:
         self._admission = Admission(settings, metrics)
         self._reservations = Reservations(settings, metrics, self._admission, self.fleet)
         self._cut_timer: asyncio.TimerHandle | None = None
+        self._cut: set[str] = set()  # sessions whose call was, until they are counted
 
     # --- the life of the process
 
-        self._cut: set[str] = set()  # sessions whose call was, until they are counted
     @property
     def failed(self) -> asyncio.Future[BaseException]:
         """Resolves when no worker could ever be found again."""
@@ -77,9 +77,9 @@ class CallManager:
         self._admission.drain()
         # What is left is cut while there is still time to say so.
         cut_in_s = max(0.0, grace_s - _CUT_BEFORE_END_S)
-        self._cut_timer = asyncio.get_running_loop().call_later(cut_in_s, self._cut_calls)
         for call in self.calls:
             call.go_away("the gateway", cut_in_s)
+        self._cut_timer = asyncio.get_running_loop().call_later(cut_in_s, self._cut_calls)
 
     def _cut_calls(self) -> None:
         for call in self.calls:
@@ -113,10 +113,10 @@ class CallManager:
                 outcome = known.status
             raise
         finally:
-            self.metrics.ended(outcome)
             if session_id in self._cut:
                 self._cut.remove(session_id)
                 outcome = CUT_SHORT
+            self.metrics.ended(outcome)
             _log.info("call over session=%s outcome=%s", session_id, outcome)
 
     async def authenticate(self, token: str | None, peer: str) -> None:
@@ -154,9 +154,9 @@ class CallManager:
                 reader.cancel()
         finally:
             self.calls.discard(call)
-        await self._in_time(send(Ended(call.cut_short, call.counters)))
             if call.cut_short:
                 self._cut.add(session_id)
+        await self._in_time(send(Ended(call.cut_short, call.counters)))
 
     async def _in_time(self, sending: Awaitable[None]) -> None:
         """For what no limit of the call watches: a client that reads nothing keeps no slot."""
