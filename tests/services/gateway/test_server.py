@@ -9,7 +9,7 @@ import pytest
 
 from moshi_cluster.v1 import gateway_pb2
 from tests.services.gateway.caller import START, Caller, Kind, frame, status_after
-from tests.services.gateway.cluster import cluster
+from tests.services.gateway.cluster import EchoCodec, EchoLm, cluster
 from tests.services.gateway.workers.test_streams import SilentLm
 from tests.services.in_process import PATIENCE_S, eventually
 
@@ -45,6 +45,41 @@ async def test_a_call_that_outlasts_the_drain_is_flushed_and_told_why() -> None:
         assert heard.levels[:2] == [1, 2]
         assert heard.counters.frames_out == heard.counters.frames_in
         await all_of_it.service.until_idle()
+        assert all_of_it.sample("moshi_gateway_sessions_total", outcome="shutdown") == 1
+        assert all_of_it.sample("moshi_gateway_sessions_total", outcome="ok") == 0
+
+
+@pytest.mark.parametrize("service", ["codec", "lm"])
+async def test_a_workers_drain_reaches_its_callers_with_the_time_that_is_left(service: str) -> None:
+    codec, lm = EchoCodec(), EchoLm()
+    async with cluster([codec], [lm]) as all_of_it:
+        caller = Caller(all_of_it.stub)
+        await caller.start()
+        (codec if service == "codec" else lm).drain(60.0)
+        notice = (await caller.until("event")).event
+        who, left_s = notice.detail.removesuffix(" s").split(" stops: the call ends in ")
+        assert (notice.kind, who) == (Kind.KIND_GO_AWAY, f"the {service} worker")
+        assert 55 < float(left_s) <= 60
+        await caller.say_levels([1, 2])
+        assert (await caller.hang_up()).levels == [1, 2]
+        await all_of_it.until_free()
+
+
+@pytest.mark.parametrize("service", ["codec", "lm"])
+async def test_a_call_that_outlasts_its_workers_drain_is_unavailable(service: str) -> None:
+    codec, lm = EchoCodec(), EchoLm()
+    async with cluster([codec], [lm]) as all_of_it:
+        caller = Caller(all_of_it.stub)
+        await caller.start()
+        await caller.say_levels([1])
+        await caller.answered(1)
+        (codec if service == "codec" else lm).drain(0.3)
+        code, details = await caller.status()
+        assert code == grpc.StatusCode.UNAVAILABLE
+        assert details.endswith(": the worker stops, and the time to finish is over")
+        assert [event.kind for event in caller.heard.events(Kind.KIND_GO_AWAY)] == [Kind.KIND_GO_AWAY]
+        await all_of_it.until_free()
+        assert all_of_it.sample("moshi_gateway_sessions_total", outcome="UNAVAILABLE") == 1
 
 
 async def test_a_call_that_opens_into_a_drain_is_refused() -> None:

@@ -120,6 +120,7 @@ async def test_what_outlasts_a_drain_is_cut_and_told_why() -> None:
         managing.manager.drain(0.0)
         await call
     assert isinstance(sent[-1], Ended) and sent[-1].cut_short
+    assert (managing.ended("shutdown"), managing.ended("ok")) == (1, None)
     await managing.manager.until_idle()
 
 

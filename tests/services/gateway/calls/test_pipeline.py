@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import grpc
+import numpy as np
 import pytest
 
 from moshi_cluster.services.common.errors import EngineFailed, SessionError, Unavailable
 from moshi_cluster.services.common.session_stream import SessionStream
-from moshi_cluster.v1 import codec_pb2
+from moshi_cluster.services.gateway.calls.history import History
+from moshi_cluster.services.gateway.calls.hop_times import HopTimes
+from moshi_cluster.services.gateway.calls.ingress import UserFrame
+from moshi_cluster.services.gateway.calls.pipeline import Pipeline
+from moshi_cluster.v1 import codec_pb2, common_pb2
+from tests.services.fake_workers import FRAME_SAMPLES
 from tests.services.gateway.caller import Caller, frame
-from tests.services.gateway.cluster import EchoCodec, cluster
+from tests.services.gateway.calls.test_reservations import retry_after_ms
+from tests.services.gateway.cluster import EchoCodec, EchoLm, cluster
 from tests.services.gateway.workers.test_streams import Answering, SilentLm
 from tests.services.in_process import eventually
 
 pytestmark = pytest.mark.usefixtures("nothing_swallowed")
+
+SILENCE = np.zeros(FRAME_SAMPLES, np.float32)
 
 
 async def test_a_caller_who_vanishes_frees_their_slots() -> None:
@@ -96,6 +106,58 @@ async def test_a_worker_that_ends_a_stream_during_the_flush_makes_the_call_unava
         code, details = await caller.status()
         assert code == grpc.StatusCode.UNAVAILABLE
         assert details.startswith("encode: ")
+        await all_of_it.until_free()
+
+
+async def test_a_worker_that_is_declared_down_ends_its_calls_at_once_and_frees_the_others_slots() -> None:
+    codec, lm = EchoCodec(), EchoLm()
+    async with cluster([codec], [lm]) as all_of_it:
+        caller = Caller(all_of_it.stub)
+        await caller.start()
+        await caller.say_levels([1])
+        await caller.answered(1)
+        lm.runner.hold()
+        (worker,) = all_of_it.manager.fleet.lm.taking
+        worker.mux.lose("no report within 3 s")
+        with pytest.raises(grpc.aio.AioRpcError) as error:
+            await caller.rest()
+        assert (error.value.code(), error.value.details()) == (grpc.StatusCode.UNAVAILABLE, "lm: the worker is lost")
+        assert retry_after_ms(error.value) == 250
+        await eventually(lambda: not codec.live_sessions)
+        lm.runner.let_all()
+        await all_of_it.until_free()
+
+
+@pytest.mark.parametrize("name", ["encode", "lm", "decode"])
+async def test_a_worker_that_reports_but_leaves_a_frame_unanswered_is_lost_to_the_call(name: str) -> None:
+    codec, lm = EchoCodec(), EchoLm()
+    stuck = {"encode": codec.encoder, "lm": lm.runner, "decode": codec.decoder}[name]
+    async with cluster([codec], [lm]) as all_of_it:
+        streams = await all_of_it.manager.fleet.open(common_pb2.Sampling(seed=1), lambda most: ())
+        frames = asyncio.Queue[UserFrame | None]()
+        answered: list[UserFrame] = []
+        pipeline = Pipeline(
+            streams,
+            History(),
+            HopTimes(all_of_it.manager.metrics),
+            frames.get,
+            lambda frame, pcm: answered.append(frame),
+            look_s=0.02,
+        )
+        running = asyncio.create_task(pipeline.run())
+        frames.put_nowait(UserFrame(SILENCE, 0.0))
+        await eventually(lambda: len(answered) == 1)
+        await asyncio.sleep(0.3)
+        assert not running.done(), "a caller who says nothing is no reason"
+        stuck.hold()
+        frames.put_nowait(UserFrame(SILENCE, 0.0))
+        with pytest.raises(ExceptionGroup) as error:
+            await running
+        assert error.group_contains(Unavailable, match=f"^{name}: the worker does not answer$")
+        ranks = [worker.rank[0] for worker in streams.workers]
+        assert ranks == [name != "lm", name == "lm"], "it is asked last for a while"
+        streams.cancel()
+        stuck.let_all()
         await all_of_it.until_free()
 
 

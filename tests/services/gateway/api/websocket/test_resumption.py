@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from moshi_cluster.v1 import common_pb2
 from tests.services.gateway.api.websocket.chatter import (
     HTTP,
     LOOPBACK,
@@ -19,10 +20,11 @@ from tests.services.gateway.api.websocket.chatter import (
 )
 from tests.services.gateway.caller import Caller
 from tests.services.gateway.cluster import Cluster, EchoCodec, EchoLm, cluster
-from tests.services.in_process import eventually
+from tests.services.in_process import eventually, serving
 
 pytestmark = pytest.mark.usefixtures("nothing_swallowed")
 
+SAMPLING = common_pb2.Sampling(seed=1)
 QUERY = "?stats=true&text_temperature=0.5&text_seed=3&audio_seed=4"
 
 
@@ -114,6 +116,37 @@ async def test_after_a_failure_of_a_worker_the_conversation_goes_on_elsewhere() 
         async with chatting(all_of_it, STATS, **coming_back(key)) as chatter:
             await chatter.ready()
             assert chatter.metadata["resumed"] is True
+
+
+async def test_a_conversation_goes_on_with_the_model_that_it_began_with() -> None:
+    old, new = EchoLm(9, checkpoint="01d"), EchoLm(2, checkpoint="2e3")
+    async with cluster(lms=[old, new], **HTTP) as all_of_it:
+        await eventually(lambda: len(all_of_it.manager.fleet.lm.taking) == 2)
+        async with talking(all_of_it) as (chatter, key):
+            assert chatter.metadata["lm_model_file"] == "01d"
+            chatter.vanish()
+        await all_of_it.until_free()
+        others = [await all_of_it.manager.fleet.open(SAMPLING, lambda most: (), "01d") for _ in range(8)]
+        async with chatting(all_of_it, STATS, **coming_back(key)) as back:
+            await back.ready()
+            assert (back.metadata["resumed"], back.metadata["lm_model_file"]) == (True, "01d")
+        for streams in others:
+            streams.cancel()
+
+
+async def test_a_conversation_whose_model_is_gone_begins_anew() -> None:
+    old = EchoLm(9, checkpoint="01d")
+    async with cluster(lms=[old], **HTTP) as all_of_it:
+        async with talking(all_of_it) as (chatter, key):
+            chatter.vanish()
+        await all_of_it.until_free()
+        address = all_of_it.listening[1].target
+        await all_of_it.listening[1].server.stop(None)
+        async with serving(EchoLm(checkpoint="2e3"), address=address):
+            await eventually(lambda: all_of_it.sample("moshi_gateway_workers", service="lm") == 1)
+            async with chatting(all_of_it, STATS, **coming_back(key)) as back:
+                await back.ready()
+                assert (back.metadata["resumed"], back.metadata["lm_model_file"]) == (False, "2e3")
 
 
 @pytest.mark.parametrize("why", ["unknown", "hung up", "used", "too old"])
