@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class RepeatLimit:
-    """How often one place in the code may log: `burst` lines at once, `per_s` on average."""
+    """How often one place may log: `burst` lines at once, `per_s` on average."""
 
     burst: float
     per_s: float
@@ -17,11 +17,11 @@ class RepeatLimit:
 OWN = RepeatLimit(burst=200, per_s=20)
 """Of our own lines: a hundred calls that begin and end at once are all there."""
 EDGE = RepeatLimit(burst=10, per_s=0.2)
-"""Of libraries that handle what strangers send."""
+"""Of a library that handles what strangers send, as a whole."""
 
 
 class RepeatLimits:
-    """Counts the lines of each place in the code. Times in seconds on one clock."""
+    """Counts the lines of each place, one in our code or a library's logger. Times in seconds on one clock."""
 
     def __init__(self) -> None:
         self._sites: dict[Hashable, _Site] = {}  # bounded: one for each place that logs

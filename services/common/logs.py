@@ -65,8 +65,9 @@ class LogHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Never raises: a line that cannot be made is counted with those that cannot be written."""
-        site = (record.pathname, record.lineno)
-        held_back = self._limits.take(site, self._clock_s(), from_edge=_is_of(record, _EDGES))
+        from_edge = _is_of(record, _EDGES)
+        site = record.name if from_edge else (record.pathname, record.lineno)
+        held_back = self._limits.take(site, self._clock_s(), from_edge)
         if held_back is None:
             self._on_dropped("repeated")
             return

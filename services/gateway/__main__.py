@@ -16,6 +16,8 @@ from moshi_cluster.services.gateway.metrics import GatewayMetrics
 from moshi_cluster.services.gateway.server import GatewayService
 from moshi_cluster.services.gateway.settings import PREFIX, GatewaySettings
 
+# gRPC ends a stream whose message is beyond its own limit as if the caller had gone; up to there the gateway says why.
+_REFUSED_BY_NAME = 4
 _SPARE_STREAMS = 64  # beyond the calls: refused calls get their status, and health checks fit
 
 
@@ -36,7 +38,7 @@ if __name__ == "__main__":
             GatewaySettings,
             PREFIX,
             _service,
-            lambda settings: settings.max_message_bytes,
+            lambda settings: _REFUSED_BY_NAME * settings.max_message_bytes,
             lambda settings: settings.max_sessions + _SPARE_STREAMS,
             _credentials,
         )

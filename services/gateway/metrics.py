@@ -31,21 +31,6 @@ class GatewayMetrics:
         self.frames = {kind: frames.labels(kind) for kind in FRAME_KINDS}
         self.calls_active = Gauge("moshi_gateway_calls_active", "Calls that are up.", registry=registry)
         self.waiting = Gauge("moshi_gateway_waiting", "Clients that wait for a call to end.", registry=registry)
-        self.workers = Gauge(
-            "moshi_gateway_workers", "Workers that take sessions, full ones included.", ("service",), registry=registry
-        )
-        self.workers_unfit = Gauge(
-            "moshi_gateway_workers_unfit",
-            "Workers within reach that fit none of the other service: no call is placed on them.",
-            ("service",),
-            registry=registry,
-        )
-        self.worker_checkpoints = Gauge(
-            "moshi_gateway_worker_checkpoints",
-            "Different checkpoints that the workers within reach have loaded.",
-            ("service",),
-            registry=registry,
-        )
         self._sessions = Counter(
             "moshi_gateway_sessions", "Calls that ended, by how they ended.", ("outcome",), registry=registry
         )
@@ -61,17 +46,35 @@ class GatewayMetrics:
             buckets=LATENCY_BUCKETS_S,
             registry=registry,
         )
+        self._digits = Counter("moshi_gateway_dtmf", "Keys pressed by callers.", registry=registry)
+        self._ignored_digits = Counter(
+            "moshi_gateway_dtmf_ignored", "Presses of what is no key of a phone, passed over.", registry=registry
+        )
+        self._add_workers(registry)
+        self._add_http_port(registry)
+
+    def _add_workers(self, registry: CollectorRegistry) -> None:
+        self.workers = Gauge(
+            "moshi_gateway_workers", "Workers that take sessions, full ones included.", ("service",), registry=registry
+        )
+        self.workers_unfit = Gauge(
+            "moshi_gateway_workers_unfit",
+            "Workers within reach that fit none of the other service: no call is placed on them.",
+            ("service",),
+            registry=registry,
+        )
+        self.worker_checkpoints = Gauge(
+            "moshi_gateway_worker_checkpoints",
+            "Different checkpoints that the workers within reach have loaded.",
+            ("service",),
+            registry=registry,
+        )
         self._rejections = Counter(
             "moshi_gateway_worker_rejections",
             "Calls for which the workers had no slot, by the status they ended with.",
             ("status",),
             registry=registry,
         )
-        self._digits = Counter("moshi_gateway_dtmf", "Keys pressed by callers.", registry=registry)
-        self._ignored_digits = Counter(
-            "moshi_gateway_dtmf_ignored", "Presses of what is no key of a phone, passed over.", registry=registry
-        )
-        self._add_http_port(registry)
 
     def _add_http_port(self, registry: CollectorRegistry) -> None:
         self.http_connections = Gauge(

@@ -62,6 +62,9 @@ class GatewaySettings:
     max_sessions_per_client: int = setting(
         100, "Calls held at once for one client address; a telephony system is one client.", minimum=1, maximum=10_000
     )
+    max_loopback_sessions: int = setting(
+        16, "Loopback calls held at once; they need no worker and take none of the calls' places.", minimum=0
+    )
     queue_clients: int = setting(32, "Clients of /api/chat that may wait while every slot is in use.", minimum=0)
     resume_keep_s: float = setting(
         60.0, "A conversation of /api/chat whose connection was lost may be resumed for this long; 0: not.", minimum=0.0

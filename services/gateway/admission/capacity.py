@@ -19,6 +19,8 @@ class Admission:
     def __init__(self, settings: GatewaySettings, metrics: GatewayMetrics) -> None:
         self.calls = 0
         """Slots in use."""
+        self.loopback_calls = 0
+        """Calls up that need none."""
         self.is_draining = False
         self.on_change: Callable[[], None] = lambda: None
         """Called whenever a slot was taken or is free again, and once nobody is admitted any more."""
@@ -48,6 +50,24 @@ class Admission:
         finally:
             self._count(client, -1)
 
+    @contextmanager
+    def loopback(self) -> Iterator[None]:
+        """A place for a loopback call for as long as the context lasts. Raises Draining or NoFreeSlot."""
+        self.require_open()
+        if self.loopback_calls >= self._settings.max_loopback_sessions:
+            problem = f"this gateway holds its {self.loopback_calls} loopback calls"
+            raise NoFreeSlot(problem, self._settings.retry_after_ms)
+        self._count_loopback(+1)
+        try:
+            yield
+        finally:
+            self._count_loopback(-1)
+
+    @property
+    def live(self) -> int:
+        """Calls of both kinds that are up or about to be."""
+        return self.calls + self.loopback_calls
+
     def calls_of(self, client: str) -> int:
         """Slots that one client has in use."""
         return self._slots[client]
@@ -68,7 +88,7 @@ class Admission:
         self.on_change()
 
     async def until_idle(self) -> None:
-        """Returns once every slot is free."""
+        """Returns once no call is left."""
         await self._idle.wait()
 
     def _count(self, client: str, change: int) -> None:
@@ -76,9 +96,16 @@ class Admission:
         self._slots[client] += change
         if not self._slots[client]:
             del self._slots[client]
-        self._metrics.calls_active.set(self.calls)
-        if self.calls:
+        self._tell_live()
+        self.on_change()
+
+    def _count_loopback(self, change: int) -> None:
+        self.loopback_calls += change
+        self._tell_live()
+
+    def _tell_live(self) -> None:
+        self._metrics.calls_active.set(self.live)
+        if self.live:
             self._idle.clear()
         else:
             self._idle.set()
-        self.on_change()

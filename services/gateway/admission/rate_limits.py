@@ -13,6 +13,7 @@ from moshi_cluster.services.common.errors import OverQuota
 _TURN_S = 0.002
 _LOOP_SHARE, _LOOP_AT_ONCE_S = 0.1, 0.05
 _BURST_S = 2.0
+_AUDIO_RATE, _AUDIO_BURST_S = 1.25, 10.0
 _LONGEST_STALL_S = 30.0  # of a network; keepalive gives the connection up before
 
 
@@ -85,12 +86,14 @@ def message_quota(messages_per_s: float, start_s: float) -> RateQuota:
     )
 
 
-def audio_quota(start_s: float) -> RateQuota:
+def audio_quota(backlog_s: float, start_s: float) -> RateQuota:
     """The audio of a call, in seconds: decoding what the clock then drops costs all calls of the gateway their time.
 
-    Twice real time, and a minute at once for callers who send a file.
+    A little more than real time; at once ten seconds, or what may wait if that is more, and after a stall of the
+    network what was said meanwhile. backlog_s: how much of it may wait for the model.
     """
-    return RateQuota(2.0, 60.0, "seconds of audio", start_s)
+    burst_s = max(_AUDIO_BURST_S, _AUDIO_RATE * backlog_s)
+    return RateQuota(_AUDIO_RATE, burst_s, "seconds of audio", start_s, most=max(burst_s, _LONGEST_STALL_S))
 
 
 class ClientQuota:

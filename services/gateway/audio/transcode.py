@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from moshi_cluster.audio import g711, pcm
+from moshi_cluster.audio import g711, opus_packet, pcm
 from moshi_cluster.audio.frame import MODEL_RATE_HZ
 from moshi_cluster.audio.pcm import MalformedAudio, Samples
 from moshi_cluster.audio.resample import Resampler
@@ -41,6 +41,12 @@ class AudioDecoder:
     def delay_samples(self) -> int:
         """How much later a sound is in the output than in the input, at 24 kHz."""
         return self._resampler.delay_samples if self._resampler else 0
+
+    def duration_s(self, data: bytes) -> float:
+        """Seconds in one packet, without decoding it. Raises InvalidInput for parts of samples, more than a second."""
+        self._check_length(len(data))
+        size = self._source.sample_bytes
+        return len(data) / size / self._source.rate_hz if size else opus_packet.duration_s(data)
 
     def decode(self, data: bytes) -> Samples:
         """One packet to the 24 kHz samples that it completes: exactly 24000 for every second received.

@@ -60,7 +60,7 @@ class Call:
         self._ingress = Ingress(spec.input_format, clock, self.counters, pending)
         self._egress = Egress(spec, settings, self.counters, pending, self.hop_times, self._check_slo)
         self._limits = CallLimits(settings, now_s)
-        self._audio_quota = audio_quota(now_s)
+        self._audio_quota = audio_quota(settings.backlog_frames * FRAME_S, now_s)
         self._keys = KeyPresses(session_id, metrics, now_s)
         self._inflight = asyncio.Semaphore(settings.inflight_frames)
         self._frame_waits = asyncio.Event()
@@ -78,9 +78,9 @@ class Call:
             return 0  # the gateway has ended the call, the caller does not know it yet
         start_s = time.monotonic()
         self._limits.heard(start_s)
+        self._audio_quota.take(start_s, self._ingress.duration_s(data))
         if frames := self._ingress.feed(data, start_s, together):
             self.hop_times.observe("edge_in", time.monotonic() - start_s)
-            self._audio_quota.take(start_s, frames * FRAME_S)
             self._frame_waits.set()
             self._egress.notify_pending(start_s)
             self._check_slo()

@@ -54,6 +54,10 @@ class Ingress:
         """When `fill` next has something to do."""
         return self._clock.next_deadline_s
 
+    def duration_s(self, data: bytes) -> float:
+        """How much sound a packet holds; looks at no sample. Raises InvalidInput for parts of samples."""
+        return self._decoder.duration_s(data)
+
     def feed(self, data: bytes, now_s: float, together: int = 0) -> int:
         """Takes a packet; returns how many frames it completed. Raises InvalidInput and changes nothing.
 

@@ -14,6 +14,7 @@ from moshi_cluster.services.common.deadlines import within
 from moshi_cluster.services.common.errors import session_error
 from moshi_cluster.services.gateway.admission.auth import TokenGate, Tokens
 from moshi_cluster.services.gateway.admission.capacity import Admission
+from moshi_cluster.services.gateway.admission.loop_budget import LoopBudget
 from moshi_cluster.services.gateway.admission.queue import NotifyPosition
 from moshi_cluster.services.gateway.calls.call import Call
 from moshi_cluster.services.gateway.calls.events import Checkpoints, Ended, Outgoing, Started
@@ -42,6 +43,8 @@ class CallManager:
         """Raises SettingError when the tokens cannot be read."""
         self.calls: set[Call] = set()
         """Calls that are up."""
+        self.loop_budget = LoopBudget()
+        """Of what callers send."""
         self.fleet = WorkerFleet(settings, metrics)
         self._settings = settings
         self.metrics = metrics
@@ -65,7 +68,7 @@ class CallManager:
     @property
     def live_sessions(self) -> int:
         """Calls that are not over yet, those that are about to begin included."""
-        return self._admission.calls
+        return self._admission.live
 
     @property
     def takes_calls(self) -> bool:
@@ -98,15 +101,15 @@ class CallManager:
     # --- a call
 
     @asynccontextmanager
-    async def session(self) -> AsyncIterator[str]:
-        """A new session's id; counts and logs how the session ends."""
+    async def session(self, cancelled_as: Callable[[], str] = lambda: "CANCELLED") -> AsyncIterator[str]:
+        """A new session's id; counts and logs how the session ends, one that is cancelled as `cancelled_as` says."""
         session_id = uuid.uuid4().hex
         outcome = "INTERNAL"
         try:
             yield session_id
             outcome = "ok"
         except asyncio.CancelledError:
-            outcome = "CANCELLED"
+            outcome = cancelled_as()
             raise
         except Exception as error:
             if (known := session_error(error)) is not None:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+
 import grpc
 
 from moshi_cluster.services.common.deadlines import within
+from moshi_cluster.services.common.errors import session_error
 from moshi_cluster.services.common.rpc import statuses
 from moshi_cluster.services.gateway.admission.auth import bearer
 from moshi_cluster.services.gateway.api.grpc.metadata_options import parse_call
-from moshi_cluster.services.gateway.api.grpc.requests import Requests, read_caller, read_start
+from moshi_cluster.services.gateway.api.grpc.requests import CallerMessages
 from moshi_cluster.services.gateway.api.grpc.responses import render
 from moshi_cluster.services.gateway.calls.call import Call
 from moshi_cluster.services.gateway.calls.events import Outgoing
@@ -24,21 +29,38 @@ class ConverseServicer(gateway_pb2_grpc.GatewayServicer):
         self._settings = settings
         self._manager = manager
 
-    async def Converse(self, request_iterator: Requests, context: grpc.aio.ServicerContext) -> None:
+    async def Converse(self, request_iterator: object, context: grpc.aio.ServicerContext) -> None:
         """A call from its `start` to its status, by the table of services.common.errors."""
-        settings = self._settings
-        async with statuses(context), self._manager.session() as session_id:
-            # Read before refusing: a refusal that crosses the caller's first message can reach them as INTERNAL.
-            start = await within(read_start(request_iterator), settings.open_timeout_s, "no `start` came")
+        messages = CallerMessages(context.read, self._settings, self._manager.loop_budget.call())
+        ended_as = partial(_cancelled_as, context)
+        async with statuses(context), _reading_on(messages), self._manager.session(ended_as) as session_id:
+            start = await within(messages.start(), self._settings.open_timeout_s, "no `start` came")
             metadata = context.invocation_metadata() or ()
             await self._manager.authenticate(bearer(dict(metadata).get("authorization")), context.peer())
-            spec = parse_call(start, metadata, settings)
+            spec = parse_call(start, metadata, self._settings)
 
             async def read(call: Call) -> None:
-                await read_caller(request_iterator, start, call, settings.max_messages_per_s)
+                await messages.feed(call, start)
 
             async def send(item: Outgoing) -> None:
                 await context.write(render(item))
 
             async with self._manager.reserve(context.peer(), spec) as reservation:
                 await self._manager.converse(session_id, reservation, read, send)
+
+
+@asynccontextmanager
+async def _reading_on(messages: CallerMessages) -> AsyncIterator[None]:
+    """Reads on before an error raised inside refuses the caller; by then nothing of theirs is held."""
+    try:
+        yield
+    except Exception as error:
+        if session_error(error) is not None:
+            await messages.read_on()
+        raise
+
+
+def _cancelled_as(context: grpc.aio.ServicerContext) -> str:
+    """The status of a call that gRPC has ended: at its deadline, or because the caller is gone."""
+    left_s = context.time_remaining()
+    return "CANCELLED" if left_s is None or left_s > 0 else "DEADLINE_EXCEEDED"

@@ -12,7 +12,7 @@ from grpc_status import rpc_status
 from tests.services.gateway.caller import START, Caller, status_after
 from tests.services.gateway.cluster import EchoCodec, EchoLm, cluster
 from tests.services.gateway.workers.test_streams import SilentLm
-from tests.services.in_process import eventually
+from tests.services.in_process import PATIENCE_S, eventually, few_turns
 
 pytestmark = pytest.mark.usefixtures("nothing_swallowed")
 
@@ -107,3 +107,40 @@ async def test_workers_that_do_not_open_the_call_in_time_are_unavailable() -> No
         code, details = await status_after(all_of_it, START)
         assert (code, details) == (grpc.StatusCode.UNAVAILABLE, "the workers did not open the call in time")
         await all_of_it.until_free()
+
+
+async def test_loopback_calls_have_a_limit_of_their_own() -> None:
+    async with cluster(max_loopback_sessions=2, max_sessions=1) as all_of_it:
+        loopbacks = [Caller(all_of_it.stub) for _ in range(2)]
+        for loopback in loopbacks:
+            await loopback.start(loopback=True)
+        refused = Caller(all_of_it.stub)
+        await refused.send_start(loopback=True)
+        with pytest.raises(grpc.aio.AioRpcError, match="this gateway holds its 2 loopback calls") as error:
+            await refused.rest()
+        assert error.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert retry_after_ms(error.value) == 250
+
+        caller = Caller(all_of_it.stub)  # whose place they do not take
+        await caller.start()
+        assert all_of_it.sample("moshi_gateway_calls_active") == 3
+        await caller.hang_up()
+        await loopbacks[0].hang_up()
+        again = Caller(all_of_it.stub)
+        await again.start(loopback=True)
+        await again.hang_up()
+        await loopbacks[1].hang_up()
+        await all_of_it.until_free()
+
+
+async def test_a_gateway_waits_for_its_loopback_calls_to_end() -> None:
+    async with cluster() as all_of_it:
+        loopback = Caller(all_of_it.stub)
+        await loopback.start(loopback=True)
+        assert all_of_it.service.live_sessions == 1
+        idle = asyncio.create_task(all_of_it.service.until_idle())
+        await few_turns()
+        assert not idle.done()
+        await loopback.hang_up()
+        async with asyncio.timeout(PATIENCE_S):
+            await idle

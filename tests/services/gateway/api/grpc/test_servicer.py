@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import random
 from typing import Any
 
@@ -13,8 +15,8 @@ from hypothesis import strategies as st
 
 from moshi_cluster.v1 import common_pb2, gateway_pb2
 from tests.services.gateway.caller import F32_24K, START, Caller, start, status_after
-from tests.services.gateway.cluster import EchoLm, cluster
-from tests.services.in_process import status_of
+from tests.services.gateway.cluster import Cluster, EchoLm, cluster
+from tests.services.in_process import eventually, read, status_of
 
 pytestmark = pytest.mark.usefixtures("nothing_swallowed")
 
@@ -136,6 +138,94 @@ async def test_a_stream_that_sends_no_start_ends() -> None:
         code, details = await caller.status()
         assert (code, details) == (grpc.StatusCode.DEADLINE_EXCEEDED, "no `start` came (limit 0.1 s)")
         await all_of_it.until_free()
+
+
+# --- how it is counted
+
+
+LARGE = audio(bytes(600_000))  # more than a message may have, less than gRPC refuses by itself
+
+
+@pytest.mark.parametrize("before", [[], [START]], ids=["before start", "in the call"])
+async def test_a_caller_who_goes_is_counted_as_gone(before: list[Request]) -> None:
+    async with cluster() as all_of_it:
+        call = all_of_it.stub.Converse()
+        for request in before:
+            await call.write(request)
+            await read(call)
+        await call.wait_for_connection()
+        call.cancel()
+        await all_of_it.until_free()
+        await eventually(lambda: all_of_it.sample("moshi_gateway_sessions_total", outcome="CANCELLED") == 1)
+
+
+@pytest.mark.parametrize("before", [[], [START]], ids=["before start", "in the call"])
+async def test_a_caller_whose_deadline_passes_is_counted_so(before: list[Request]) -> None:
+    async with cluster() as all_of_it:
+        call = all_of_it.stub.Converse(timeout=0.5)
+        for request in before:
+            await call.write(request)
+        assert (await status_of(call))[0] == grpc.StatusCode.DEADLINE_EXCEEDED
+        await eventually(lambda: all_of_it.sample("moshi_gateway_sessions_total", outcome="DEADLINE_EXCEEDED") == 1)
+
+
+@pytest.mark.parametrize("before", [[], [START]], ids=["before start", "in the call"])
+async def test_a_message_that_is_too_large_is_refused_and_counted_so(before: list[Request]) -> None:
+    async with cluster() as all_of_it:
+        code, details = await status_after(all_of_it, *before, LARGE)
+        assert code == grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert details == f"a message of {LARGE.ByteSize()} bytes, more than 524288"
+        await all_of_it.until_free()
+        assert all_of_it.sample("moshi_gateway_sessions_total", outcome="RESOURCE_EXHAUSTED") == 1
+
+
+# --- refusals that cross what the caller sends
+
+
+async def status_of_burst(all_of_it: Cluster, *requests: Request) -> tuple[grpc.StatusCode, str]:
+    """How a call ends whose caller sends all of this before they look."""
+    call = all_of_it.stub.Converse()
+    with contextlib.suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):
+        for request in requests:
+            await call.write(request)
+    return await status_of(call)
+
+
+async def test_audio_before_start_is_refused_by_name_however_much_follows() -> None:
+    async with cluster() as all_of_it:
+        code, details = await status_of_burst(all_of_it, *[audio(bytes(640))] * 1000)
+        assert (code, details) == (grpc.StatusCode.INVALID_ARGUMENT, "start: must be the first message")
+
+
+async def test_five_thousand_marks_at_once_are_refused_as_too_many() -> None:
+    mark = control(mark=Control.Mark(name="x"))
+    async with cluster(max_messages_per_s=500.0, reply_notes_max=10_000) as all_of_it:
+        code, details = await status_of_burst(all_of_it, START, *[mark] * 5000)
+        assert (code, details) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "more than 500 messages a second")
+
+
+async def test_no_message_at_all_may_follow_bytes_that_are_none() -> None:
+    async with cluster() as all_of_it:
+        call = all_of_it.channel.stream_stream(CONVERSE)()
+        with contextlib.suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):
+            for _ in range(1000):
+                await call.write(b"\xff")
+        assert (await status_of(call))[0] == grpc.StatusCode.INVALID_ARGUMENT
+
+
+async def test_a_refusal_waits_for_nobody_who_speaks_as_people_do() -> None:
+    async with cluster(max_sessions=1) as all_of_it:
+        held, refused = Caller(all_of_it.stub), Caller(all_of_it.stub)
+        await held.start()
+        await refused.send_start()
+        said = 0
+        with contextlib.suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):
+            while not refused.call.done():
+                await refused.say(bytes(640))
+                said += 1
+                await asyncio.sleep(0.02)
+        assert said < 50  # a second; what may be thrown away lasts for five
+        await held.hang_up()
 
 
 # --- start
