@@ -53,7 +53,9 @@ class Service(Protocol):
         """Sessions that are not over yet."""
 
     def drain(self, grace_s: float) -> None:
-        """Refuses new sessions and tells the live ones that they have `grace_s` left."""
+        """Refuses new sessions and tells the live ones that they have `grace_s` left, after which they are ended with a
+        status. Called again with 0 for those that are left.
+        """
 
     async def until_idle(self) -> None:
         """Returns once no session is left."""
@@ -227,6 +229,7 @@ async def _drain(service: Service, grace_s: float, stop_now: asyncio.Event) -> N
         left = not (idle.done() or service.failed.done())
     if left:
         _log.warning("grace is over, ending sessions=%d", service.live_sessions)
+        service.drain(0.0)
 
 
 @contextlib.asynccontextmanager

@@ -188,5 +188,5 @@ def _why_over(results: Sequence[object]) -> str:
     """Why a connection has ended, by what its parts say: reading, sending, watching for a stall."""
     errors = (error for error in results if isinstance(error, grpc.aio.AioRpcError))
     if (error := next(errors, None)) is not None:
-        return error.details() or error.code().name
+        return str(error.details() or error.code().name)
     return "it does not take what is sent" if results[-1] is None else "it has ended the connection"

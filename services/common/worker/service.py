@@ -88,6 +88,7 @@ class WorkerService(Generic[M]):
 
     def drain(self, grace_s: float) -> None:
         """Refuses new sessions; live ones see `draining`, have `grace_s` left and are then ended with a status."""
+        self._stop_timer()
         loop = asyncio.get_running_loop()
         self._stops_at_s = loop.time() + grace_s
         self._end_timer = loop.call_at(self._stops_at_s, self._end_sessions)
@@ -105,8 +106,7 @@ class WorkerService(Generic[M]):
 
     async def stop(self) -> None:
         """Ends the engine thread."""
-        if self._end_timer is not None:
-            self._end_timer.cancel()
+        self._stop_timer()
         if self._engine is not None:
             await self._engine.stop()
 
@@ -145,6 +145,10 @@ class WorkerService(Generic[M]):
             self._idle.set()
         self._metrics.observe_slots(self._tables())
         self._capacity.changed()
+
+    def _stop_timer(self) -> None:
+        if self._end_timer is not None:
+            self._end_timer.cancel()
 
     def _end_sessions(self) -> None:
         if self._engine is not None:

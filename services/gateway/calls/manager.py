@@ -82,6 +82,7 @@ class CallManager:
         cut_in_s = max(0.0, grace_s - _CUT_BEFORE_END_S)
         for call in self.calls:
             call.go_away("the gateway", cut_in_s)
+        self._stop_timer()
         self._cut_timer = asyncio.get_running_loop().call_later(cut_in_s, self._cut_calls)
 
     def _cut_calls(self) -> None:
@@ -94,6 +95,10 @@ class CallManager:
 
     async def stop(self) -> None:
         """Lets go of the workers."""
+        self._stop_timer()
+        await self.fleet.stop()
+
+    def _stop_timer(self) -> None:
         if self._cut_timer is not None:
             self._cut_timer.cancel()
         await self.fleet.stop()

@@ -162,7 +162,7 @@ class Worker:
                 self._take(report)
                 on_change()
         except grpc.aio.AioRpcError as error:
-            return error.details() or error.code().name
+            return str(error.details() or error.code().name)
         except TimeoutError as error:
             return str(error)
         return "it has ended its reports"

@@ -204,7 +204,7 @@ async def test_who_asks_twice_waits_for_no_session(process: StartProcess, number
         await eventually(lambda: "drain 30" in service.asked)
         os.kill(os.getpid(), number)
         assert await running.exit_code == 0
-        assert service.asked == ["start", "drain 30", "stop"]
+        assert service.asked == ["start", "drain 30", "drain 0", "stop"]
 
 
 async def test_sessions_have_no_more_than_the_grace(process: StartProcess) -> None:
@@ -214,7 +214,7 @@ async def test_sessions_have_no_more_than_the_grace(process: StartProcess) -> No
         await running.until_health(SERVING)
         terminate()
         assert await running.exit_code == 0
-        assert service.asked == ["start", "drain 0.05", "stop"]
+        assert service.asked == ["start", "drain 0.05", "drain 0", "stop"]
 
 
 async def test_a_signal_while_loading_ends_the_load(process: StartProcess) -> None:
@@ -361,7 +361,8 @@ async def test_a_stream_that_outlives_the_grace_ends_as_unavailable(
         stream = codec_pb2_grpc.CodecStub(running.channel).Encode()
         await stream.initial_metadata()
         terminate()
-        assert (await status_of(stream))[0] == grpc.StatusCode.UNAVAILABLE
+        text = "the worker stops, and the time to finish is over"
+        assert await status_of(stream) == (grpc.StatusCode.UNAVAILABLE, text)
         assert await running.exit_code == 0
 
 
