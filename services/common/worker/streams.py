@@ -85,7 +85,12 @@ class _Activity:
 
     async def watch(self) -> NoReturn:
         """Raises LimitReached once nothing has moved for too long."""
-        while (left_s := self._last_s + self._limit_s - self._clock()) > 0:
+        while True:
+            left_s = self._last_s + self._limit_s - self._clock()
+            if left_s <= 0:
+                raise self._stood_still()
             await asyncio.sleep(left_s)
+
+    def _stood_still(self) -> LimitReached:
         what = "no frame came and no reply was read" if self._limit_s == self._idle_s else "no first frame came"
-        raise LimitReached(f"{what} (limit {self._limit_s:g} s)")
+        return LimitReached(f"{what} (limit {self._limit_s:g} s)")

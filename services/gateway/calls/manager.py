@@ -101,7 +101,6 @@ class CallManager:
     def _stop_timer(self) -> None:
         if self._cut_timer is not None:
             self._cut_timer.cancel()
-        await self.fleet.stop()
 
     # --- a call
 
