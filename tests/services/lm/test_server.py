@@ -308,8 +308,8 @@ async def test_a_draining_worker_tells_its_sessions_once_and_finishes_them(
 ) -> None:
     call = await opened(stub)
     idle = asyncio.create_task(lm.until_idle())
-    lm.drain(grace_s=5.5)
-    assert 5000 < (await read(call)).go_away.grace_ms <= 5500
+    lm.drain(grace_s=55.5)
+    assert 50_000 < (await read(call)).go_away.grace_ms <= 55_500
     await call.write(user_frame(0))
     assert (await read(call)).frame.frame_index == 0
     assert not idle.done()

@@ -142,12 +142,12 @@ async def test_a_worker_that_reports_but_leaves_a_frame_unanswered_is_lost_to_th
             HopTimes(all_of_it.manager.metrics),
             frames.get,
             lambda frame, pcm: answered.append(frame),
-            look_s=0.02,
+            look_s=0.1,
         )
         running = asyncio.create_task(pipeline.run())
         frames.put_nowait(UserFrame(SILENCE, 0.0))
         await eventually(lambda: len(answered) == 1)
-        await asyncio.sleep(0.3)
+        await asyncio.sleep(0.6)
         assert not running.done(), "a caller who says nothing is no reason"
         stuck.hold()
         frames.put_nowait(UserFrame(SILENCE, 0.0))
