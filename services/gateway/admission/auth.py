@@ -75,12 +75,14 @@ class TokenGate:
         self._refusals: Counter[str] = Counter()
 
     async def require(self, shown: str | None, peer: str) -> None:
-        """Raises Unauthenticated unless this token is accepted, OverQuota unlooked-at while its address shows many.
+        """Raises Unauthenticated unless this token is accepted; OverQuota, without a look at it, while its address shows
+        many wrong ones. Either comes late.
 
         peer: the caller's address, as gRPC spells it.
         """
         client = client_of(peer)
         if shown and self._refusals[client] >= self._most_refusals:
+            await asyncio.sleep(self._refusal_delay_s)
             raise OverQuota("too many wrong tokens of this address; try again in a few seconds")
         try:
             self._tokens.require(shown)
