@@ -75,8 +75,8 @@ class TokenGate:
         self._refusals: Counter[str] = Counter()
 
     async def require(self, shown: str | None, peer: str) -> None:
-        """Raises Unauthenticated unless this token is accepted; OverQuota, without a look at it, while its address shows
-        many wrong ones. Either comes late.
+        """Raises Unauthenticated unless this token is accepted; OverQuota, without a look at it, while its address
+        shows many wrong ones. Either comes late.
 
         peer: the caller's address, as gRPC spells it.
         """
