@@ -112,7 +112,7 @@ class Pipeline:
         Counts looks, not time: a gateway that stood still itself reads first what came meanwhile.
         """
         streams: tuple[WorkerStream[Any], ...] = (self._streams.encode, self._streams.lm, self._streams.decode)
-        unanswered = _Unanswered((self._encoding, self._generating, self._decoding))
+        unanswered = UnansweredFrames((self._encoding, self._generating, self._decoding))
         while True:
             await asyncio.sleep(self._look_s)
             if (hop := unanswered.look()) is not None:
@@ -134,11 +134,11 @@ class Pipeline:
             raise stream.unavailable("the worker ended the stream")
 
 
-class _Unanswered:
-    """Looks for a frame that waits for its answer longer than any step takes."""
+class UnansweredFrames:
+    """Looks at the frames that wait for an answer, for one that does so longer than any step takes."""
 
     def __init__(self, hops: Sequence[deque[UserFrame]]) -> None:
-        """hops: the frames that wait for an answer, on each hop."""
+        """hops: the frames that wait, on each hop."""
         self._hops = hops
         self._oldest: list[UserFrame | None] = [None] * len(hops)
         self._looks = [0] * len(hops)

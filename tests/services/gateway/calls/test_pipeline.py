@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from typing import Any
 
 import grpc
@@ -14,7 +15,7 @@ from moshi_cluster.services.common.session_stream import SessionStream
 from moshi_cluster.services.gateway.calls.history import History
 from moshi_cluster.services.gateway.calls.hop_times import HopTimes
 from moshi_cluster.services.gateway.calls.ingress import UserFrame
-from moshi_cluster.services.gateway.calls.pipeline import Pipeline
+from moshi_cluster.services.gateway.calls.pipeline import Pipeline, UnansweredFrames
 from moshi_cluster.v1 import codec_pb2, common_pb2
 from tests.services.fake_workers import FRAME_SAMPLES
 from tests.services.gateway.caller import Caller, frame
@@ -135,30 +136,32 @@ async def test_a_worker_that_reports_but_leaves_a_frame_unanswered_is_lost_to_th
     async with cluster([codec], [lm]) as all_of_it:
         streams = await all_of_it.manager.fleet.open(common_pb2.Sampling(seed=1), lambda most: ())
         frames = asyncio.Queue[UserFrame | None]()
-        answered: list[UserFrame] = []
-        pipeline = Pipeline(
-            streams,
-            History(),
-            HopTimes(all_of_it.manager.metrics),
-            frames.get,
-            lambda frame, pcm: answered.append(frame),
-            look_s=0.1,
-        )
-        running = asyncio.create_task(pipeline.run())
-        frames.put_nowait(UserFrame(SILENCE, 0.0))
-        await eventually(lambda: len(answered) == 1)
-        await asyncio.sleep(0.6)
-        assert not running.done(), "a caller who says nothing is no reason"
+        times = HopTimes(all_of_it.manager.metrics)
+        pipeline = Pipeline(streams, History(), times, frames.get, lambda frame, pcm: None, look_s=0.5)
         stuck.hold()
         frames.put_nowait(UserFrame(SILENCE, 0.0))
         with pytest.raises(ExceptionGroup) as error:
-            await running
+            await pipeline.run()
         assert error.group_contains(Unavailable, match=f"^{name}: the worker does not answer$")
         ranks = [worker.rank[0] for worker in streams.workers]
         assert ranks == [name != "lm", name == "lm"], "it is asked last for a while"
         streams.cancel()
         stuck.let_all()
         await all_of_it.until_free()
+
+
+def test_a_frame_is_unanswered_when_it_is_the_oldest_at_five_looks_in_a_row() -> None:
+    first, second = UserFrame(SILENCE, 0.0), UserFrame(SILENCE, 0.0)
+    encoding, generating = deque([first]), deque[UserFrame]()
+    unanswered = UnansweredFrames((encoding, generating))
+    assert [unanswered.look() for _ in range(4)] == [None] * 4
+    generating.append(encoding.popleft())  # answered in time, and now another worker's
+    encoding.append(second)
+    assert [unanswered.look() for _ in range(4)] == [None] * 4
+    encoding.clear()
+    assert unanswered.look() == 1
+    generating.clear()
+    assert [unanswered.look() for _ in range(9)] == [None] * 9, "nothing waits"
 
 
 async def test_a_worker_that_dies_ends_its_calls_and_no_others() -> None:
