@@ -27,6 +27,12 @@ FLAGS = [
     f"--host-resolver-rules=MAP {INSECURE_HOST} 127.0.0.1",
 ]
 TIMEOUT_MS = 1000 * int(os.environ.get("WEB_TEST_TIMEOUT_S", "60"))  # more on a machine busy with other things
+# In the page: everything that the notice has said, however briefly.
+REMEMBER_NOTICES = """addEventListener("DOMContentLoaded", () => {
+  const notice = document.querySelector("#notice");
+  window.notices = [];
+  if (notice) new MutationObserver(() => notices.push(notice.textContent)).observe(notice, { childList: true });
+});"""
 
 
 @pytest.fixture(scope="module")
@@ -61,6 +67,7 @@ def page(browser: Browser) -> Iterator[Page]:
     """An empty tab with a profile of its own; the test fails if the page raised anything in it."""
     context = browser.new_context(viewport={"width": 1280, "height": 800}, accept_downloads=True)
     context.set_default_timeout(TIMEOUT_MS)
+    context.add_init_script(REMEMBER_NOTICES)
     tab = context.new_page()
     errors: list[str] = []
     tab.on("pageerror", lambda error: errors.append(str(error)))

@@ -13,12 +13,6 @@ if TYPE_CHECKING:
     from playwright.sync_api import Page
 
 POLL_MS = 50
-# In the page: everything that the notice has said, however briefly.
-REMEMBER_NOTICES = """addEventListener("DOMContentLoaded", () => {
-  const notice = document.querySelector("#notice");
-  window.notices = [];
-  new MutationObserver(() => window.notices.push(notice.textContent)).observe(notice, { childList: true });
-});"""
 
 
 def wait_for(page: Page, selector: str, text: str) -> None:
@@ -27,7 +21,7 @@ def wait_for(page: Page, selector: str, text: str) -> None:
 
 
 def wait_until_said(page: Page, text: str) -> None:
-    """Until a notice has said it, if only for a moment; the page must have been given REMEMBER_NOTICES."""
+    """Until a notice has said it since the page was loaded, if only for a moment."""
     page.wait_for_function("(text) => window.notices.some((notice) => notice.includes(text))", arg=text)
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from tests.web.conftest import ServerThat
 from tests.web.fake_server import Socket, answer
-from tests.web.patience import REMEMBER_NOTICES, wait_for, wait_until, wait_until_connected, wait_until_said
+from tests.web.patience import wait_for, wait_until, wait_until_connected, wait_until_said
 from tests.web.steps import connect
 
 if TYPE_CHECKING:
@@ -54,7 +54,6 @@ def test_a_lost_connection_is_resumed_with_what_the_server_gave(page: Page, serv
         socket.abort()
 
     server = server_that(lose_once)
-    page.add_init_script(REMEMBER_NOTICES)
     connect(page, server)
     for notice in ("The connection was lost", "Connected again", "goes on where it was"):
         wait_until_said(page, notice)
@@ -75,7 +74,7 @@ def test_a_conversation_that_the_server_keeps_goes_on_when_the_caller_wants_it(
     assert page.locator("#notice button").all_inner_texts() == ["Go on", "New conversation"]
     network.is_up = True
     page.click("#notice button >> text=Go on")
-    wait_for(page, "#notice", "goes on where it was")
+    wait_until_said(page, "goes on where it was")
     wait_until_connected(page)
     assert server.queries[-1]["resume"] == "key"
     wait_for(page, "#transcript", "Connected again")
@@ -88,7 +87,7 @@ def test_a_conversation_that_the_server_has_forgotten_is_said_to_be_gone(page: P
     network.cut(page)
     network.is_up = True
     page.click("#notice button >> text=Go on")
-    wait_for(page, "#notice", "did not keep the old conversation: a new one has begun")
+    wait_until_said(page, "did not keep the old conversation: a new one has begun")
     wait_for(page, "#transcript", "Connected again: a new conversation")
 
 
