@@ -72,7 +72,7 @@ async def test_the_calls_of_a_frozen_worker_end_at_once_and_it_serves_again_when
                 _, error = await end_of(call)  # the caller's own limit of a minute is far away
                 assert error.code() is grpc.StatusCode.UNAVAILABLE
                 assert (error.details() or "").split(":")[0] in hops.split()
-                assert (error.details() or "").endswith(": the worker is lost")
+                assert (error.details() or "").endswith(f": the {frozen[:-2]} worker is lost")
                 assert retry_after_ms(error) > 0
             await until_free(own_cluster, other)
             with pytest.raises(grpc.aio.AioRpcError, match=f"no {frozen[:-2]} worker is within reach"):

@@ -29,9 +29,15 @@ class StreamEnded(Exception):
 class MuxClient:
     """Streams to one worker. The connection is made with the first stream, and anew after it was lost."""
 
-    def __init__(self, channel: grpc.aio.Channel, address: str, make_outbox: Callable[[], Outbox] = Outbox) -> None:
-        """address: for the log. make_outbox: of a connection; says when a worker that takes nothing is lost."""
+    def __init__(
+        self, channel: grpc.aio.Channel, service: str, address: str, make_outbox: Callable[[], Outbox] = Outbox
+    ) -> None:
+        """service and address: of the worker, for callers and for the log.
+
+        make_outbox: of a connection; says when a worker that takes nothing is lost.
+        """
         self._channel = channel
+        self._service = service
         self._address = address
         self._make_outbox = make_outbox
         self._connection: MuxConnection | None = None
@@ -45,7 +51,7 @@ class MuxClient:
     def open(self, method: str, response_type: type[Response]) -> MuxStream[Response]:
         """A stream of the rpc `method`, its full name."""
         if self._connection is None or self._connection.is_lost:
-            self._connection = MuxConnection(self._channel, self._address, self._make_outbox())
+            self._connection = MuxConnection(self._channel, self._service, self._address, self._make_outbox())
             self._running.add(self._connection.running)
             self._connection.running.add_done_callback(self._running.discard)
         return self._connection.open(method, response_type)
@@ -132,8 +138,9 @@ class MuxStream(Generic[Response]):
 class MuxConnection:
     """One connection to a worker and the streams on it."""
 
-    def __init__(self, channel: grpc.aio.Channel, address: str, outbox: Outbox) -> None:
+    def __init__(self, channel: grpc.aio.Channel, service: str, address: str, outbox: Outbox) -> None:
         self.is_lost = False
+        self._service = service
         self._address = address
         self._outbox = outbox
         self._streams: dict[int, MuxStream[Any]] = {}
@@ -181,7 +188,7 @@ class MuxConnection:
         self.is_lost = True
         self._outbox.close()
         for stream in list(self._streams.values()):
-            stream.end(End(grpc.StatusCode.UNAVAILABLE, "the worker is lost"))
+            stream.end(End(grpc.StatusCode.UNAVAILABLE, f"the {self._service} worker is lost"))
 
 
 def _why_over(results: Sequence[object]) -> str:

@@ -117,12 +117,12 @@ class Pipeline:
             await asyncio.sleep(self._look_s)
             if (hop := unanswered.look()) is not None:
                 streams[hop].worker.failed()
-                raise streams[hop].unavailable("the worker does not answer")
+                raise streams[hop].unavailable("does not answer")
 
     def _answered(self, waiting: deque[UserFrame], stream: WorkerStream[Any]) -> UserFrame:
         """The frame that a worker has just answered, its time on that hop noted."""
         if not waiting:
-            raise stream.unavailable("the worker answered a frame that was not sent")
+            raise stream.unavailable("answered a frame that was not sent")
         frame = waiting.popleft()
         now_s = time.monotonic()
         self._times.observe(stream.name, now_s - frame.sent_s)
@@ -131,7 +131,7 @@ class Pipeline:
 
     def _check_end(self, waiting: deque[UserFrame], stream: WorkerStream[Any]) -> None:
         if waiting or not self._source_ended:
-            raise stream.unavailable("the worker ended the stream")
+            raise stream.unavailable("ended the stream")
 
 
 class UnansweredFrames:

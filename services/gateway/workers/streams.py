@@ -84,11 +84,11 @@ class WorkerStream(Generic[Response]):
         except StreamEnded as ended:
             raise self._error(ended) from None
         except TimeoutError:
-            raise self.unavailable("the worker does not answer") from None
+            raise self.unavailable("does not answer") from None
 
-    def unavailable(self, problem: str) -> Unavailable:
-        """The error of a call that cannot go on with this stream."""
-        return self.worker.unavailable(f"{self.name}: {problem}")
+    def unavailable(self, what: str) -> Unavailable:
+        """The error of a call that cannot go on with this stream. what: the worker does or has done."""
+        return self.worker.unavailable(f"{self.name}: the {self.worker.service} worker {what}")
 
     async def _write(self, message: Message) -> None:
         try:
@@ -103,7 +103,7 @@ class WorkerStream(Generic[Response]):
     def _error(self, ended: StreamEnded) -> SessionError:
         """What the end of a stream means to the call."""
         if ended.code in _LOST:
-            return self.unavailable(str(ended))
+            return self.worker.unavailable(f"{self.name}: {ended}")
         refusal = NoFreeSlot if ended.code is grpc.StatusCode.RESOURCE_EXHAUSTED else SessionError
         return refusal(f"{self.name}: {ended}")
 
@@ -239,9 +239,9 @@ async def _opened(stream: LmStream, timeout_s: float | None) -> common_pb2.Sampl
         async with asyncio.timeout(timeout_s):
             opened = await stream.read()
     except TimeoutError:
-        raise stream.unavailable("the worker's engine does not answer") from None
+        raise stream.unavailable("does not open the session") from None
     if opened is None or opened.WhichOneof("message") != "opened":
-        raise stream.unavailable("the worker did not open the session")
+        raise stream.unavailable("did not open the session")
     sampling: common_pb2.Sampling = opened.opened.sampling
     return sampling
 

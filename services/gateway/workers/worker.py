@@ -62,7 +62,7 @@ class Worker:
         self._times = times
         self._retry_after_ms = retry_after_ms
         self._channel = grpc.aio.insecure_channel(address, options=channel_options(_MAX_MESSAGE_BYTES))
-        self.mux = MuxClient(self._channel, address)
+        self.mux = MuxClient(self._channel, service, address)
         self._taken_since_report = 0
         self._failed_s = -math.inf
         self._stops_at_s = math.inf
@@ -127,7 +127,7 @@ class Worker:
         self._taken_since_report += 1
 
     def unavailable(self, problem: str) -> Unavailable:
-        """What a call that loses it ends with."""
+        """The error of a call that loses it."""
         return Unavailable(problem, self._retry_after_ms)
 
     async def close(self) -> None:
@@ -143,7 +143,6 @@ class Worker:
             if self.capacity is not None:
                 _log.warning("worker down address=%s why=%s", self.address, why)
                 self.capacity = started_s = None
-                self.mux.lose(why)
                 on_change()
             elif started_s is not None and asyncio.get_running_loop().time() - started_s > self._times.tell_after_s:
                 _log.warning("worker out of reach address=%s service=%s, trying on", self.address, self.service)
@@ -151,7 +150,11 @@ class Worker:
             await asyncio.sleep(self._times.retry_s)
 
     async def _follow(self, on_change: Callable[[], None]) -> str:
-        """Returns when the worker is lost or stands still, with the reason."""
+        """Returns when the worker is lost or stands still, with the reason; its streams are over.
+
+        Those of one that leaves are not: they end by themselves, and its reports may end before the last answer is
+        read.
+        """
         reports = worker_pb2_grpc.WorkerStub(self._channel).WatchCapacity(worker_pb2.WatchCapacityRequest())
         try:
             while (report := await self._read(reports)) is not grpc.aio.EOF:
@@ -161,11 +164,14 @@ class Worker:
                     return "it runs something else"
                 self._take(report)
                 on_change()
+            why, leaves = "it has ended its reports", self.draining.is_set()
         except grpc.aio.AioRpcError as error:
-            return str(error.details() or error.code().name)
+            why, leaves = str(error.details() or error.code().name), self.draining.is_set()
         except TimeoutError as error:
-            return str(error)
-        return "it has ended its reports"
+            why, leaves = str(error), False
+        if not leaves:
+            self.mux.lose(why)
+        return why
 
     def _take(self, report: worker_pb2.Capacity) -> None:
         if self.capacity is None:

@@ -130,10 +130,10 @@ async def until_stuck(stream: MuxStream[Any]) -> None:
 
 async def test_a_worker_that_takes_nothing_is_lost() -> None:
     async with Server(Deaf()) as target, grpc.aio.insecure_channel(target) as channel:
-        mux = MuxClient(channel, target, make_outbox=lambda: Outbox(stalled_s=0.2))
+        mux = MuxClient(channel, "codec", target, make_outbox=lambda: Outbox(stalled_s=0.2))
         stream = mux.open(ECHO, codec_pb2.CodeFrame)
         async with asyncio.timeout(PATIENCE_S):
-            with pytest.raises(StreamEnded, match="the worker is lost") as ended:
+            with pytest.raises(StreamEnded, match="the codec worker is lost") as ended:
                 await until_stuck(stream)
         assert ended.value.code is grpc.StatusCode.UNAVAILABLE
         await mux.close()
@@ -143,7 +143,7 @@ async def test_a_lost_worker_ends_every_stream_at_once_readers_and_writers_alike
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     async with Server(Deaf()) as target, grpc.aio.insecure_channel(target) as channel:
-        mux = MuxClient(channel, target)
+        mux = MuxClient(channel, "codec", target)
         streams = [mux.open(ECHO, codec_pb2.CodeFrame) for _ in range(3)]
         waiting = [
             asyncio.create_task(streams[0].read()),

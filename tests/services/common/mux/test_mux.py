@@ -26,7 +26,7 @@ ENCODE, DECODE, GENERATE = (f"/moshi_cluster.v1.{name}" for name in ("Codec/Enco
 @asynccontextmanager
 async def connected(worker: Any) -> AsyncIterator[tuple[MuxClient, Listening]]:
     async with serving(worker) as listener:
-        mux = MuxClient(listener.channel, listener.target)
+        mux = MuxClient(listener.channel, "worker", listener.target)
         try:
             yield mux, listener
         finally:
@@ -175,7 +175,7 @@ async def test_when_the_worker_goes_every_stream_says_so_and_the_next_one_finds_
 
 async def test_a_worker_out_of_reach_is_unavailable() -> None:
     async with grpc.aio.insecure_channel("127.0.0.1:1") as channel:
-        mux = MuxClient(channel, "127.0.0.1:1")
+        mux = MuxClient(channel, "worker", "127.0.0.1:1")
         with pytest.raises(StreamEnded) as ended:
             await encode(mux).until_held()
         assert ended.value.code is grpc.StatusCode.UNAVAILABLE

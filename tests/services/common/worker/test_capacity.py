@@ -18,7 +18,7 @@ from tests.services.in_process import PATIENCE_S, Listening, eventually, listeni
 
 pytestmark = pytest.mark.usefixtures("nothing_swallowed")
 SLOTS = 2
-CODES = {"user_codebooks": CODEBOOKS, "moshi_codebooks": CODEBOOKS, "codebook_size": BINS}
+CODES: dict[str, Any] = {"user_codebooks": CODEBOOKS, "moshi_codebooks": CODEBOOKS, "codebook_size": BINS}
 
 
 @pytest_asyncio.fixture

@@ -72,7 +72,7 @@ async def test_a_worker_that_ends_a_stream_is_noticed_although_the_caller_says_n
         caller = Caller(all_of_it.stub)
         await caller.start()
         await caller.say_levels([1])
-        assert await caller.status() == (grpc.StatusCode.UNAVAILABLE, "encode: the worker ended the stream")
+        assert await caller.status() == (grpc.StatusCode.UNAVAILABLE, "encode: the codec worker ended the stream")
         await all_of_it.until_free()
 
 
@@ -89,7 +89,7 @@ async def test_frames_that_a_worker_leaves_unanswered_do_not_end_a_call_well() -
         await caller.start()
         await caller.say_levels([1, 1, 1])
         await caller.call.done_writing()
-        assert await caller.status() == (grpc.StatusCode.UNAVAILABLE, "decode: the worker ended the stream")
+        assert await caller.status() == (grpc.StatusCode.UNAVAILABLE, "decode: the codec worker ended the stream")
         assert len(caller.heard.packets) <= 2
         await all_of_it.until_free()
 
@@ -122,7 +122,7 @@ async def test_a_worker_that_is_declared_down_ends_its_calls_at_once_and_frees_t
         worker.mux.lose("no report within 3 s")
         with pytest.raises(grpc.aio.AioRpcError) as error:
             await caller.rest()
-        assert (error.value.code(), error.value.details()) == (grpc.StatusCode.UNAVAILABLE, "lm: the worker is lost")
+        assert (error.value.code(), error.value.details()) == (grpc.StatusCode.UNAVAILABLE, "lm: the lm worker is lost")
         assert retry_after_ms(error.value) == 250
         await eventually(lambda: not codec.live_sessions)
         lm.runner.let_all()
@@ -142,7 +142,7 @@ async def test_a_worker_that_reports_but_leaves_a_frame_unanswered_is_lost_to_th
         frames.put_nowait(UserFrame(SILENCE, 0.0))
         with pytest.raises(ExceptionGroup) as error:
             await pipeline.run()
-        assert error.group_contains(Unavailable, match=f"^{name}: the worker does not answer$")
+        assert error.group_contains(Unavailable, match=f"^{name}: the (codec|lm) worker does not answer$")
         ranks = [worker.rank[0] for worker in streams.workers]
         assert ranks == [name != "lm", name == "lm"], "it is asked last for a while"
         streams.cancel()

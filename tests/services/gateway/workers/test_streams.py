@@ -237,6 +237,6 @@ async def test_an_lm_that_does_not_open_the_session_is_unavailable() -> None:
             await stream.write(lm_pb2.GenerateResponse(go_away=lm_pb2.GenerateResponse.GoAway()))
 
     async with cluster(lms=[Confused()]) as all_of_it:
-        with pytest.raises(Unavailable, match="lm: the worker did not open the session"):
+        with pytest.raises(Unavailable, match="lm: the lm worker did not open the session"):
             await CallStreams.open(*pools(all_of_it), SAMPLING)
         await all_of_it.until_free()

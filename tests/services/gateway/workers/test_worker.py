@@ -24,27 +24,34 @@ ENCODE = "/moshi_cluster.v1.Codec/Encode"
 
 
 class Freezing(EchoCodec):
-    """Reports until `thawed` is cleared; its connection stands all the while, as that of a stopped process does."""
+    """Reports until `thawed` is cleared; its connection stands all the while, as that of a stopped process does. Once
+    `leaves` is set, its reports end as those of a worker do that has drained.
+    """
 
     def __init__(self) -> None:
         super().__init__(4)
         self.thawed = asyncio.Event()
         self.thawed.set()
+        self.leaves = asyncio.Event()
 
     def register_worker(self, server: grpc.aio.Server, methods: Methods) -> list[str]:
-        worker_pb2_grpc.add_WorkerServicer_to_server(_Reports(self.thawed), server)
+        worker_pb2_grpc.add_WorkerServicer_to_server(_Reports(self.thawed, self.leaves), server)
         trunk_pb2_grpc.add_TrunkServicer_to_server(MuxServicer(methods, self.draining), server)
         return ["moshi_cluster.v1.Worker", "moshi_cluster.v1.Trunk"]
 
 
 class _Reports(worker_pb2_grpc.WorkerServicer):
-    def __init__(self, thawed: asyncio.Event) -> None:
+    def __init__(self, thawed: asyncio.Event, leaves: asyncio.Event) -> None:
         self._thawed = thawed
+        self._leaves = leaves
 
     async def WatchCapacity(self, request: worker_pb2.WatchCapacityRequest, context: grpc.aio.ServicerContext) -> None:
         while True:
             await self._thawed.wait()
-            await context.write(worker_pb2.Capacity(service="codec", slots_total=4))
+            leaves = self._leaves.is_set()
+            await context.write(worker_pb2.Capacity(service="codec", slots_total=4, draining=leaves))
+            if leaves:
+                await context.abort(grpc.StatusCode.UNAVAILABLE, "the worker is stopping")
             await asyncio.sleep(0.02)
 
 
@@ -77,7 +84,7 @@ async def test_a_frozen_worker_loses_its_streams_at_once_and_serves_again_once_i
         streams = [await held_stream(worker) for _ in range(2)]
         codec.thawed.clear()
         for stream in streams:
-            with pytest.raises(StreamEnded, match="^the worker is lost$") as ended:
+            with pytest.raises(StreamEnded, match="^the codec worker is lost$") as ended:
                 async with asyncio.timeout(PATIENCE_S):
                     await stream.read()
             assert ended.value.code is grpc.StatusCode.UNAVAILABLE
@@ -89,6 +96,18 @@ async def test_a_frozen_worker_loses_its_streams_at_once_and_serves_again_once_i
         again = await held_stream(worker)
         await again.write(pcm_frame(0))
         assert await again.read() is not None
+
+
+async def test_a_worker_that_leaves_takes_no_answer_with_it() -> None:
+    codec = Freezing()
+    async with serving(codec) as listener, watched(listener.target, retry_s=0.05) as worker:
+        stream = await held_stream(worker)
+        await stream.write(pcm_frame(0))
+        codec.leaves.set()
+        await eventually(lambda: worker.capacity is None)
+        assert await stream.read() is not None
+        stream.done_writing()
+        assert await stream.read() is None
 
 
 async def test_a_draining_worker_says_how_long_its_sessions_have_and_comes_back_as_new() -> None:
