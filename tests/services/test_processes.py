@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
 import signal
 import sys
@@ -100,6 +101,33 @@ async def test_a_worker_whose_log_disk_is_full_loads_serves_and_leaves_on_a_sign
         process.send_signal(signal.SIGTERM)
         async with asyncio.timeout(_PATIENCE_S):
             assert await process.wait() == 0
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+
+
+async def test_strangers_on_an_encrypted_port_write_nothing_into_the_log(tmp_path: Path) -> None:
+    port, metrics_port, http_port = free_ports(3)
+    process = await start(
+        "gateway", f"--port={port}", f"--metrics-port={metrics_port}", f"--http-port={http_port}",
+        f"--tls-dir={tmp_path}", "--tls-self-signed=true", "--grpc-tls=true",
+    )  # fmt: skip
+    try:
+        await line_with(process, "listening name=gateway")
+        for stranger in (b"GET / HTTP/1.1\r\n\r\n", b"\x16\x03\x01 no handshake" * 50) * 3:
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(stranger)
+            writer.write_eof()
+            async with asyncio.timeout(_PATIENCE_S):
+                with contextlib.suppress(ConnectionError):
+                    await reader.read()
+            writer.close()
+        process.send_signal(signal.SIGTERM)
+        async with asyncio.timeout(_PATIENCE_S):
+            log, exit_code = await asyncio.gather(process.stderr.read(), process.wait())  # type: ignore[union-attr]
+        assert exit_code == 0
+        assert [line for line in log.decode().splitlines() if " gateway " not in line] == []
     finally:
         if process.returncode is None:
             process.kill()
