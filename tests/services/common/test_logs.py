@@ -6,7 +6,6 @@ import logging
 import os
 import sys
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -100,16 +99,6 @@ def test_a_line_that_cannot_be_made_is_counted_and_never_thrown(lines: Lines) ->
 
 
 # --- stderr itself
-
-
-@pytest.fixture
-def root_as_before() -> Iterator[None]:
-    """What the context sets for the process, set back."""
-    root, raising = logging.getLogger(), logging.raiseExceptions
-    handlers, level = root.handlers[:], root.level
-    yield
-    root.handlers[:], root.level = handlers, level
-    logging.raiseExceptions = raising
 
 
 @pytest.mark.usefixtures("root_as_before")
