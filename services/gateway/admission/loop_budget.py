@@ -1,4 +1,4 @@
-"""Time of the event loop that calls may take by what they send: each a share of its own, all that want more one share.
+"""Time of the event loop that calls may take by what they send: each what a call needs, all that want more one share.
 
 Who sends more than the loop has time for waits, and what they send waits in their own connection; nobody else does.
 """
@@ -7,16 +7,44 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import dataclass
+from enum import Enum
 
 from moshi_cluster.services.gateway.admission.rate_limits import Pace
 
 MESSAGE_S = 0.0001
 """What gRPC takes for a message before the gateway sees it."""
-EVENT_S = 0.00015
-"""What it takes to send an event."""
+EVENT_S = 0.0003
+"""What it takes to answer a control."""
 
-_OWN_SHARE, _OWN_AT_ONCE_S = 0.02, 0.1  # 100 packets a second take about 0.015
 _SPARE_SHARE, _SPARE_AT_ONCE_S = 0.15, 0.5
+_TURN_S = 0.002
+
+
+class Spending(Enum):
+    """What a call takes time for."""
+
+    AUDIO = "audio"
+    CONTROL = "control"
+
+
+@dataclass
+class _Purse:
+    """Time for one purpose. It begins empty, or there would be some again for everybody who calls again."""
+
+    share: float
+    at_once_s: float
+    last_s: float
+    left_s: float = 0.0
+
+    def pay(self, now_s: float, amount_s: float) -> bool:
+        """Whether there was enough."""
+        self.left_s = min(self.at_once_s, self.left_s + (now_s - self.last_s) * self.share)
+        self.last_s = now_s
+        if self.left_s < amount_s:
+            return False
+        self.left_s -= amount_s
+        return True
 
 
 class LoopBudget:
@@ -32,23 +60,44 @@ class LoopBudget:
 
 
 class CallBudget:
-    """What one call may take: its own share first, then of what all calls have in common."""
+    """What one call may take: its own first, for audio and for controls, then of what all calls have in common."""
 
     def __init__(self, spare: Pace, now_s: float) -> None:
         self._spare = spare
-        self._left_s = 0.0  # anything else would be there again for who calls again
-        self._last_s = now_s
+        self._own = {
+            Spending.AUDIO: _Purse(share=0.04, at_once_s=0.2, last_s=now_s),  # 100 packets a second take 0.03
+            Spending.CONTROL: _Purse(share=0.005, at_once_s=0.02, last_s=now_s),  # ten a second
+        }
 
-    async def spend(self, amount_s: float) -> None:
+    async def spend(self, amount_s: float, on: Spending) -> None:
         """Counts time of the loop, and waits until as much is there."""
-        if delay_s := self.delay_s(time.monotonic(), amount_s):
+        if delay_s := self.delay_s(time.monotonic(), amount_s, on):
             await asyncio.sleep(delay_s)
 
-    def delay_s(self, now_s: float, amount_s: float) -> float:
+    def delay_s(self, now_s: float, amount_s: float, on: Spending) -> float:
         """Counts time of the loop that was taken; how long to wait before any more is."""
-        self._left_s = min(_OWN_AT_ONCE_S, self._left_s + (now_s - self._last_s) * _OWN_SHARE)
-        self._last_s = now_s
-        if self._left_s < amount_s:
-            return self._spare.delay_s(now_s, amount_s)
-        self._left_s -= amount_s
-        return 0.0
+        return 0.0 if self._own[on].pay(now_s, amount_s) else self._spare.delay_s(now_s, amount_s)
+
+
+class LoopShare:
+    """Turns of one connection on the loop: others get theirs every few milliseconds, and who is beyond the budget waits
+    for the next one."""
+
+    def __init__(self, budget: CallBudget) -> None:
+        self._budget = budget
+        self._began_s = time.thread_time()
+        self._taken_s = 0.0
+
+    def begin(self) -> None:
+        """The connection's turn begins."""
+        self._began_s = time.thread_time()
+
+    async def give_way(self) -> None:
+        """Lets others have their turn, if it is time; a new turn begins afterwards."""
+        used_s = time.thread_time() - self._began_s
+        self._taken_s += used_s
+        delay_s = self._budget.delay_s(time.monotonic(), used_s, Spending.AUDIO)
+        if delay_s or self._taken_s > _TURN_S:
+            self._taken_s = 0.0
+            await asyncio.sleep(delay_s)
+        self.begin()

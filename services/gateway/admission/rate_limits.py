@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
-import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from moshi_cluster.services.common.errors import OverQuota
 
-_TURN_S = 0.002
-_LOOP_SHARE, _LOOP_AT_ONCE_S = 0.1, 0.05
 _BURST_S = 2.0
 _AUDIO_RATE, _AUDIO_BURST_S = 1.25, 10.0
 _LONGEST_STALL_S = 30.0  # of a network; keepalive gives the connection up before
@@ -50,30 +46,6 @@ class Pace:
         self._left = min(self._most, self._left + (now_s - self._last_s) * self._per_s) - amount
         self._last_s = now_s
         return max(0.0, -self._left / self._per_s)
-
-
-class LoopShare:
-    """Time of the event loop that one client may take: others get their turn every few milliseconds, and who takes more
-    than a share waits."""
-
-    def __init__(self, share: float = _LOOP_SHARE, at_once_s: float = _LOOP_AT_ONCE_S) -> None:
-        self._pace = Pace(share, at_once_s, time.monotonic())
-        self._began_s = time.thread_time()
-        self._taken_s = 0.0
-
-    def begin(self) -> None:
-        """The client's turn begins."""
-        self._began_s = time.thread_time()
-
-    async def give_way(self) -> None:
-        """Lets others have their turn, if it is time; a new turn begins afterwards."""
-        used_s = time.thread_time() - self._began_s
-        self._taken_s += used_s
-        delay_s = self._pace.delay_s(time.monotonic(), used_s)
-        if delay_s or self._taken_s > _TURN_S:
-            self._taken_s = 0.0
-            await asyncio.sleep(delay_s)
-        self.begin()
 
 
 def message_quota(messages_per_s: float, start_s: float) -> RateQuota:

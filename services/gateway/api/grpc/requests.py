@@ -12,7 +12,7 @@ import grpc
 from google.protobuf.message import DecodeError
 
 from moshi_cluster.services.common.errors import InvalidInput, OverQuota
-from moshi_cluster.services.gateway.admission.loop_budget import EVENT_S, MESSAGE_S, CallBudget
+from moshi_cluster.services.gateway.admission.loop_budget import EVENT_S, MESSAGE_S, CallBudget, Spending
 from moshi_cluster.services.gateway.admission.rate_limits import message_quota
 from moshi_cluster.services.gateway.calls.call import Call
 from moshi_cluster.services.gateway.settings import GatewaySettings
@@ -56,8 +56,11 @@ class CallerMessages:
             began_s = time.thread_time()
             quota.take(time.monotonic())
             _take(request, start, call)
-            event_s = EVENT_S if request.HasField("control") else 0.0
-            await self._budget.spend(MESSAGE_S + time.thread_time() - began_s + event_s)
+            taken_s = MESSAGE_S + time.thread_time() - began_s
+            if request.HasField("control"):
+                await self._budget.spend(taken_s + EVENT_S, Spending.CONTROL)
+            else:
+                await self._budget.spend(taken_s, Spending.AUDIO)
         call.hang_up()
 
     async def read_on(self) -> None:
@@ -93,7 +96,7 @@ class CallerMessages:
     async def _discard(self) -> None:
         with contextlib.suppress(DecodeError, OverQuota):
             await self._next()
-        await self._budget.spend(MESSAGE_S)
+        await self._budget.spend(MESSAGE_S, Spending.CONTROL)
 
 
 def _take(request: gateway_pb2.ConverseRequest, start: gateway_pb2.Start, call: Call) -> None:

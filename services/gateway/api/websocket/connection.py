@@ -15,7 +15,8 @@ from moshi_cluster.audio.frame import MODEL_RATE_HZ
 from moshi_cluster.audio.ogg import OpusStreamWriter
 from moshi_cluster.services.common.deadlines import set_within
 from moshi_cluster.services.common.errors import CallerLost, InvalidInput, LimitReached
-from moshi_cluster.services.gateway.admission.rate_limits import LoopShare, message_quota
+from moshi_cluster.services.gateway.admission.loop_budget import CallBudget, LoopShare
+from moshi_cluster.services.gateway.admission.rate_limits import message_quota
 from moshi_cluster.services.gateway.api.websocket import messages, metadata
 from moshi_cluster.services.gateway.api.websocket.acknowledgements import Acknowledgements
 from moshi_cluster.services.gateway.api.websocket.incoming_voice import IncomingVoice
@@ -39,7 +40,12 @@ class WebSocketConnection:
     unknown types, text messages."""
 
     def __init__(
-        self, websocket: web.WebSocketResponse, asked: ChatRequest, settings: GatewaySettings, metrics: GatewayMetrics
+        self,
+        websocket: web.WebSocketResponse,
+        asked: ChatRequest,
+        settings: GatewaySettings,
+        metrics: GatewayMetrics,
+        budget: CallBudget,
     ) -> None:
         self.asked = asked
         self.on_call: Callable[[Call], str | None] = lambda call: None
@@ -49,7 +55,7 @@ class WebSocketConnection:
         self._settings = settings
         self._metrics = metrics
         self._quota = message_quota(settings.max_messages_per_s, time.monotonic())
-        self._share = LoopShare()
+        self._share = LoopShare(budget)
         self._voice = IncomingVoice(self._quota, self._share, self._unheard)
         self._reply = OpusStreamWriter()
         self._acknowledgements = Acknowledgements(MODEL_RATE_HZ, asked.spec.on_its_way_ms / 1000)

@@ -128,7 +128,8 @@ class WebSocketHandler:
         token = _token(request)
         await self._manager.authenticate(token, _peer(request))
         asked = parse_query(request.query, settings, subprotocol.resume_key(request.headers))
-        connection = WebSocketConnection(websocket, asked, settings, self._manager.metrics)
+        budget = self._manager.loop_budget.call()
+        connection = WebSocketConnection(websocket, asked, settings, self._manager.metrics, budget)
         await connection.notify(metadata.server())
         earlier = await self._resume(connection, token)
         history = earlier.history if earlier else None

@@ -7,7 +7,8 @@ from collections.abc import Callable
 
 from moshi_cluster.audio.ogg import OpusStreamReader
 from moshi_cluster.services.common.errors import InvalidInput
-from moshi_cluster.services.gateway.admission.rate_limits import LoopShare, RateQuota
+from moshi_cluster.services.gateway.admission.loop_budget import LoopShare
+from moshi_cluster.services.gateway.admission.rate_limits import RateQuota
 from moshi_cluster.services.gateway.api.websocket.unheard import UnheardCheck
 from moshi_cluster.services.gateway.calls.call import Call
 

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import heapq
+import time
 
 import pytest
 
-from moshi_cluster.services.gateway.admission.loop_budget import MESSAGE_S, LoopBudget
+from moshi_cluster.services.gateway.admission.loop_budget import EVENT_S, MESSAGE_S, LoopBudget, LoopShare, Spending
 
-_PACKET_S = 1.5 * MESSAGE_S  # with what the call makes of it
+_TAKES_S = {
+    Spending.AUDIO: 3 * MESSAGE_S,
+    Spending.CONTROL: 1.5 * MESSAGE_S + EVENT_S,
+}  # with what the call makes of it
+_OWN_SHARE = {Spending.AUDIO: 0.04, Spending.CONTROL: 0.005}
 _SECONDS = 60.0
+AUDIO, CONTROL = Spending.AUDIO, Spending.CONTROL
 
 
-def taken_s(calls: int, reopen_s: float = _SECONDS) -> float:
+def taken_s(calls: int, on: Spending, reopen_s: float = _SECONDS) -> float:
     """Time of the loop that so many calls get which send as fast as they may and are opened again that often."""
     loop = LoopBudget(0.0)
     budgets = [loop.call(0.0) for _ in range(calls)]
@@ -23,36 +30,59 @@ def taken_s(calls: int, reopen_s: float = _SECONDS) -> float:
         now_s, call = heapq.heappop(next_s)
         if now_s - opened_s[call] >= reopen_s:
             budgets[call], opened_s[call] = loop.call(now_s), now_s
-        taken += _PACKET_S
-        heapq.heappush(next_s, (now_s + max(_PACKET_S, budgets[call].delay_s(now_s, _PACKET_S)), call))
+        taken += _TAKES_S[on]
+        delay_s = budgets[call].delay_s(now_s, _TAKES_S[on], on)
+        heapq.heappush(next_s, (now_s + max(_TAKES_S[on], delay_s), call))
     return taken
 
 
+@pytest.mark.parametrize("flood", Spending)
 @pytest.mark.parametrize("packets_per_s", [12.5, 50, 100])
-def test_a_call_never_waits_beside_floods(packets_per_s: float) -> None:
+def test_a_call_never_waits_beside_floods(packets_per_s: float, flood: Spending) -> None:
     loop = LoopBudget(0.0)
-    caller, flood = loop.call(0.0), loop.call(0.0)
+    caller, flooding = loop.call(0.0), loop.call(0.0)
     for index in range(1, 2000):
         now_s = index / packets_per_s
-        while not flood.delay_s(now_s, _PACKET_S):
+        while not flooding.delay_s(now_s, _TAKES_S[flood], flood):
             pass
-        assert caller.delay_s(now_s, _PACKET_S) == 0.0
+        assert caller.delay_s(now_s, _TAKES_S[AUDIO], AUDIO) == 0.0
+        if index % int(packets_per_s) == 0:
+            assert caller.delay_s(now_s, _TAKES_S[CONTROL], CONTROL) == 0.0
 
 
 def test_a_phone_with_packets_of_two_and_a_half_ms_does_not_wait_while_nobody_floods() -> None:
     phone = LoopBudget(0.0).call(0.0)
-    assert not any(phone.delay_s(index / 400, _PACKET_S) for index in range(10_000))
+    assert not any(phone.delay_s(index / 400, _TAKES_S[AUDIO], AUDIO) for index in range(10_000))
 
 
 def test_what_a_stalled_network_delivers_is_taken_at_once() -> None:
     call = LoopBudget(0.0).call(0.0)
-    assert not any(call.delay_s(10.0, _PACKET_S) for _ in range(500))
+    assert not any(call.delay_s(10.0, _TAKES_S[AUDIO], AUDIO) for _ in range(500))
 
 
+@pytest.mark.parametrize("flood", Spending)
 @pytest.mark.parametrize("calls", [1, 16])
-def test_floods_take_a_fraction_of_the_loop(calls: int) -> None:
-    assert taken_s(calls) / _SECONDS < 0.15 + 0.02 * calls + 0.02
+@pytest.mark.parametrize("reopen_s", [0.1, _SECONDS])
+def test_floods_take_a_fraction_of_the_loop_also_when_they_call_again(
+    calls: int, flood: Spending, reopen_s: float
+) -> None:
+    assert taken_s(calls, flood, reopen_s) / _SECONDS < 0.15 + _OWN_SHARE[flood] * calls + 0.02
 
 
-def test_who_calls_again_all_the_time_gets_no_more() -> None:
-    assert taken_s(16, reopen_s=0.1) / _SECONDS < 0.15 + 0.02 * 16 + 0.02
+async def test_a_share_gives_way_after_every_turn_and_waits_beyond_the_budget(monkeypatch: pytest.MonkeyPatch) -> None:
+    busy_s, waited_s = 0.0, []
+
+    async def sleep(delay_s: float) -> None:
+        waited_s.append(delay_s)
+
+    monkeypatch.setattr(time, "thread_time", lambda: busy_s)
+    monkeypatch.setattr(time, "monotonic", lambda: 0.0)
+    monkeypatch.setattr(asyncio, "sleep", sleep)
+    share = LoopShare(LoopBudget(0.0).call(0.0))
+    for _ in range(1000):
+        share.begin()
+        busy_s += 0.001
+        await share.give_way()
+    assert waited_s[:3] == [0.0, 0.0, 0.0]  # every third of these turns of a millisecond
+    assert len(waited_s) > 500  # of which half a second was there, and then none
+    assert waited_s[-1] > 3.0
