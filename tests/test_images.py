@@ -26,8 +26,8 @@ from moshi_cluster.services.lm.settings import LmSettings
 
 ROOT = Path(__file__).parents[1]
 SERVICES = ("codec", "lm", "gateway")
-START_TIMEOUT_S = 60.0
-STOP_TIMEOUT_S = 30.0
+START_TIMEOUT_S = 200.0
+STOP_TIMEOUT_S = 60.0
 GENERATED = PurePosixPath("moshi_cluster/v1")  # by a RUN of the Dockerfile
 # -S: nothing of this checkout is found through its own environment; the packages are named by hand.
 PYTHON = (sys.executable, "-S")
