@@ -1,6 +1,7 @@
 """Time of the event loop that calls may take by what they send: each what a call needs, all that want more one share.
 
-Who sends more than the loop has time for waits, and what they send waits in their own connection; nobody else does.
+Who sends more than the loop has time for waits, and what they send waits in their own connection; nobody else does. Who
+has waited for long is no call but a flood, and ends.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import time
 from dataclasses import dataclass
 from enum import Enum
 
+from moshi_cluster.services.common.errors import OverQuota
 from moshi_cluster.services.gateway.admission.rate_limits import Pace
 
 MESSAGE_S = 0.0001
@@ -18,6 +20,7 @@ EVENT_S = 0.0003
 """What it takes to answer a control."""
 
 _SPARE_SHARE, _SPARE_AT_ONCE_S = 0.15, 0.5
+_WAIT_SHARE, _WAIT_AT_ONCE_S = 0.1, 3.0
 _TURN_S = 0.002
 
 
@@ -30,12 +33,12 @@ class Spending(Enum):
 
 @dataclass
 class _Purse:
-    """Time for one purpose. It begins empty, or there would be some again for everybody who calls again."""
+    """Time for one purpose."""
 
     share: float
     at_once_s: float
     last_s: float
-    left_s: float = 0.0
+    left_s: float
 
     def pay(self, now_s: float, amount_s: float) -> bool:
         """Whether there was enough."""
@@ -64,19 +67,28 @@ class CallBudget:
 
     def __init__(self, spare: Pace, now_s: float) -> None:
         self._spare = spare
-        self._own = {
-            Spending.AUDIO: _Purse(share=0.04, at_once_s=0.2, last_s=now_s),  # 100 packets a second take 0.03
-            Spending.CONTROL: _Purse(share=0.005, at_once_s=0.02, last_s=now_s),  # ten a second
+        self._own = {  # empty at first, or there would be some again for everybody who calls again
+            Spending.AUDIO: _Purse(0.04, 0.2, now_s, 0.0),  # 100 packets a second take 0.03
+            Spending.CONTROL: _Purse(0.005, 0.02, now_s, 0.0),  # ten a second
         }
+        self._patience = _Purse(_WAIT_SHARE, _WAIT_AT_ONCE_S, now_s, _WAIT_AT_ONCE_S)
 
     async def spend(self, amount_s: float, on: Spending) -> None:
-        """Counts time of the loop, and waits until as much is there."""
+        """Counts time of the loop, and waits until as much is there. Raises OverQuota as `delay_s` does."""
         if delay_s := self.delay_s(time.monotonic(), amount_s, on):
             await asyncio.sleep(delay_s)
 
     def delay_s(self, now_s: float, amount_s: float, on: Spending) -> float:
-        """Counts time of the loop that was taken; how long to wait before any more is."""
-        return 0.0 if self._own[on].pay(now_s, amount_s) else self._spare.delay_s(now_s, amount_s)
+        """Counts time of the loop that was taken; how long to wait before any more is.
+
+        Raises OverQuota when the call has waited for three seconds, and for more than a tenth of the time before.
+        """
+        if self._own[on].pay(now_s, amount_s):
+            return 0.0
+        delay_s = self._spare.delay_s(now_s, amount_s)
+        if delay_s and not self._patience.pay(now_s, delay_s):
+            raise OverQuota("more than this gateway has time for")
+        return delay_s
 
 
 class LoopShare:
@@ -93,7 +105,7 @@ class LoopShare:
         self._began_s = time.thread_time()
 
     async def give_way(self) -> None:
-        """Lets others have their turn, if it is time; a new turn begins afterwards."""
+        """Lets others have their turn, if it is time; a new turn begins afterwards. Raises OverQuota for a flood."""
         used_s = time.thread_time() - self._began_s
         self._taken_s += used_s
         delay_s = self._budget.delay_s(time.monotonic(), used_s, Spending.AUDIO)

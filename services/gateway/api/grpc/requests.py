@@ -71,7 +71,7 @@ class CallerMessages:
         clock = asyncio.get_running_loop().time
         end_s = clock() + _READ_ON_S
         paced_s = clock() + _AT_LEAST_S
-        with contextlib.suppress(TimeoutError):
+        with contextlib.suppress(TimeoutError, OverQuota):
             async with asyncio.timeout_at(paced_s) as deadline:
                 while not self._has_ended:
                     await self._discard()
@@ -94,7 +94,7 @@ class CallerMessages:
         return message
 
     async def _discard(self) -> None:
-        with contextlib.suppress(DecodeError, OverQuota):
+        with contextlib.suppress(DecodeError):
             await self._next()
         await self._budget.spend(MESSAGE_S, Spending.CONTROL)
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import heapq
 import time
 
 import pytest
 
+from moshi_cluster.services.common.errors import OverQuota
 from moshi_cluster.services.gateway.admission.loop_budget import EVENT_S, MESSAGE_S, LoopBudget, LoopShare, Spending
 
 _TAKES_S = {
@@ -31,7 +33,10 @@ def taken_s(calls: int, on: Spending, reopen_s: float = _SECONDS) -> float:
         if now_s - opened_s[call] >= reopen_s:
             budgets[call], opened_s[call] = loop.call(now_s), now_s
         taken += _TAKES_S[on]
-        delay_s = budgets[call].delay_s(now_s, _TAKES_S[on], on)
+        try:
+            delay_s = budgets[call].delay_s(now_s, _TAKES_S[on], on)
+        except OverQuota:
+            budgets[call], opened_s[call], delay_s = loop.call(now_s), now_s, _TAKES_S[on]
         heapq.heappush(next_s, (now_s + max(_TAKES_S[on], delay_s), call))
     return taken
 
@@ -43,8 +48,9 @@ def test_a_call_never_waits_beside_floods(packets_per_s: float, flood: Spending)
     caller, flooding = loop.call(0.0), loop.call(0.0)
     for index in range(1, 2000):
         now_s = index / packets_per_s
-        while not flooding.delay_s(now_s, _TAKES_S[flood], flood):
-            pass
+        with contextlib.suppress(OverQuota):
+            while not flooding.delay_s(now_s, _TAKES_S[flood], flood):
+                pass
         assert caller.delay_s(now_s, _TAKES_S[AUDIO], AUDIO) == 0.0
         if index % int(packets_per_s) == 0:
             assert caller.delay_s(now_s, _TAKES_S[CONTROL], CONTROL) == 0.0
@@ -69,20 +75,39 @@ def test_floods_take_a_fraction_of_the_loop_also_when_they_call_again(
     assert taken_s(calls, flood, reopen_s) / _SECONDS < 0.15 + _OWN_SHARE[flood] * calls + 0.02
 
 
+@pytest.mark.parametrize("flood", Spending)
+def test_who_waits_for_three_seconds_is_a_flood(flood: Spending) -> None:
+    call, now_s, waited_s = LoopBudget(0.0).call(0.0), 0.0, []
+
+    def send() -> None:
+        nonlocal now_s
+        while now_s < _SECONDS:
+            waited_s.append(call.delay_s(now_s, _TAKES_S[flood], flood))
+            now_s += _TAKES_S[flood] + waited_s[-1]
+
+    with pytest.raises(OverQuota, match="more than this gateway has time for"):
+        send()
+    assert 2.9 < sum(waited_s) < 3.5
+
+
 async def test_a_share_gives_way_after_every_turn_and_waits_beyond_the_budget(monkeypatch: pytest.MonkeyPatch) -> None:
     busy_s, waited_s = 0.0, []
 
     async def sleep(delay_s: float) -> None:
         waited_s.append(delay_s)
 
+    async def keep_busy(share: LoopShare) -> None:
+        nonlocal busy_s
+        while busy_s < _SECONDS:
+            share.begin()
+            busy_s += 0.0015
+            await share.give_way()
+
     monkeypatch.setattr(time, "thread_time", lambda: busy_s)
     monkeypatch.setattr(time, "monotonic", lambda: 0.0)
     monkeypatch.setattr(asyncio, "sleep", sleep)
-    share = LoopShare(LoopBudget(0.0).call(0.0))
-    for _ in range(1000):
-        share.begin()
-        busy_s += 0.001
-        await share.give_way()
-    assert waited_s[:3] == [0.0, 0.0, 0.0]  # every third of these turns of a millisecond
-    assert len(waited_s) > 500  # of which half a second was there, and then none
-    assert waited_s[-1] > 3.0
+    with pytest.raises(OverQuota):
+        await keep_busy(LoopShare(LoopBudget(0.0).call(0.0)))
+    turns = [delay_s for delay_s in waited_s if delay_s == 0.0]
+    assert 150 < len(turns) < 180  # half a second is there, in turns of twice 1.5 ms
+    assert 0.0 < waited_s[-1] < 3.0
