@@ -32,8 +32,18 @@ def _channel(target: str, certificate: Path | None, name: str | None) -> grpc.Ch
     return grpc.secure_channel(target, grpc.ssl_channel_credentials(certificate.read_bytes()), options)
 
 
+def main(arguments: list[str]) -> int:
+    """Runs the program; the exit code is 0 for SERVING, otherwise 1."""
+    if not 1 <= len(arguments) <= 3:
+        print("usage: python -m services.common.probe HOST:PORT [CERTIFICATE [NAME]]", file=sys.stderr)
+        return 1
+    target, certificate, name = [*arguments, None, None][:3]
+    try:
+        return 0 if is_serving(target or "", certificate=Path(certificate) if certificate else None, name=name) else 1
+    except OSError as error:
+        print(f"error: {certificate} cannot be read: {error.strerror}", file=sys.stderr)
+        return 1
+
+
 if __name__ == "__main__":
-    if not 2 <= len(sys.argv) <= 4:
-        sys.exit("usage: python -m services.common.probe HOST:PORT [CERTIFICATE [NAME]]")
-    target, certificate, name = [*sys.argv[1:], None, None][:3]
-    sys.exit(0 if is_serving(target or "", certificate=Path(certificate) if certificate else None, name=name) else 1)
+    sys.exit(main(sys.argv[1:]))

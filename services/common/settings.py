@@ -9,7 +9,7 @@ import os
 import types
 import typing
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 S = TypeVar("S")
 
@@ -38,7 +38,8 @@ def load(
 
     The field `metrics_port` is the flag `--metrics-port` and the variable `<prefix>METRICS_PORT`.
 
-    Raises SettingError for a bad value and for a variable with the prefix that is no setting (a misspelt one).
+    Raises SettingError for a bad value, and for a flag or a variable with the prefix that is no setting (a misspelt
+    one).
     """
     environment = os.environ if environment is None else environment
     hints = typing.get_type_hints(cls)
@@ -48,7 +49,7 @@ def load(
     if unknown:
         raise SettingError(f"{unknown[0]}: no such setting; known are {', '.join(sorted(known))}")
 
-    parser = argparse.ArgumentParser(allow_abbrev=False)
+    parser = _FlagParser(allow_abbrev=False)
     for name, field in fields.items():
         variable = prefix + name.upper()
         parser.add_argument(
@@ -70,6 +71,14 @@ def load(
 def describe(settings: Any) -> str:
     """One line with every setting, for the log."""
     return " ".join(f"{field.name}={getattr(settings, field.name)!r}" for field in dataclasses.fields(settings))
+
+
+class _FlagParser(argparse.ArgumentParser):
+    """Parser whose errors are those of settings: a line, and not every flag that there is."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raises SettingError."""
+        raise SettingError(f"{message}; --help lists the flags")
 
 
 def _parse(text: str, hint: Any, variable: str) -> Any:

@@ -319,6 +319,22 @@ async def test_the_probe_tells_serving_from_loading(process: StartProcess) -> No
     assert not await asyncio.to_thread(probe.is_serving, running.target, 0.2)
 
 
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ([], "usage: python -m services.common.probe"),
+        (["[::1]:1", "/no/certificate.pem"], "error: /no/certificate.pem cannot be read: No such file or directory"),
+    ],
+)
+def test_the_probe_says_in_one_line_what_it_cannot_use(
+    arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert probe.main(arguments) == 1
+    error = capsys.readouterr().err
+    assert error.startswith(said)
+    assert error.count("\n") == 1
+
+
 async def test_an_encrypted_port_serves_those_who_trust_it(process: StartProcess, tmp_path: Path) -> None:
     credentials = tls.grpc_credentials(tmp_path, self_signed=True)
     service = Script()

@@ -15,6 +15,7 @@ from moshi_cluster.services.common import main
     ("variable", "value", "message"),
     [
         ("MOSHI_CODEC_SLOTS", "0", "codec: MOSHI_CODEC_SLOTS: 0 is below 1\n"),
+        ("--slot", "4", "codec: unrecognized arguments: --slot 4; --help lists the flags\n"),
         ("MOSHI_CODEC_SLOT", "4", "codec: MOSHI_CODEC_SLOT: no such setting; known are MOSHI_CODEC_CHECKPOINT"),
     ],
 )
@@ -24,8 +25,11 @@ def test_a_bad_setting_ends_the_program_with_one_line_before_anything_is_loaded(
     def never(*_: object) -> object:
         raise AssertionError("the service was made")
 
-    monkeypatch.setenv(variable, value)
-    monkeypatch.setattr(sys, "argv", ["codec"])
+    if variable.startswith("--"):
+        monkeypatch.setattr(sys, "argv", ["codec", variable, value])
+    else:
+        monkeypatch.setenv(variable, value)
+        monkeypatch.setattr(sys, "argv", ["codec"])
     assert main.run("codec", CodecSettings, PREFIX, never, lambda _: 1, lambda _: 1) == 2  # type: ignore[arg-type]
     problem = capsys.readouterr().err
     assert problem.startswith(message)
