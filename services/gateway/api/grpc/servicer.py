@@ -31,13 +31,16 @@ class ConverseServicer(gateway_pb2_grpc.GatewayServicer):
 
     async def Converse(self, request_iterator: object, context: grpc.aio.ServicerContext) -> None:
         """A call from its `start` to its status, by the table of services.common.errors."""
-        messages = CallerMessages(context.read, self._settings, self._manager.loop_budget.call())
+        budget = self._manager.loop_budget.call()
+        messages = CallerMessages(context.read, self._settings, budget)
         ended_as = partial(_cancelled_as, context)
         async with statuses(context), _reading_on(messages), self._manager.session(ended_as) as session_id:
             start = await within(messages.start(), self._settings.open_timeout_s, "no `start` came")
             metadata = context.invocation_metadata() or ()
             await self._manager.authenticate(bearer(dict(metadata).get("authorization")), context.peer())
             spec = parse_call(start, metadata, self._settings)
+            if spec.loopback:
+                budget.narrow()
 
             async def read(call: Call) -> None:
                 await messages.feed(call, start)

@@ -129,6 +129,8 @@ class WebSocketHandler:
         await self._manager.authenticate(token, _peer(request))
         asked = parse_query(request.query, settings, subprotocol.resume_key(request.headers))
         budget = self._manager.loop_budget.call()
+        if asked.spec.loopback:
+            budget.narrow()
         connection = WebSocketConnection(websocket, asked, settings, self._manager.metrics, budget)
         await connection.notify(metadata.server())
         earlier = await self._resume(connection, token)
