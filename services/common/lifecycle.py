@@ -19,9 +19,9 @@ from typing import Any, Protocol, TypeVar
 import grpc
 import uvloop
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
 from prometheus_client import CollectorRegistry
 
+from moshi_cluster.services.common import reflection
 from moshi_cluster.services.common.listening import cannot_listen, check_port, with_port
 from moshi_cluster.services.common.metrics import MetricsEndpoint
 from moshi_cluster.services.common.rpc import Options
@@ -183,7 +183,7 @@ async def _collect_garbage(interval_s: float) -> None:
 def _register(server: grpc.aio.Server, service: Service, health_servicer: health.aio.HealthServicer) -> list[str]:
     names = list(service.register(server))
     health_pb2_grpc.add_HealthServicer_to_server(health_servicer, server)
-    reflection.enable_server_reflection((*names, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
+    reflection.enable((*names, health.SERVICE_NAME), server)
     return names
 
 
