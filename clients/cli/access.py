@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 import ipaddress
 import os
+import re
 import ssl
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import grpc
@@ -14,6 +15,7 @@ import grpc
 from moshi_cluster.clients.cli.errors import BadInput
 
 TOKEN_VARIABLE = "MOSHI_TOKEN"
+_TOKEN = re.compile(r"[!-~]+")
 _DIRECT = (("grpc.enable_http_proxy", 0),)  # this machine is never behind the environment's proxy
 
 
@@ -23,7 +25,12 @@ class Access:
 
     tls: bool = False
     ca_file: Path | None = None  # of the authority to trust instead of the system's
-    token: str | None = None
+    token: str | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        """Raises BadInput for a token that no header can carry; libraries would show it."""
+        if self.token and not _TOKEN.fullmatch(self.token):
+            raise BadInput("--token: expected printable ASCII without spaces")
 
     def grpc_channel(self, target: str) -> grpc.aio.Channel:
         """A channel to host:port. Raises BadInput when the certificate cannot be read."""
@@ -36,8 +43,8 @@ class Access:
             roots = self.ca_file.read_bytes()
         return grpc.aio.secure_channel(target, grpc.ssl_channel_credentials(roots), options)
 
-    def grpc_metadata(self) -> tuple[tuple[str, str], ...]:
-        """The metadata of a call: the token, where there is one."""
+    def headers(self) -> tuple[tuple[str, str], ...]:
+        """What a call shows, as headers or as metadata: the token, where there is one."""
         return (("authorization", f"Bearer {self.token}"),) if self.token else ()
 
     def ssl_context(self) -> ssl.SSLContext:

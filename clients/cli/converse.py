@@ -8,10 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import grpc
-from google.rpc import error_details_pb2
-from grpc_status import rpc_status
 
 from moshi_cluster.clients.cli.access import OPEN, Access
+from moshi_cluster.clients.cli.call_status import call_error
 from moshi_cluster.clients.cli.errors import CallError
 from moshi_cluster.v1 import gateway_pb2, gateway_pb2_grpc
 
@@ -61,11 +60,11 @@ async def converse(target: str, script: CallScript, listener: Listener, access: 
     """
     async with access.grpc_channel(target) as channel:
         await connect(channel, target, access)
-        stream = gateway_pb2_grpc.GatewayStub(channel).Converse(metadata=access.grpc_metadata())
+        stream = gateway_pb2_grpc.GatewayStub(channel).Converse(metadata=access.headers())
         try:
             return await _run(stream, script, listener)
         except grpc.aio.AioRpcError as error:
-            raise CallError(f"{error.code().name}: {error.details()}{retry_hint(error)}") from error
+            raise call_error(error) from error
         except TimeoutError as error:
             raise CallError(f"the gateway was silent for {REPLY_TIMEOUT_S:g} s") from error
         finally:
@@ -138,13 +137,3 @@ def _take(message: gateway_pb2.ConverseResponse, result: CallResult, listener: L
             listener.event(message.event)
         case "ended":
             result.ended = message.ended
-
-
-def retry_hint(error: grpc.aio.AioRpcError) -> str:
-    """The gateway's hint when to try again, in words; empty when it gives none."""
-    status = rpc_status.from_call(error)
-    for detail in status.details if status is not None else ():
-        retry = error_details_pb2.RetryInfo()
-        if detail.Unpack(retry):
-            return f" (try again in {retry.retry_delay.ToMilliseconds()} ms)"
-    return ""

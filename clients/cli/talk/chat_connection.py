@@ -7,13 +7,13 @@ import json
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 import aiohttp
 
 from moshi_cluster.audio.frame import FRAME_SAMPLES
-from moshi_cluster.clients.cli.errors import BadInput, CallError
+from moshi_cluster.clients.cli.errors import CallError
 from moshi_cluster.clients.cli.recording import S16Samples
+from moshi_cluster.clients.cli.talk.address import chat_address, shown
 from moshi_cluster.clients.cli.talk.connection import (
     CallOptions,
     Heard,
@@ -33,25 +33,24 @@ _OPEN_TIMEOUT_S = 30.0  # without any message, before the handshake
 _LOST_AFTER_S = 10.0  # without any message, after it
 _CLOSE_TIMEOUT_S = 2.0
 _HEARTBEAT_S = 20.0
-_SCHEMES = {"http": "ws", "https": "wss", "ws": "ws", "wss": "wss"}
 
 
 @asynccontextmanager
 async def chat_connection(url: str, options: CallOptions) -> AsyncIterator[ChatConnection]:
     """A connection to the gateway whose page is at this URL; leaving closes it. Raises CallError, BadInput."""
-    address, context = chat_url(url, options), options.access.ssl_context()
+    address, context = chat_address(url, options), options.access.ssl_context()
     async with aiohttp.ClientSession() as session:
         try:
             async with asyncio.timeout(_CONNECT_TIMEOUT_S):
                 socket = await session.ws_connect(
-                    address,
+                    address.url,
+                    headers=address.headers,
                     ssl=context,
                     heartbeat=_HEARTBEAT_S,
                     timeout=aiohttp.ClientWSTimeout(ws_close=_CLOSE_TIMEOUT_S),
                 )
         except (aiohttp.ClientError, TimeoutError) as error:
-            reason = str(error) or f"silent for {_CONNECT_TIMEOUT_S:g} s"
-            raise CallError(f"no gateway answers at {_without_query(address)}: {reason}") from error
+            raise CallError(f"no gateway answers at {shown(address.url)}: {_reason(error)}") from error
         async with socket:
             yield ChatConnection(socket)
 
@@ -142,25 +141,6 @@ class ChatConnection:
         return bytes(message.data)
 
 
-def chat_url(url: str, options: CallOptions) -> str:
-    """Where the WebSocket is, with everything that the caller asks for. Raises BadInput for what is no such URL."""
-    parts = urlsplit(url)
-    if parts.scheme not in _SCHEMES or not parts.netloc:
-        raise BadInput(f"{url}: expected host:port, or a URL with http, https, ws or wss")
-    asked: dict[str, Any] = {"stats": "true"}
-    if options.seed is not None:
-        asked |= {"text_seed": options.seed, "audio_seed": options.seed}
-    if options.greedy:
-        asked |= {"text_temperature": 0, "audio_temperature": 0}
-    if options.loopback:
-        asked["loopback"] = "true"
-    if options.access.token:
-        asked["token"] = options.access.token
-    scheme = "wss" if options.access.tls else _SCHEMES[parts.scheme]
-    path = parts.path if parts.path.endswith("/api/chat") else parts.path.rstrip("/") + "/api/chat"
-    return urlunsplit((scheme, parts.netloc, path, urlencode(dict(parse_qsl(parts.query)) | asked), ""))
-
-
 def parse_metadata(found: dict[str, Any]) -> list[Heard]:
     """What a metadata message says: where the caller stands, statistics, events."""
     heard: list[Heard] = []
@@ -174,6 +154,8 @@ def parse_metadata(found: dict[str, Any]) -> list[Heard]:
     return heard
 
 
-def _without_query(url: str) -> str:
-    """Errors never show a token."""
-    return url.partition("?")[0]
+def _reason(error: Exception) -> str:
+    """Why there is no WebSocket. An answer with a status would name the whole address."""
+    if isinstance(error, aiohttp.WSServerHandshakeError):
+        return f"status {error.status} instead of a WebSocket"
+    return str(error) or f"silent for {_CONNECT_TIMEOUT_S:g} s"

@@ -17,6 +17,7 @@ from moshi_cluster.audio.spectral_resample import resample_recording
 from moshi_cluster.clients.cli.access import access_of
 from moshi_cluster.clients.cli.errors import BadInput, CallError
 from moshi_cluster.clients.cli.recording import S16Samples, read_wav
+from moshi_cluster.clients.cli.talk.address import shown
 from moshi_cluster.clients.cli.talk.connection import CallOptions, Connection
 from moshi_cluster.clients.cli.talk.conversation import Recorders, State, hold
 from moshi_cluster.clients.cli.talk.devices import DeviceSound, NoSound, list_devices
@@ -69,22 +70,24 @@ def _run(arguments: argparse.Namespace) -> int:
             stack.enter_context(WavWriter(arguments.record, channels=2)) if arguments.record else None,
         )
         target = arguments.target or stack.enter_context(local_gateway(_local_options(arguments)))
-        state = State(target)
-        asyncio.run(_talk(state, arguments, spoken, recorders))
+        state = State(shown(target))
+        asyncio.run(_talk(target, state, arguments, spoken, recorders))
     print(summary(state), file=sys.stderr)
     for path in filter(None, (arguments.output, arguments.record)):
         print(f"written: {path}", file=sys.stderr)
     return EXIT_OK
 
 
-async def _talk(state: State, arguments: argparse.Namespace, spoken: S16Samples | None, recorders: Recorders) -> None:
+async def _talk(
+    target: str, state: State, arguments: argparse.Namespace, spoken: S16Samples | None, recorders: Recorders
+) -> None:
     sound: Sound = (
         DeviceSound(arguments.microphone, arguments.loudspeaker)
         if spoken is None
         else FileSound(spoken, arguments.tail_s)
     )
     with _view(arguments.plain) as view, _interruptible(state, sound):
-        async with _shown(view, state), _connection(state.target, _call_options(arguments)) as connection:
+        async with _shown(view, state), _connection(target, _call_options(arguments)) as connection:
             await hold(connection, sound, state, recorders)
 
 
@@ -96,7 +99,7 @@ def _connection(target: str, options: CallOptions) -> AbstractAsyncContextManage
     try:
         from moshi_cluster.clients.cli.talk.chat_connection import chat_connection
     except ImportError as error:
-        raise BadInput(f"{target}: needs the package {error.name} ({_INSTALL}); host:port does not") from error
+        raise BadInput(f"{shown(target)}: needs the package {error.name} ({_INSTALL}); host:port does not") from error
     return chat_connection(target, options)
 
 

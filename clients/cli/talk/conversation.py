@@ -32,7 +32,7 @@ _NOTICES = 4
 class State:
     """The state of a conversation: everything there is to show."""
 
-    target: str
+    target: str  # for people
     phase: str = "connecting"
     session_id: str = ""
     text: str = ""

@@ -11,7 +11,8 @@ import grpc
 
 from moshi_cluster.audio.frame import MODEL_RATE_HZ
 from moshi_cluster.clients.cli import converse
-from moshi_cluster.clients.cli.converse import connect, retry_hint
+from moshi_cluster.clients.cli.call_status import call_error
+from moshi_cluster.clients.cli.converse import connect
 from moshi_cluster.clients.cli.errors import CallError
 from moshi_cluster.clients.cli.recording import S16Samples
 from moshi_cluster.clients.cli.talk.connection import (
@@ -39,7 +40,7 @@ async def grpc_connection(target: str, options: CallOptions) -> AsyncIterator[Gr
     """A call to the gateway at host:port; leaving hangs up at once. Raises CallError, BadInput for a bad ca_file."""
     async with options.access.grpc_channel(target) as channel:
         await connect(channel, target, options.access)
-        stream = gateway_pb2_grpc.GatewayStub(channel).Converse(metadata=options.access.grpc_metadata())
+        stream = gateway_pb2_grpc.GatewayStub(channel).Converse(metadata=options.access.headers())
         try:
             yield GrpcConnection(stream, _start(options))
         finally:
@@ -93,7 +94,7 @@ class GrpcConnection:
             async with asyncio.timeout(converse.REPLY_TIMEOUT_S):
                 message = await self._stream.read()
         except grpc.aio.AioRpcError as error:
-            raise CallError(f"{error.code().name}: {error.details()}{retry_hint(error)}") from error
+            raise call_error(error) from error
         except TimeoutError as error:
             raise CallError(f"the gateway was silent for {converse.REPLY_TIMEOUT_S:g} s") from error
         return None if message is grpc.aio.EOF else message

@@ -138,20 +138,6 @@ async def test_one_call_with_a_recording_too(question: Path, tmp_path: Path) -> 
         assert await asyncio.to_thread(main, [*command, running.target]) == commands.EXIT_CALL_FAILED
 
 
-async def test_seed_and_token_reach_the_gateway(question: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[str] = []
-    address = chat_connection.chat_url
-
-    def noted(*arguments: Any) -> str:
-        asked.append(address(*arguments))
-        return asked[-1]
-
-    monkeypatch.setattr(chat_connection, "chat_url", noted)
-    async with cluster(**HTTP) as running:
-        assert await talk(target_of(running, "chat"), question, "--seed", "7", "--token", "secret") == 0
-    assert "text_seed=7&audio_seed=7&token=secret" in asked[0]
-
-
 @pytest.mark.parametrize(
     ("kind", "connect"), [("grpc", grpc_connection.grpc_connection), ("chat", chat_connection.chat_connection)]
 )
@@ -191,6 +177,7 @@ def test_without_sound_it_says_so_and_offers_files(
         ([], "talk to whom?"),
         (["--target", "localhost:1", "--input", "absent.wav"], "absent.wav: cannot be read (No such file"),
         (["--target", "ftp://x", "--input", "QUESTION"], "ftp://x: expected host:port, or a URL"),
+        (["--target", "localhost:1", "--token", "a\nb", "--input", "QUESTION"], "--token: expected printable ASCII"),
         (["--target", "localhost:1", "--tls", "--ca", "absent.pem", "--input", "QUESTION"], "absent.pem: no usable"),
         (["--target", "wss://localhost:1", "--ca", "absent.pem", "--input", "QUESTION"], "absent.pem: no usable"),
     ],
