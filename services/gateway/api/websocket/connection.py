@@ -31,6 +31,7 @@ from moshi_cluster.services.gateway.settings import GatewaySettings
 _STATS_INTERVAL_S = 1.0
 _MOST_ANSWERS = 8
 _KNOWN_KINDS = frozenset(Kind)
+_ENDS = (WSMsgType.CLOSE, WSMsgType.CLOSING, WSMsgType.CLOSED)
 
 _log = logging.getLogger(__name__)
 
@@ -66,13 +67,13 @@ class WebSocketConnection:
     # --- from the client
 
     async def receive(self) -> None:
-        """Takes messages until the client closes.
+        """Takes messages until the client says goodbye.
 
-        Raises CallerLost when they do so before the call is up or without a word, OverQuota, InvalidInput.
+        Raises CallerLost when they do so before the call is up, or end without it; OverQuota, InvalidInput.
         """
         answering = asyncio.create_task(self._answer())
         try:
-            async for message in self._websocket:
+            while (message := await self._websocket.receive()).type not in _ENDS:
                 self._share.begin()
                 self._quota.take(time.monotonic())
                 await self._take(message)
@@ -82,7 +83,7 @@ class WebSocketConnection:
             answering.cancel()
             await asyncio.wait((answering,))
         self._closed.set()
-        if self._voice.call is None or self._websocket.close_code == WSCloseCode.ABNORMAL_CLOSURE:
+        if self._voice.call is None or not _is_goodbye(message):
             raise CallerLost("the client is gone")
 
     async def listen(self, call: Call) -> None:
@@ -186,3 +187,11 @@ class WebSocketConnection:
         with contextlib.suppress(ConnectionError):  # `receive` learns of it too, and says how it ended
             if not self._websocket.closed:
                 await self._websocket.send_frame(message, kind)
+
+
+def _is_goodbye(end: WSMessage) -> bool:
+    """Whether the client has ended it: other codes come from proxies, sleeping pages and faults, none from what broke.
+
+    aiohttp's `close_code` is 1000 as well where a connection ends without any.
+    """
+    return end.type is WSMsgType.CLOSE and end.data == WSCloseCode.OK

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import aiohttp
 import pytest
 
 from moshi_cluster.v1 import common_pb2
@@ -147,6 +148,39 @@ async def test_a_conversation_whose_model_is_gone_begins_anew() -> None:
             async with chatting(all_of_it, STATS, **coming_back(key)) as back:
                 await back.ready()
                 assert (back.metadata["resumed"], back.metadata["lm_model_file"]) == (False, "2e3")
+
+
+async def close_with(chatter: Chatter, code: int) -> None:
+    """Sends a close frame with this code, written out here: 1005 is one without, 1006 none before the end."""
+    match code:
+        case 1006:
+            chatter.socket._writer.transport.close()  # as a process that is killed: the kernel says farewell
+        case 1005:
+            await chatter.socket._writer.send_frame(b"", aiohttp.WSMsgType.CLOSE)
+        case _:
+            await chatter.socket.close(code=code)
+
+
+@pytest.mark.parametrize("code", [1000, 1001, 1005, 1006, 1002, 1003, 1007, 1008, 1009, 1011, 1012, 1013, 3000, 4999])
+async def test_a_conversation_is_kept_after_any_close_but_a_goodbye(code: int) -> None:
+    lm = EchoLm()
+    async with cluster(lms=[lm], **HTTP) as all_of_it:
+        async with talking(all_of_it) as (chatter, key):
+            await close_with(chatter, code)
+        await all_of_it.until_free()
+        outcome = "ok" if code == 1000 else "CANCELLED"
+        assert all_of_it.sample("moshi_gateway_sessions_total", outcome=outcome) == 1
+        assert await back_with(key, all_of_it, lm) == ((False, 0) if code == 1000 else (True, 3))
+
+
+async def test_a_conversation_is_kept_after_bytes_that_are_no_websocket() -> None:
+    lm = EchoLm()
+    async with cluster(lms=[lm], **HTTP) as all_of_it:
+        async with talking(all_of_it) as (chatter, key):
+            chatter.socket._writer.transport.write(b"\xff" * 64)
+            assert (await chatter.end())[0] == 1002
+        await all_of_it.until_free()
+        assert await back_with(key, all_of_it, lm) == (True, 3)
 
 
 @pytest.mark.parametrize("why", ["unknown", "hung up", "used", "too old"])
