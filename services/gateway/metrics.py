@@ -10,6 +10,11 @@ HOPS = ("edge_in", "encode", "lm", "decode", "edge_out", "turnaround")
 FRAME_KINDS = ("in", "out", "filled", "dropped", "late", "reply_dropped")
 
 
+def exemplar_of(session_id: str) -> dict[str, str]:
+    """What leads from a bucket or a counter to a call in the log; shown where OpenMetrics is asked for."""
+    return {"session_id": session_id}
+
+
 class GatewayMetrics:
     """Every metric of the gateway, labels resolved once, so that a frame costs no look-up."""
 
@@ -97,9 +102,9 @@ class GatewayMetrics:
             registry=registry,
         )
 
-    def ended(self, outcome: str) -> None:
+    def ended(self, outcome: str, session_id: str) -> None:
         """Counts a call that ended; outcome: ok, shutdown or the gRPC status."""
-        self._sessions.labels(outcome).inc()
+        self._sessions.labels(outcome).inc(exemplar=exemplar_of(session_id))
 
     def rejected(self, status: str) -> None:
         """Counts a call that got no slot."""

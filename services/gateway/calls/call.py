@@ -50,7 +50,7 @@ class Call:
         now_s = time.monotonic()
         self.counters = CallCounters(metrics)
         self.history = history
-        self.hop_times = HopTimes(metrics)
+        self.hop_times = HopTimes(metrics, session_id)
         self.cut_short = False
         self._spec = spec
         self._metrics = metrics

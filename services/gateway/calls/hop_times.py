@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from statistics import median
 
-from moshi_cluster.services.gateway.metrics import HOPS, GatewayMetrics
+from moshi_cluster.services.gateway.metrics import HOPS, GatewayMetrics, exemplar_of
 
 _RECENT_FRAMES = 25  # two seconds
 
@@ -13,13 +13,14 @@ _RECENT_FRAMES = 25  # two seconds
 class HopTimes:
     """Hands every time to the metrics and keeps those of the last frames for the caller."""
 
-    def __init__(self, metrics: GatewayMetrics) -> None:
+    def __init__(self, metrics: GatewayMetrics, session_id: str) -> None:
+        self._exemplars = {"turnaround": exemplar_of(session_id)}  # 2 µs each: the whole's is enough
         self._hop_s = metrics.hop_s
         self._recent_s: dict[str, deque[float]] = {hop: deque(maxlen=_RECENT_FRAMES) for hop in HOPS}
 
     def observe(self, hop: str, seconds: float) -> None:
         """Takes the time of one frame on one hop of `metrics.HOPS`."""
-        self._hop_s[hop].observe(seconds)
+        self._hop_s[hop].observe(seconds, self._exemplars.get(hop))
         self._recent_s[hop].append(seconds)
 
     def take_medians_s(self) -> dict[str, float]:

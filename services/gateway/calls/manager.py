@@ -21,7 +21,7 @@ from moshi_cluster.services.gateway.calls.events import Checkpoints, Ended, Outg
 from moshi_cluster.services.gateway.calls.history import History
 from moshi_cluster.services.gateway.calls.reservations import Reservation, Reservations
 from moshi_cluster.services.gateway.calls.spec import CallSpec
-from moshi_cluster.services.gateway.metrics import GatewayMetrics
+from moshi_cluster.services.gateway.metrics import GatewayMetrics, exemplar_of
 from moshi_cluster.services.gateway.settings import GatewaySettings
 from moshi_cluster.services.gateway.workers.fleet import WorkerFleet
 from moshi_cluster.v1 import common_pb2
@@ -123,7 +123,7 @@ class CallManager:
             if session_id in self._cut:
                 self._cut.remove(session_id)
                 outcome = CUT_SHORT
-            self.metrics.ended(outcome)
+            self.metrics.ended(outcome, session_id)
             _log.info("call over session=%s outcome=%s", session_id, outcome)
 
     async def authenticate(self, token: str | None, peer: str) -> None:
@@ -148,7 +148,7 @@ class CallManager:
         spec = reservation.spec
         call = Call(session_id, spec, self._settings, self.metrics, reservation.streams, reservation.history)
         setup_s = time.monotonic() - reservation.asked_s
-        self.metrics.setup_s.observe(setup_s)
+        self.metrics.setup_s.observe(setup_s, exemplar_of(session_id))
         _log.info("call up session=%s label=%r", session_id, spec.label)
         self.calls.add(call)
         try:

@@ -31,15 +31,17 @@ NAMES = {
     "moshi_gateway_dtmf_ignored_total",
 }
 
+SESSION = "0123456789abcdef" * 2
+
 
 @pytest.fixture
 def registry() -> CollectorRegistry:
     registry = CollectorRegistry()
     metrics = GatewayMetrics(registry)
     metrics.calls_active.set(3)
-    metrics.ended("ok")
-    metrics.ended("ok")
-    metrics.ended("UNAVAILABLE")
+    metrics.ended("ok", SESSION)
+    metrics.ended("ok", SESSION)
+    metrics.ended("UNAVAILABLE", SESSION)
     metrics.rejected("RESOURCE_EXHAUSTED")
     metrics.digit(is_key=True)
     metrics.digit(is_key=False)

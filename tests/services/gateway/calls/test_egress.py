@@ -37,7 +37,7 @@ class Leaving:
         spec = CallSpec(FLOATS, FLOATS, packet_ms, 0.1, common_pb2.Sampling(seed=1))
         self.counters = CallCounters(metrics)
         pending = PendingEvents(time.monotonic())
-        times = HopTimes(metrics)
+        times = HopTimes(metrics, "session")
         self.egress = Egress(spec, GatewaySettings(**settings), self.counters, pending, times, on_sent)
         self.outgoing = self.egress.outgoing()
 

@@ -136,7 +136,7 @@ async def test_a_worker_that_reports_but_leaves_a_frame_unanswered_is_lost_to_th
     async with cluster([codec], [lm]) as all_of_it:
         streams = await all_of_it.manager.fleet.open(common_pb2.Sampling(seed=1), lambda most: ())
         frames = asyncio.Queue[UserFrame | None]()
-        times = HopTimes(all_of_it.manager.metrics)
+        times = HopTimes(all_of_it.manager.metrics, "session")
         pipeline = Pipeline(streams, History(), times, frames.get, lambda frame, pcm: None, look_s=0.5)
         stuck.hold()
         frames.put_nowait(UserFrame(SILENCE, 0.0))
