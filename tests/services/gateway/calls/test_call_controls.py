@@ -42,7 +42,7 @@ async def test_clear_throws_away_what_has_not_left_and_marks_behind_it_come_at_o
         await caller.say_levels(SAID[:10])
         await eventually(lambda: all_of_it.sample("moshi_gateway_hop_seconds_count", hop="decode") == 10)
         await caller.control(mark=gateway_pb2.Control.Mark(name="end"))
-        await caller.control(clear=gateway_pb2.Control.Clear())
+        await caller.control(clear=gateway_pb2.Control.ClearRequest())
         heard = await caller.hang_up()
         (cleared,) = heard.events(Kind.KIND_CLEARED)
         assert [event.detail for event in heard.events(Kind.KIND_MARK)] == ["end"]
