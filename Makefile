@@ -39,9 +39,9 @@ parity: $(STUBS) ## Only the comparisons with the original implementation (GOLDE
 bench: $(STUBS) ## Time per LM step and codec frame against batch size
 	$(BIN)/python -m benchmarks.offline
 
-ghz: $(STUBS) ## Load scenarios with the ghz on PATH (GHZ_TARGET=host:port, GHZ_SCENARIOS="smoke ramp", GHZ_CALLS=8)
+ghz: $(STUBS) ## Load scenarios with the ghz on PATH (GHZ_TARGET=host:port, GHZ_SCENARIOS="smoke ramp", GHZ_CALLS=8, GHZ_CALL_S=5)
 	$(BIN)/python -m benchmarks.ghz $(GHZ_SCENARIOS) --target $(GHZ_TARGET) --codec-target $(GHZ_CODEC_TARGET) \
-		--lm-target $(GHZ_LM_TARGET) $(if $(GHZ_CALLS),--calls $(GHZ_CALLS))
+		--lm-target $(GHZ_LM_TARGET) $(if $(GHZ_CALLS),--calls $(GHZ_CALLS)) $(if $(GHZ_CALL_S),--call-s $(GHZ_CALL_S))
 
 load: $(STUBS) ## Real-time calls to a cluster started for it; LOAD="ramp --callers 16" asks for others
 	$(BIN)/python -m benchmarks.online $(or $(LOAD),steady) --local

@@ -19,7 +19,8 @@ from moshi_cluster.clients.cli.wire_formats import ENCODINGS, to_float, to_s16, 
 from moshi_cluster.v1 import codec_pb2, common_pb2, gateway_pb2, lm_pb2
 
 FOLDER = Path("build/ghz")
-PACKET_MS = 20
+_PHONE_MS = 20
+_LONG_MS = 500  # the second message comes after a refusal, never across it: ghz would count the refused call OK
 WORKER_FRAMES = 375  # 30 s
 _CODEBOOKS = 8
 _CODES = 256  # per codebook of the small checkpoint; the published one has more
@@ -30,8 +31,9 @@ def write_all(folder: Path = FOLDER) -> list[Path]:
     """Writes every file anew."""
     speech = read_wav(_UTTERANCE)
     arrays: dict[str, Iterator[Message]] = {
-        "converse-s16le-24k-20ms.json": converse(speech, "s16le"),
-        "converse-mulaw-8k-20ms.json": converse(at_a_third(speech), "mulaw"),
+        "converse-s16le-24k-20ms.json": converse(speech, "s16le", _PHONE_MS),
+        "converse-s16le-24k-500ms.json": converse(speech, "s16le", _LONG_MS),
+        "converse-mulaw-8k-20ms.json": converse(at_a_third(speech), "mulaw", _PHONE_MS),
         "encode.json": encode(speech, WORKER_FRAMES),
         "generate.json": generate(WORKER_FRAMES),
     }
@@ -42,7 +44,7 @@ def write_all(folder: Path = FOLDER) -> list[Path]:
     return [folder / name for name in arrays]
 
 
-def converse(speech: Recording, encoding: str) -> Iterator[gateway_pb2.ConverseRequest]:
+def converse(speech: Recording, encoding: str, packet_ms: int) -> Iterator[gateway_pb2.ConverseRequest]:
     """A call that may be looped for as long as wanted.
 
     `start` takes a turn of every loop and carries no audio, so the message after it carries two packets: the loop is as
@@ -50,7 +52,7 @@ def converse(speech: Recording, encoding: str) -> Iterator[gateway_pb2.ConverseR
     """
     line = gateway_pb2.AudioFormat(encoding=ENCODINGS[encoding], sample_rate_hz=speech.rate_hz)
     yield gateway_pb2.ConverseRequest(start=gateway_pb2.Start(input_format=line))
-    samples = speech.rate_hz * PACKET_MS // 1000
+    samples = speech.rate_hz * packet_ms // 1000
     packets = [
         to_wire(speech.samples[first : first + samples], encoding)
         for first in range(0, len(speech.samples) - samples + 1, samples)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import grpc
@@ -46,10 +47,20 @@ class SymbolPool:
 
     def FindFileContainingSymbol(self, symbol: str) -> FileDescriptor:
         """The file of a message, enum, enum value, field, oneof, service or method. Raises KeyError."""
-        try:
-            file: FileDescriptor = self._pool.FindFileContainingSymbol(symbol)
-        except KeyError:
-            file = self._pool.FindMethodByName(symbol).containing_service.file
+        for find in (self._pool.FindFileContainingSymbol, self._file_of_method, self._file_of_value):
+            with suppress(KeyError):
+                file: FileDescriptor = find(symbol)
+                return file
+        raise KeyError(symbol)
+
+    def _file_of_method(self, symbol: str) -> FileDescriptor:
+        file: FileDescriptor = self._pool.FindMethodByName(symbol).containing_service.file
+        return file
+
+    def _file_of_value(self, symbol: str) -> FileDescriptor:
+        """Protobuf has an enum's values beside it; grpcurl has them below."""
+        enum, _, value = symbol.rpartition(".")
+        file: FileDescriptor = self._pool.FindEnumTypeByName(enum).values_by_name[value].type.file
         return file
 
 

@@ -1,14 +1,15 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
 from benchmarks.ghz import scenario
-from benchmarks.ghz.generate import PACKET_MS
 from benchmarks.ghz.keys import problems, seconds
-from benchmarks.ghz.scenario import NAMES, load
+from benchmarks.ghz.scenario import LOOPBACK_CALLS, NAMES, GhzScenario, load
 from moshi_cluster.services.gateway.api.grpc.metadata_options import parse_call
+from moshi_cluster.services.gateway.calls.spec import CallSpec, Slo
 from moshi_cluster.services.gateway.settings import GatewaySettings
 from moshi_cluster.v1 import codec_pb2, gateway_pb2, lm_pb2
 from tests.benchmarks.ghz.replay import parse
@@ -73,16 +74,43 @@ def test_every_message_is_one_of_our_contract(name: str) -> None:
     assert all(message.ByteSize() > 0 for message in messages[:-1])
 
 
+def spec_of(scenario: GhzScenario) -> CallSpec:
+    """What its 15th call asks the gateway for."""
+    first, *others = parse(scenario)
+    assert isinstance(first, gateway_pb2.ConverseRequest)
+    assert all(message.WhichOneof("message") == "audio" for message in others)
+    texts = scenario.config["metadata"]
+    metadata = [(key, text.replace("{{.RequestNumber}}", "15")) for key, text in texts.items()]
+    return parse_call(first.start, metadata, GatewaySettings())
+
+
 @pytest.mark.parametrize("name", CONVERSE)
 def test_start_and_metadata_make_a_call(name: str) -> None:
-    first, *others = parse(load(name))
-    assert isinstance(first, gateway_pb2.ConverseRequest)
-    texts = load(name).config["metadata"]
-    metadata = [(key, text.replace("{{.RequestNumber}}", "15")) for key, text in texts.items()]
-    spec = parse_call(first.start, metadata, GatewaySettings())
+    spec = spec_of(load(name))
     assert spec.label == f"ghz {name} 15"
-    assert spec.loopback == (name == scenario.CALIBRATION)
-    assert all(message.WhichOneof("message") == "audio" for message in others)
+    assert not spec.loopback
+
+
+@pytest.mark.parametrize("name", CONVERSE)
+def test_a_calibration_is_the_same_caller_on_a_loopback_call_without_limits(name: str) -> None:
+    calibration = load(name).calibration()
+    assert calibration is not None
+    assert problems(calibration.config) == []
+    assert calibration.ideal_s() == load(name).ideal_s()
+    called, asked = spec_of(load(name)), spec_of(calibration)
+    assert asked == replace(called, loopback=True, slo=Slo())
+    calls = min(load(name).config["concurrency"], LOOPBACK_CALLS)
+    assert [calibration.config[key] for key in ("total", "concurrency")] == [calls, calls]
+    assert not {"rps", "duration"} & calibration.config.keys()
+
+
+def test_a_gateway_holds_all_calls_of_a_calibration() -> None:
+    assert GatewaySettings().max_loopback_sessions == LOOPBACK_CALLS
+
+
+@pytest.mark.parametrize("name", sorted(set(NAMES) - set(CONVERSE)))
+def test_a_worker_has_no_loopback_calls_to_calibrate_with(name: str) -> None:
+    assert load(name).calibration() is None
 
 
 @pytest.mark.parametrize("name", CONVERSE)
@@ -91,8 +119,9 @@ def test_a_loop_is_as_long_in_audio_as_in_turns(name: str) -> None:
     line = start.start.input_format
     sample_bytes = {gateway_pb2.ENCODING_MULAW: 1, gateway_pb2.ENCODING_PCM_S16LE: 2}[line.encoding]
     samples = sum(len(message.audio.data) for message in audio) // sample_bytes
-    assert samples * 1000 == (1 + len(audio)) * PACKET_MS * line.sample_rate_hz
-    assert load(name).config["stream-interval"] == f"{PACKET_MS}ms"
+    interval_s = seconds(load(name).config["stream-interval"])
+    assert samples / line.sample_rate_hz == pytest.approx((1 + len(audio)) * interval_s)
+    assert max(len(message.audio.data) for message in audio) // sample_bytes <= line.sample_rate_hz  # of a message
 
 
 def test_an_array_with_frame_numbers_is_sent_once_and_counts_without_a_gap() -> None:

@@ -3,37 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
 from grpc import StatusCode
 
 from benchmarks.ghz.scenario import NAMES, load
-from moshi_cluster.cluster.default_checkpoint import DEFAULT_CHECKPOINT
-from moshi_cluster.cluster.local_cluster import Layout, LocalCluster
+from moshi_cluster.cluster.local_cluster import LocalCluster
+from tests.benchmarks.ghz.conftest import SLOTS
 from tests.benchmarks.ghz.replay import shortened, statuses
 from tests.cluster.callers import slots_used, until
 
 pytestmark = pytest.mark.cluster
 
-SLOTS = 4
-_ENVIRONMENT = {
-    "MOSHI_CODEC_MAX_BATCH": "4",
-    "MOSHI_LM_MAX_BATCH": "4",
-    # Below every scenario's limit: a slow test machine drops frames, it does not fail the calls.
-    "MOSHI_GATEWAY_BACKLOG_FRAMES": "3",
-}
-
-
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[LocalCluster]:
-    with LocalCluster(Layout(str(DEFAULT_CHECKPOINT), slots=SLOTS), _ENVIRONMENT) as running:
-        yield running
-
 
 def replay(cluster: LocalCluster, name: str, calls: int, loops: float = 2.5) -> list[StatusCode]:
-    """Twelve messages of the scenario's array, so many times over where it loops: about half a second."""
+    """Twelve messages of the scenario's array, so many times over where it loops: about half a second of short ones."""
     scenario = load(name)
     return statuses(shortened(scenario, 12, loops), cluster.address(f"{scenario.service}-0"), calls)
 
@@ -45,7 +30,7 @@ def test_the_cluster_accepts_the_sequence(cluster: LocalCluster, name: str) -> N
 
 async def test_calls_beyond_the_slots_are_refused_and_the_others_are_not(cluster: LocalCluster) -> None:
     await until(lambda: slots_used(cluster, 0))
-    ended = await asyncio.to_thread(replay, cluster, "over-capacity", 2 * SLOTS, loops=8)
+    ended = await asyncio.to_thread(replay, cluster, "over-capacity", 2 * SLOTS, loops=0.25)
     assert sorted(ended, key=str) == [StatusCode.OK] * SLOTS + [StatusCode.RESOURCE_EXHAUSTED] * SLOTS
 
 

@@ -72,9 +72,10 @@ def _symbols_of(message: Descriptor) -> Iterator[str]:
 
 
 def _values_of(enum: EnumDescriptor) -> Iterator[str]:
-    """The values are siblings of their enum, as protobuf names them."""
+    """Protobuf names the values as the enum's siblings, grpcurl as its children."""
     yield enum.full_name
-    yield from (f"{enum.full_name.rpartition('.')[0]}.{value.name}" for value in enum.values)
+    for scope in (enum.full_name.rpartition(".")[0], enum.full_name):
+        yield from (f"{scope}.{value.name}" for value in enum.values)
 
 
 @EACH_VERSION
@@ -87,7 +88,11 @@ async def test_every_symbol_of_the_contract_leads_to_its_file(channel: grpc.aio.
 
 @EACH_VERSION
 @pytest.mark.parametrize(
-    "symbol", ["moshi_cluster.v1.Gateway.Nothing", "moshi_cluster.v1.Nothing", "moshi_cluster.v1", "Gateway", ".", ""]
+    "symbol",
+    [
+        *(f"moshi_cluster.v1.{name}" for name in ("Gateway.Nothing", "Start.nothing", "Encoding.NOTHING", "Nothing")),
+        *("moshi_cluster.v1", "Gateway", ".", ""),
+    ],
 )
 async def test_a_symbol_that_is_not_there_is_not_found(channel: grpc.aio.Channel, version: str, symbol: str) -> None:
     (reply,) = await ask(channel, version, {"file_containing_symbol": symbol})
