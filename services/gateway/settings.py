@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from dataclasses import dataclass
 
@@ -39,7 +40,16 @@ class GatewaySettings:
     )
     max_http_connections: int = setting(1000, "Connections to the HTTP port held at once.", minimum=1)
     max_http_connections_per_client: int = setting(
-        300, "Connections to the HTTP port held at once for one address; a reverse proxy is one.", minimum=1
+        300,
+        "Connections to the HTTP port held at once for one address; trusted_proxies have no limit of their own.",
+        minimum=1,
+    )
+    trusted_proxies: tuple[str, ...] = setting(
+        (),
+        "Reverse proxies, addresses and networks (10.1.0.0/16), comma separated: their X-Forwarded-For is believed.",
+    )
+    http_proxy_protocol: bool = setting(
+        False, "Connections of trusted_proxies to the HTTP port begin with the PROXY protocol, version 1 or 2."
     )
     http_request_timeout_s: float = setting(
         10.0, "A connection to the HTTP port without a whole request for this long is closed.", minimum=0.1
@@ -103,6 +113,10 @@ class GatewaySettings:
         for origin in self.allowed_origins:
             if not _ORIGIN.fullmatch(origin):
                 raise SettingError(f"{PREFIX}ALLOWED_ORIGINS: expected https://host[:port] or *, got {origin!r}")
+        for network in self.trusted_proxies:
+            _check_network(network)
+        if self.http_proxy_protocol and not self.trusted_proxies:
+            raise SettingError(f"{PREFIX}HTTP_PROXY_PROTOCOL: needs {PREFIX}TRUSTED_PROXIES to say who speaks it")
         for name in ("tls_self_signed", "grpc_tls"):
             if getattr(self, name) and not self.tls_dir:
                 raise SettingError(f"{PREFIX}{name.upper()}: needs {PREFIX}TLS_DIR to say where the pair belongs")
@@ -110,6 +124,16 @@ class GatewaySettings:
             raise SettingError(
                 f"{PREFIX}GRADIO_TUNNEL: the relay speaks plain HTTP with this port, and HTTPS with others"
             )
+
+
+def _check_network(text: str) -> None:
+    """Raises SettingError for what is neither address nor network."""
+    try:
+        network = ipaddress.ip_network(text)
+    except ValueError as error:
+        raise SettingError(f"{PREFIX}TRUSTED_PROXIES: expected an address or a network: {error}") from None
+    if isinstance(network, ipaddress.IPv6Network) and network.network_address.ipv4_mapped is not None:
+        raise SettingError(f"{PREFIX}TRUSTED_PROXIES: {text} is IPv4: write it so")
 
 
 def _is_target(target: str) -> bool:

@@ -11,7 +11,6 @@ from pathlib import Path
 
 from moshi_cluster.services.common.errors import OverQuota, Unauthenticated
 from moshi_cluster.services.common.settings import SettingError
-from moshi_cluster.services.gateway.admission.rate_limits import client_of
 
 _SCHEME = "bearer"
 _SETTING = "MOSHI_GATEWAY_TOKEN_FILE"
@@ -74,13 +73,12 @@ class TokenGate:
         self._most_refusals = most_refusals
         self._refusals: Counter[str] = Counter()
 
-    async def require(self, shown: str | None, peer: str) -> None:
+    async def require(self, shown: str | None, client: str) -> None:
         """Raises Unauthenticated unless this token is accepted; OverQuota, without a look at it, while its address
         shows many wrong ones. Either comes late.
 
-        peer: the caller's address, as gRPC spells it.
+        client: the caller's address.
         """
-        client = client_of(peer)
         if shown and self._refusals[client] >= self._most_refusals:
             await asyncio.sleep(self._refusal_delay_s)
             raise OverQuota("too many wrong tokens of this address; try again in a few seconds")

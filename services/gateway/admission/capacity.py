@@ -32,10 +32,10 @@ class Admission:
         self._idle.set()
 
     @contextmanager
-    def client(self, peer: str) -> Iterator[None]:
+    def client(self, client: str) -> Iterator[None]:
         """One of this client's calls for as long as the context lasts. Raises Draining or OverQuota."""
         self.require_open()
-        with self._clients.session(peer):
+        with self._clients.session(client):
             yield
 
     @contextmanager

@@ -69,16 +69,15 @@ def audio_quota(backlog_s: float, start_s: float) -> RateQuota:
 
 
 class ClientQuota:
-    """Calls at a time per client. A client is an address without its port."""
+    """Calls at a time per client. A client is an address."""
 
     def __init__(self, sessions_per_client: int) -> None:
         self._most = sessions_per_client
         self._sessions: Counter[str] = Counter()
 
     @contextmanager
-    def session(self, peer: str) -> Iterator[None]:
-        """A call of this peer ("ipv4:10.0.0.1:5000") for as long as the context lasts. Raises OverQuota."""
-        client = client_of(peer)
+    def session(self, client: str) -> Iterator[None]:
+        """A call of this client for as long as the context lasts. Raises OverQuota."""
         if self._sessions[client] >= self._most:
             raise OverQuota(f"this client already holds its {self._most} calls")
         self._sessions[client] += 1
@@ -88,8 +87,3 @@ class ClientQuota:
             self._sessions[client] -= 1
             if not self._sessions[client]:
                 del self._sessions[client]
-
-
-def client_of(peer: str) -> str:
-    """The client of a peer ("ipv4:10.0.0.1:5000"): its address without the port."""
-    return peer.rpartition(":")[0]

@@ -126,19 +126,19 @@ class CallManager:
             self.metrics.ended(outcome, session_id)
             _log.info("call over session=%s outcome=%s", session_id, outcome)
 
-    async def authenticate(self, token: str | None, peer: str) -> None:
+    async def authenticate(self, token: str | None, client: str) -> None:
         """Raises Unauthenticated unless the token is accepted, or nobody is asked for one; OverQuota: see TokenGate."""
-        await self._tokens.require(token, peer)
+        await self._tokens.require(token, client)
 
-    def reserve(self, peer: str, spec: CallSpec) -> AbstractAsyncContextManager[Reservation]:
+    def reserve(self, client: str, spec: CallSpec) -> AbstractAsyncContextManager[Reservation]:
         """What a call needs, or a refusal at once: see Reservations."""
-        return self._reservations.reserve(peer, spec)
+        return self._reservations.reserve(client, spec)
 
     def reserve_in_queue(
-        self, peer: str, spec: CallSpec, notify: NotifyPosition, history: History | None = None
+        self, client: str, spec: CallSpec, notify: NotifyPosition, history: History | None = None
     ) -> AbstractAsyncContextManager[Reservation]:
         """What a call needs, for a client who waits while every slot is in use: see Reservations."""
-        return self._reservations.reserve_in_queue(peer, spec, notify, history)
+        return self._reservations.reserve_in_queue(client, spec, notify, history)
 
     async def converse(self, session_id: str, reservation: Reservation, read: Read, send: Send) -> None:
         """A call from `Started` to `Ended`. Raises SessionError, alone or in a group, and whatever read and send do.

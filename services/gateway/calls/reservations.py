@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from moshi_cluster.services.gateway.admission.capacity import Admission
 from moshi_cluster.services.gateway.admission.fair_order import Lane, Waiting
 from moshi_cluster.services.gateway.admission.queue import AdmissionQueue, NotifyPosition
-from moshi_cluster.services.gateway.admission.rate_limits import client_of
 from moshi_cluster.services.gateway.calls.history import History
 from moshi_cluster.services.gateway.calls.spec import CallSpec
 from moshi_cluster.services.gateway.metrics import GatewayMetrics
@@ -44,15 +43,15 @@ class Reservations:
         fleet.on_report(self._queue.look_again)
 
     @asynccontextmanager
-    async def reserve(self, peer: str, spec: CallSpec) -> AsyncIterator[Reservation]:
+    async def reserve(self, client: str, spec: CallSpec) -> AsyncIterator[Reservation]:
         """Held for as long as the context lasts. Raises Unavailable, NoFreeSlot or OverQuota, at once or, where others
         wait for a slot, after a second in which it may be this caller's turn.
 
-        peer: the caller's address, as gRPC spells it.
+        client: the caller's address.
         """
-        who = Waiting(Lane.PHONE, client_of(peer))
+        who = Waiting(Lane.PHONE, client)
         async with AsyncExitStack() as held:
-            held.enter_context(self._admission.client(peer))
+            held.enter_context(self._admission.client(client))
 
             def attempt() -> Awaitable[Reservation]:
                 return held.enter_async_context(self._reserve(who.client, spec, History()))
@@ -64,16 +63,16 @@ class Reservations:
 
     @asynccontextmanager
     async def reserve_in_queue(
-        self, peer: str, spec: CallSpec, notify: NotifyPosition, history: History | None = None
+        self, client: str, spec: CallSpec, notify: NotifyPosition, history: History | None = None
     ) -> AsyncIterator[Reservation]:
         """Held for as long as the context lasts, for a client who waits in the queue while every slot is in use.
 
         notify: called with their position while they wait. history: of the conversation to go on with. Raises
         Unavailable, OverQuota, or NoFreeSlot when too many wait.
         """
-        who = Waiting(Lane.WEB, client_of(peer))
+        who = Waiting(Lane.WEB, client)
         async with AsyncExitStack() as held:
-            held.enter_context(self._admission.client(peer))
+            held.enter_context(self._admission.client(client))
 
             def attempt() -> Awaitable[Reservation]:
                 return held.enter_async_context(self._reserve(who.client, spec, history or History()))

@@ -31,6 +31,7 @@ def test_a_reply_backlog_holds_the_longest_packet() -> None:
     [
         (["--tls-self-signed", "true"], "TLS_SELF_SIGNED"),
         (["--grpc-tls", "true"], "GRPC_TLS"),
+        (["--http-proxy-protocol", "true"], "HTTP_PROXY_PROTOCOL"),
         (["--gradio-tunnel", "true", "--http", "false"], "GRADIO_TUNNEL"),
         (["--gradio-tunnel", "true", "--tls-dir", "tls"], "GRADIO_TUNNEL"),
     ],
@@ -38,6 +39,19 @@ def test_a_reply_backlog_holds_the_longest_packet() -> None:
 def test_settings_of_the_public_ports_that_exclude_each_other_are_named(flags: list[str], name: str) -> None:
     with pytest.raises(SettingError, match=name):
         load(GatewaySettings, PREFIX, flags, {})
+
+
+@pytest.mark.parametrize(
+    "network", ["nginx", "10.0.0.0/33", "10.0.0.1/8", "10.0.0.1:80", "[::1]", "*", "::ffff:10.0.0.1", "::ffff:0:0/96"]
+)
+def test_a_trusted_proxy_is_an_address_or_a_network(network: str) -> None:
+    with pytest.raises(SettingError, match=r"TRUSTED_PROXIES: .*(expected an address or a network|is IPv4)"):
+        load(GatewaySettings, PREFIX, ["--trusted-proxies", f"192.0.2.1, {network}"], {})
+
+
+def test_trusted_proxies_may_be_many() -> None:
+    settings = load(GatewaySettings, PREFIX, ["--trusted-proxies", "10.0.0.0/8, 192.0.2.1,fd00::/8 ,::1"], {})
+    assert settings.trusted_proxies == ("10.0.0.0/8", "192.0.2.1", "fd00::/8", "::1")
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
+from urllib.parse import unquote
 
 import grpc
 
@@ -12,7 +13,8 @@ from moshi_cluster.services.common.deadlines import within
 from moshi_cluster.services.common.errors import session_error
 from moshi_cluster.services.common.rpc import statuses
 from moshi_cluster.services.gateway.admission.auth import bearer
-from moshi_cluster.services.gateway.api.grpc.metadata_options import parse_call
+from moshi_cluster.services.gateway.admission.trusted_proxies import TrustedProxies
+from moshi_cluster.services.gateway.api.grpc.metadata_options import Metadata, parse_call
 from moshi_cluster.services.gateway.api.grpc.requests import CallerMessages
 from moshi_cluster.services.gateway.api.grpc.responses import render
 from moshi_cluster.services.gateway.calls.call import Call
@@ -21,6 +23,8 @@ from moshi_cluster.services.gateway.calls.manager import CallManager
 from moshi_cluster.services.gateway.settings import GatewaySettings
 from moshi_cluster.v1 import gateway_pb2_grpc
 
+_FORWARDED_FOR = "x-forwarded-for"
+
 
 class ConverseServicer(gateway_pb2_grpc.GatewayServicer):
     """Feeds callers' messages to calls of the manager, and writes what leaves them."""
@@ -28,6 +32,7 @@ class ConverseServicer(gateway_pb2_grpc.GatewayServicer):
     def __init__(self, settings: GatewaySettings, manager: CallManager) -> None:
         self._settings = settings
         self._manager = manager
+        self._proxies = TrustedProxies(settings.trusted_proxies)
 
     async def Converse(self, request_iterator: object, context: grpc.aio.ServicerContext) -> None:
         """A call from its `start` to its status, by the table of services.common.errors."""
@@ -37,7 +42,8 @@ class ConverseServicer(gateway_pb2_grpc.GatewayServicer):
         async with statuses(context), _reading_on(messages), self._manager.session(ended_as) as session_id:
             start = await within(messages.start(), self._settings.open_timeout_s, "no `start` came")
             metadata = context.invocation_metadata() or ()
-            await self._manager.authenticate(bearer(dict(metadata).get("authorization")), context.peer())
+            client = self._client(context.peer(), metadata)
+            await self._manager.authenticate(bearer(dict(metadata).get("authorization")), client)
             spec = parse_call(start, metadata, self._settings)
             if spec.loopback:
                 budget.narrow()
@@ -48,8 +54,13 @@ class ConverseServicer(gateway_pb2_grpc.GatewayServicer):
             async def send(item: Outgoing) -> None:
                 await context.write(render(item))
 
-            async with self._manager.reserve(context.peer(), spec) as reservation:
+            async with self._manager.reserve(client, spec) as reservation:
                 await self._manager.converse(session_id, reservation, read, send)
+
+    def _client(self, peer: str, metadata: Metadata) -> str:
+        """The caller's address. peer: as gRPC spells it, ipv4:10.0.0.1:5000 or ipv6:%5B::1%5D:5000."""
+        forwarded_for = [value for key, value in metadata if key == _FORWARDED_FOR and isinstance(value, str)]
+        return self._proxies.client(unquote(peer.partition(":")[2]), forwarded_for)
 
 
 @asynccontextmanager

@@ -43,6 +43,7 @@ class HttpConnection(RequestHandler):
         "_next_slice",
         "_response_timeout_s",
         "_unread",
+        "address",
         "admit",
     )
 
@@ -50,17 +51,18 @@ class HttpConnection(RequestHandler):
         self,
         manager: web.Server,
         metrics: GatewayMetrics,
+        address: str,
         request_timeout_s: float,
         leave: Callable[[], None],
         response_timeout_s: float = _RESPONSE_TIMEOUT_S,
     ) -> None:
-        """request_timeout_s: for the first request, and for each next one. leave: called once it is over.
-
-        response_timeout_s: for a client to read a response.
+        """address: the client's, as far as the connection tells. request_timeout_s: for the first request, and for each
+        next one. leave: called once it is over. response_timeout_s: for a client to read a response.
         """
         loop = asyncio.get_running_loop()
         super().__init__(manager, loop=loop, keepalive_timeout=request_timeout_s, access_log=cast(Any, None))
         now_s = time.monotonic()
+        self.address = address
         self.admit: Callable[[bytes], bool] = lambda data: True
         """Asked, on a WebSocket, whether bytes may be parsed."""
         self._metrics = metrics

@@ -11,15 +11,17 @@ import ssl
 from collections.abc import Callable, Iterable
 from typing import cast
 
+from moshi_cluster.services.gateway.admission.trusted_proxies import TrustedProxies
 from moshi_cluster.services.gateway.api.http.connection_limits import ConnectionLimits
+from moshi_cluster.services.gateway.api.http.proxy_protocol import read_header
 
 _BACKLOG = 128
 
 _log = logging.getLogger(__name__)
 
 Leave = Callable[[], None]
-MakeProtocol = Callable[[Leave], asyncio.Protocol]
-"""Makes what speaks on a connection; it calls `Leave` once the connection is lost."""
+MakeProtocol = Callable[[str, Leave], asyncio.Protocol]
+"""Makes what speaks on a connection, for a client's address; it calls `Leave` once the connection is lost."""
 
 
 class Listener:
@@ -31,11 +33,14 @@ class Listener:
         limits: ConnectionLimits,
         handshake_timeout_s: float,
         tls: ssl.SSLContext | None = None,
+        announcing: TrustedProxies | None = None,
     ) -> None:
+        """announcing: proxies whose connections begin with the PROXY protocol."""
         self._make_protocol = make_protocol
         self._limits = limits
         self._handshake_timeout_s = handshake_timeout_s
         self._tls = tls
+        self._announcing = announcing or TrustedProxies()
         self._servers: list[asyncio.Server] = []
         self._handshakes: set[asyncio.Task[None]] = set()
 
@@ -60,35 +65,62 @@ class Listener:
         await asyncio.gather(*self._handshakes, return_exceptions=True)
 
     def _arrived(self, arrival: _Arrival, transport: asyncio.Transport) -> None:
-        leave = self._limits.enter(transport)
+        address = str((transport.get_extra_info("peername") or ("unknown",))[0])
+        leave = self._limits.enter(address, transport.get_extra_info("socket").fileno())
         if leave is None:
             transport.abort()
-        elif self._tls is None:
-            arrival.hand_over(transport, self._make_protocol(leave))
+        elif self._tls is None and not self._announcing.trusts(address):
+            arrival.hand_over(transport, self._make_protocol(address, leave))
         else:
-            # uvloop reads as soon as connection_made returns, whoever pauses it: TLS begins on a socket of its own,
-            # from which nothing has been read.
+            # uvloop reads as soon as connection_made returns, whoever pauses it: what comes before HTTP is read from a
+            # socket of its own, from which nothing has been read.
             connection = socket.socket(fileno=os.dup(transport.get_extra_info("socket").fileno()))
+            connection.setblocking(False)
             transport.abort()
-            handshake = asyncio.create_task(self._encrypt(connection, leave, self._tls))
+            handshake = asyncio.create_task(self._shake_hands(connection, address, leave))
             self._handshakes.add(handshake)
             handshake.add_done_callback(self._handshakes.discard)
 
-    async def _encrypt(self, connection: socket.socket, leave: Leave, tls: ssl.SSLContext) -> None:
+    async def _shake_hands(self, connection: socket.socket, address: str, leave: Leave) -> None:
+        """Reads a proxy's header, then encrypts."""
         with contextlib.ExitStack() as failed:
-            failed.callback(leave)
             failed.callback(connection.close)
-            try:
-                await asyncio.get_running_loop().connect_accepted_socket(
-                    lambda: self._make_protocol(leave),
-                    connection,
-                    ssl=tls,
-                    ssl_handshake_timeout=self._handshake_timeout_s,
-                )
-            except (OSError, TimeoutError) as error:  # of scanners and browsers that do not trust the certificate
-                _log.debug("no TLS: %s", type(error).__name__)
-                return
-            failed.pop_all()
+            if self._announcing.trusts(address):
+                announced = await self._announced(connection, address, leave)
+                if announced is None:
+                    return
+                address, leave = announced
+            failed.callback(leave)
+            if await self._encrypt(connection, address, leave):
+                failed.pop_all()
+
+    async def _announced(self, connection: socket.socket, proxy: str, leave: Leave) -> tuple[str, Leave] | None:
+        """The client that a proxy announces, let in in its place; None if there is none, or no room for them."""
+        try:
+            async with asyncio.timeout(self._handshake_timeout_s):
+                client = await read_header(connection) or proxy
+        except (ValueError, EOFError, OSError, TimeoutError) as error:
+            self._limits.refuse("proxy")
+            _log.warning("a connection of a trusted proxy begins with no PROXY header: %s", type(error).__name__)
+            return None
+        finally:
+            leave()
+        entered = self._limits.enter(client, connection.fileno())
+        return None if entered is None else (client, entered)
+
+    async def _encrypt(self, connection: socket.socket, address: str, leave: Leave) -> bool:
+        """Hands it over, encrypted where that is asked for; whether that went well."""
+        try:
+            await asyncio.get_running_loop().connect_accepted_socket(
+                lambda: self._make_protocol(address, leave),
+                connection,
+                ssl=self._tls,
+                ssl_handshake_timeout=self._handshake_timeout_s if self._tls else None,
+            )
+        except (OSError, TimeoutError) as error:  # of scanners and browsers that do not trust the certificate
+            _log.debug("no TLS: %s", type(error).__name__)
+            return False
+        return True
 
 
 class _Arrival(asyncio.Protocol):

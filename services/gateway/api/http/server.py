@@ -9,6 +9,7 @@ from aiohttp import web
 
 import moshi_cluster
 from moshi_cluster.services.common.listening import open_listeners
+from moshi_cluster.services.gateway.admission.trusted_proxies import TrustedProxies
 from moshi_cluster.services.gateway.api.http.connection import SERVER_NAME, HttpConnection
 from moshi_cluster.services.gateway.api.http.connection_limits import ConnectionLimits
 from moshi_cluster.services.gateway.api.http.listener import Leave, Listener
@@ -41,10 +42,12 @@ class HttpServer:
         settings = self._settings
         tls = context_of(Path(settings.tls_dir), settings.tls_self_signed) if settings.tls_dir else None
         await self._runner.setup()
+        proxies = TrustedProxies(settings.trusted_proxies)
         limits = ConnectionLimits(
-            settings.max_http_connections, settings.max_http_connections_per_client, self._manager.metrics
+            settings.max_http_connections, settings.max_http_connections_per_client, self._manager.metrics, proxies
         )
-        self._listener = Listener(self._connection, limits, settings.http_request_timeout_s, tls)
+        announcing = proxies if settings.http_proxy_protocol else None
+        self._listener = Listener(self._connection, limits, settings.http_request_timeout_s, tls, announcing)
         await self._listener.start(open_listeners(settings.host, settings.http_port, PREFIX, "http_port"))
         _log.info("listening http_port=%d tls=%s", self.port, bool(tls))
         if settings.gradio_tunnel:
@@ -64,10 +67,10 @@ class HttpServer:
             await self._listener.stop()
         await self._runner.cleanup()
 
-    def _connection(self, leave: Leave) -> HttpConnection:
+    def _connection(self, address: str, leave: Leave) -> HttpConnection:
         assert self._runner.server is not None, "not started"
         timeout_s = self._settings.http_request_timeout_s
-        return HttpConnection(self._runner.server, self._manager.metrics, timeout_s, leave)
+        return HttpConnection(self._runner.server, self._manager.metrics, address, timeout_s, leave)
 
     def _application(self) -> web.Application:
         application = web.Application()

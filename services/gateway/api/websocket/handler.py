@@ -8,7 +8,7 @@ import logging
 import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import cast
+from typing import Protocol, cast
 
 from aiohttp import WSCloseCode, web
 
@@ -23,6 +23,7 @@ from moshi_cluster.services.common.errors import (
     session_error,
 )
 from moshi_cluster.services.gateway.admission.auth import bearer
+from moshi_cluster.services.gateway.admission.trusted_proxies import TrustedProxies
 from moshi_cluster.services.gateway.api.websocket import messages, metadata, subprotocol
 from moshi_cluster.services.gateway.api.websocket.connection import WebSocketConnection
 from moshi_cluster.services.gateway.api.websocket.frame_meter import Admitting, FrameMeter
@@ -35,6 +36,7 @@ from moshi_cluster.services.gateway.settings import GatewaySettings
 
 _PING_INTERVAL_S = 20.0
 _CLOSE_TIMEOUT_S = 2.0
+_FORWARDED_FOR = "X-Forwarded-For"
 # What is in these buffers is late already, and all that bounds it for a client that answers no pings.
 _KERNEL_BUFFER_BYTES = 16 * 1024
 _WRITE_BUFFER_BYTES = 2 * 1024
@@ -49,6 +51,12 @@ _CLOSE_CODES: dict[type[SessionError], int] = {
 }
 
 _log = logging.getLogger(__name__)
+
+
+class _Connected(Protocol):
+    """A connection that knows whose it is."""
+
+    address: str
 
 
 @dataclass(frozen=True)
@@ -67,6 +75,7 @@ class WebSocketHandler:
         self._manager = manager
         self.allowed_origins = set(settings.allowed_origins)
         """Web sites whose pages may call, beside this server's own."""
+        self._proxies = TrustedProxies(settings.trusted_proxies)
         self._resumption = Resumption(settings.resume_keep_s, most_lost=settings.max_sessions)
         self._sockets: set[web.WebSocketResponse] = set()
 
@@ -125,8 +134,8 @@ class WebSocketHandler:
         self, session_id: str, request: web.Request, websocket: web.WebSocketResponse, frames: FrameMeter
     ) -> _End:
         settings = self._settings
-        token = _token(request)
-        await self._manager.authenticate(token, _peer(request))
+        token, client = _token(request), self._client(request)
+        await self._manager.authenticate(token, client)
         asked = parse_query(request.query, settings, subprotocol.resume_key(request.headers))
         budget = self._manager.loop_budget.call()
         if asked.spec.loopback:
@@ -141,13 +150,18 @@ class WebSocketHandler:
             async with asyncio.TaskGroup() as tasks:
                 beside = [tasks.create_task(connection.receive()), tasks.create_task(frames.until_flooded())]
                 reserve_in_queue = self._manager.reserve_in_queue(
-                    _peer(request), connection.asked.spec, connection.notify_position, history
+                    client, connection.asked.spec, connection.notify_position, history
                 )
                 async with reserve_in_queue as reservation:
                     await self._manager.converse(session_id, reservation, connection.listen, connection.send)
                 for task in beside:
                     task.cancel()
         return _End(WSCloseCode.GOING_AWAY if connection.cut_short else WSCloseCode.OK)
+
+    def _client(self, request: web.Request) -> str:
+        """The client's address."""
+        address = cast(_Connected, request.protocol).address
+        return self._proxies.client(address, request.headers.getall(_FORWARDED_FOR, ()))
 
     async def _resume(self, connection: WebSocketConnection, token: str | None) -> Conversation | None:
         """The conversation that the client comes back for, if it is one who does and it is still there."""
@@ -216,15 +230,6 @@ def _token(request: web.Request) -> str | None:
     """Browsers send no header of their own with a WebSocket; `worker_auth_id` is what Moshi's own page calls it."""
     query = request.query
     return bearer(request.headers.get("Authorization")) or query.get("token") or query.get("worker_auth_id")
-
-
-def _peer(request: web.Request) -> str:
-    """The client's address as gRPC spells it, so that quotas count both together."""
-    name = request.transport.get_extra_info("peername") if request.transport else None
-    if not name:
-        return "unknown:0"
-    host, port = name[:2]
-    return f"ipv6:%5B{host}%5D:{port}" if ":" in host else f"ipv4:{host}:{port}"
 
 
 def _keep_buffers_short(request: web.Request) -> None:

@@ -110,7 +110,7 @@ class Attempts:
 
     async def show(self, token: str | None, client: str = "10.0.0.1") -> str:
         try:
-            await self.gate.require(token, f"ipv4:{client}:5000")
+            await self.gate.require(token, client)
         except (OverQuota, Unauthenticated) as error:
             return type(error).__name__
         return "in"

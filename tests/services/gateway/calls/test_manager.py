@@ -23,7 +23,7 @@ from tests.services.in_process import eventually
 
 FLOATS = AudioFormat(Encoding.PCM_F32LE, 24_000)
 SPEC = CallSpec(FLOATS, FLOATS, 80, 0.1, common_pb2.Sampling(seed=1), loopback=True)
-PEER = "ipv4:10.0.0.1:1"
+PEER = "10.0.0.1"
 
 
 class Managing:

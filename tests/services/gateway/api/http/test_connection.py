@@ -116,13 +116,13 @@ async def connections(**options: Any) -> AsyncIterator[tuple[int, set[HttpConnec
     await runner.setup()
     metrics, live = GatewayMetrics(CollectorRegistry()), set()
 
-    def connection(leave: Leave) -> HttpConnection:
+    def connection(address: str, leave: Leave) -> HttpConnection:
         def gone() -> None:
             leave()
             live.discard(made)
 
         assert runner.server is not None
-        made = HttpConnection(runner.server, metrics, 10.0, gone, **options)
+        made = HttpConnection(runner.server, metrics, address, 10.0, gone, **options)
         live.add(made)
         return made
 

@@ -2,39 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
+from moshi_cluster.services.gateway.admission.trusted_proxies import TrustedProxies
 from moshi_cluster.services.gateway.api.http.connection_limits import ConnectionLimits
 from moshi_cluster.services.gateway.metrics import GatewayMetrics
-
-
-class Arriving:
-    """A transport as far as limits look at it."""
-
-    def __init__(self, client: str, descriptor: int = 10) -> None:
-        self.client = client
-        self.descriptor = descriptor
-
-    def get_extra_info(self, name: str) -> Any:
-        return {"peername": (self.client, 5000), "socket": self}[name]
-
-    def fileno(self) -> int:
-        return self.descriptor
 
 
 class Door:
     """Limits and what they count."""
 
-    def __init__(self, most: int = 1000, of_one: int = 1000, descriptors: int = 1 << 20) -> None:
+    def __init__(
+        self, most: int = 1000, of_one: int = 1000, descriptors: int = 1 << 20, proxies: Sequence[str] = ()
+    ) -> None:
         self.registry = CollectorRegistry()
-        self.limits = ConnectionLimits(most, of_one, GatewayMetrics(self.registry), lambda: descriptors)
+        self.limits = ConnectionLimits(
+            most, of_one, GatewayMetrics(self.registry), TrustedProxies(proxies), lambda: descriptors
+        )
 
     def enter(self, client: str, descriptor: int = 10) -> Any:
-        return self.limits.enter(Arriving(client, descriptor))  # type: ignore[arg-type]
+        return self.limits.enter(client, descriptor)
 
     def refused(self, reason: str) -> float:
         return self.registry.get_sample_value("moshi_gateway_http_refused_total", {"reason": reason}) or 0.0
@@ -74,4 +66,11 @@ def test_the_last_descriptors_are_left_for_others() -> None:
 
 def test_this_process_has_a_limit_of_descriptors() -> None:
     limits = ConnectionLimits(10, 10, GatewayMetrics(CollectorRegistry()))
-    assert limits.enter(Arriving("a")) is not None  # type: ignore[arg-type]
+    assert limits.enter("a", 10) is not None
+
+
+def test_a_trusted_proxy_is_no_client_and_counts_among_all() -> None:
+    door = Door(most=3, of_one=1, proxies=["10.0.0.0/8"])
+    assert all(door.enter("10.0.0.1") is not None for _ in range(3))
+    assert door.enter("10.0.0.1") is None
+    assert door.refused("connections") == 1

@@ -23,7 +23,7 @@ TIMEOUT_S = 30.0
 class Greeting(asyncio.Protocol):
     """Says hello to whoever says something, and hangs up."""
 
-    def __init__(self, leave: Leave) -> None:
+    def __init__(self, address: str, leave: Leave) -> None:
         self._leave = leave
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
