@@ -38,7 +38,7 @@ class OpusDecoder:
         try:
             frames = self._codec.decode(av.Packet(data))
         except av.error.FFmpegError as error:
-            raise MalformedAudio(f"not an Opus packet ({len(data)} bytes)") from error
+            raise MalformedAudio("not an Opus packet") from error
         return np.concatenate([from_s16(frame.to_ndarray()[0]) for frame in frames])
 
 

@@ -11,7 +11,7 @@ from moshi_cluster.services.common.errors import InvalidInput
 def pcm_f32(data: bytes, samples: int, field: str) -> bytes:
     """`samples` finite float32 values of sane size, returned as they came."""
     if len(data) != 4 * samples:
-        raise InvalidInput(field, f"expected {4 * samples} bytes ({samples} samples of 4 bytes), got {len(data)}")
+        raise InvalidInput(field, "must be one frame of 32 bit floats", expected_bytes=4 * samples, got_bytes=len(data))
     try:
         pcm.decode_f32le(data)
     except pcm.MalformedAudio as error:
@@ -23,13 +23,13 @@ def codes(values: Sequence[int], codebooks: int, bins: int, field: str) -> list[
     """One code per codebook, each below `bins`."""
     checked = list(values)
     if len(checked) != codebooks:
-        raise InvalidInput(field, f"expected {codebooks} codes, got {len(checked)}")
+        raise InvalidInput(field, "must be one code for each codebook", expected=codebooks, got=len(checked))
     if max(checked) >= bins:
-        raise InvalidInput(field, f"codes must be below {bins}, got {max(checked)}")
+        raise InvalidInput(field, "must be codes that the codebooks have", below=bins, got=max(checked))
     return checked
 
 
 def frame_index(value: int, expected: int, field: str) -> None:
     """Frames come without gaps."""
     if value != expected:
-        raise InvalidInput(field, f"expected frame {expected}, got {value}")
+        raise InvalidInput(field, "must count up from the first frame without gaps", expected=expected, got=value)

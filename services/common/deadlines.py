@@ -18,7 +18,7 @@ async def within(work: Awaitable[T], timeout_s: float, problem: str) -> T:
         async with asyncio.timeout(timeout_s):
             return await work
     except TimeoutError:
-        raise LimitReached(f"{problem} (limit {timeout_s:g} s)") from None
+        raise LimitReached(problem, limit_s=timeout_s) from None
 
 
 async def set_within(event: asyncio.Event, timeout_s: float | None) -> bool:

@@ -13,6 +13,9 @@
 
 Beside each stands the gRPC status that its peer sees. Engines and sessions raise these without knowing gRPC; at the
 edges `rpc.statuses` and the stream multiplexer translate them.
+
+Their texts are stable: what counts errors groups them by text. A figure that differs from one call or gateway to the
+next is given beside the text, by name.
 """
 
 from __future__ import annotations
@@ -24,17 +27,25 @@ class SessionError(Exception):
     """A session cannot go on."""
 
     status = "INTERNAL"
+    reason = "FAILED"
+    """For programs, finer than the status."""
     retry_after_ms: int | None = None
     """When its peer may try again; None where that is not known."""
+
+    def __init__(self, problem: str, **figures: float | str) -> None:
+        """problem: a stable text. figures: what differs, by name, with its unit."""
+        super().__init__(problem)
+        self.figures = {name: _written(value) for name, value in figures.items()}
 
 
 class InvalidInput(SessionError):
     """A message is malformed; the text begins with the field's name."""
 
     status = "INVALID_ARGUMENT"
+    reason = "INVALID_INPUT"
 
-    def __init__(self, field: str, problem: str) -> None:
-        super().__init__(f"{field}: {problem}")
+    def __init__(self, field: str, problem: str, **figures: float | str) -> None:
+        super().__init__(f"{field}: {problem}", field=field, **figures)
         self.field = field
 
 
@@ -42,9 +53,10 @@ class NoFreeSlot(SessionError):
     """Every slot is taken; try again after `retry_after_ms`."""
 
     status = "RESOURCE_EXHAUSTED"
+    reason = "NO_FREE_SLOT"
 
-    def __init__(self, problem: str, retry_after_ms: int = 1000) -> None:
-        super().__init__(problem)
+    def __init__(self, problem: str, retry_after_ms: int = 1000, **figures: float | str) -> None:
+        super().__init__(problem, **figures)
         self.retry_after_ms = retry_after_ms
 
 
@@ -53,17 +65,23 @@ class OverQuota(SessionError):
 
     status = "RESOURCE_EXHAUSTED"
 
+    def __init__(self, problem: str, reason: str, retry_after_ms: int | None = None, **figures: float | str) -> None:
+        """reason: of those that the contract lists at Converse."""
+        super().__init__(problem, **figures)
+        self.reason = reason
+        self.retry_after_ms = retry_after_ms
+
 
 class Unauthenticated(SessionError):
     """The caller shows no credentials, or wrong ones."""
 
-    status = "UNAUTHENTICATED"
+    status = reason = "UNAUTHENTICATED"
 
 
 class Unavailable(SessionError):
     """This process is draining, cannot reach a worker or has lost it; another one may serve."""
 
-    status = "UNAVAILABLE"
+    status = reason = "UNAVAILABLE"
 
     def __init__(self, problem: str, retry_after_ms: int | None = None) -> None:
         super().__init__(problem)
@@ -73,23 +91,28 @@ class Unavailable(SessionError):
 class Draining(Unavailable):
     """This process takes no new sessions because it is about to stop."""
 
+    reason = "DRAINING"
+
 
 class CallerLost(SessionError):
     """The caller's connection is gone, or they left before the session was up."""
 
     status = "CANCELLED"
+    reason = "CALLER_LOST"
 
 
 class LimitReached(SessionError):
     """A limit of the session (idle, total length, slo) was passed."""
 
     status = "DEADLINE_EXCEEDED"
+    reason = "LIMIT_REACHED"
 
 
 class EngineFailed(SessionError):
     """The engine broke; the process is about to exit."""
 
     status = "INTERNAL"
+    reason = "ENGINE_FAILED"
 
 
 def session_error(error: Exception) -> SessionError | None:
@@ -100,3 +123,7 @@ def session_error(error: Exception) -> SessionError | None:
     if isinstance(error, DecodeError):  # a message's bytes are read when a handler asks for it
         return InvalidInput("message", "is not of the rpc's type")
     return error if isinstance(error, SessionError) else None
+
+
+def _written(value: float | str) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else str(value)

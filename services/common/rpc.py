@@ -8,12 +8,15 @@ from dataclasses import dataclass
 from typing import NoReturn
 
 import grpc
-from google.protobuf import any_pb2, duration_pb2
+from google.protobuf import duration_pb2
 from google.rpc import error_details_pb2, status_pb2
 
 from moshi_cluster.services.common.errors import SessionError, session_error
 
 Options = list[tuple[str, int]]
+
+ERROR_DOMAIN = "moshi-cluster"
+"""Whose reasons those of google.rpc.ErrorInfo are."""
 
 DIRECT: Options = [("grpc.enable_http_proxy", 0)]
 """Options of every channel within the cluster and to this machine: the environment's HTTP proxy is not for them."""
@@ -76,7 +79,8 @@ def channel_options(max_message_bytes: int, keep_alive: KeepAlive = KEEP_ALIVE) 
 async def statuses(context: grpc.aio.ServicerContext) -> AsyncIterator[None]:
     """Turns a SessionError raised inside, alone or in a group, into the rpc's status.
 
-    One that knows when to try again carries google.rpc.RetryInfo in the trailing metadata.
+    The trailing metadata has google.rpc.ErrorInfo with its reason and figures, and google.rpc.RetryInfo where it knows
+    when to try again.
     """
     failure: SessionError | None = None
     try:
@@ -96,12 +100,12 @@ async def _abort(context: grpc.aio.ServicerContext, error: SessionError) -> NoRe
 
 def _details(error: SessionError) -> tuple[tuple[str, bytes], ...]:
     """The trailing metadata of an error's status."""
-    if error.retry_after_ms is None:
-        return ()
-    retry = error_details_pb2.RetryInfo(retry_delay=duration_pb2.Duration())
-    retry.retry_delay.FromMilliseconds(error.retry_after_ms)
-    detail = any_pb2.Any()
-    detail.Pack(retry)
     code: int = grpc.StatusCode[error.status].value[0]
-    status = status_pb2.Status(code=code, message=str(error), details=[detail])
+    status = status_pb2.Status(code=code, message=str(error))
+    if error.retry_after_ms is not None:
+        retry = error_details_pb2.RetryInfo(retry_delay=duration_pb2.Duration())
+        retry.retry_delay.FromMilliseconds(error.retry_after_ms)
+        status.details.add().Pack(retry)
+    info = error_details_pb2.ErrorInfo(reason=error.reason, domain=ERROR_DOMAIN, metadata=error.figures)
+    status.details.add().Pack(info)
     return (("grpc-status-details-bin", status.SerializeToString()),)

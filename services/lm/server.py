@@ -112,18 +112,24 @@ class LmService(WorkerService[LmModel], lm_pb2_grpc.LmServicer):
         """int64 [frames, 1 + K], in slices: an hour takes 0.2 s, and other sessions' frames pass meanwhile."""
         limit = self._settings.max_history_frames
         if len(history) > limit:
-            raise InvalidInput("open.history", f"at most {limit} frames, got {len(history)}")
+            raise InvalidInput("open.history", "has more frames than may come", limit=limit, got=len(history))
         rows = np.empty((len(history), 1 + self.model.moshi_codebooks + self.model.user_codebooks), np.int64)
         for index, frame in enumerate(history):
-            rows[index] = self._parse_history_frame(frame, f"open.history[{index}]")
+            try:
+                rows[index] = self._parse_history_frame(frame)
+            except InvalidInput as error:
+                error.figures["index"] = str(index)
+                raise
             if index % _HISTORY_SLICE_FRAMES == _HISTORY_SLICE_FRAMES - 1:
                 await asyncio.sleep(0)
         return rows
 
-    def _parse_history_frame(self, frame: lm_pb2.HistoryFrame, field: str) -> list[int]:
-        model = self.model
+    def _parse_history_frame(self, frame: lm_pb2.HistoryFrame) -> list[int]:
+        field, model = "open.history", self.model
         if frame.text_token >= model.text_card:
-            raise InvalidInput(f"{field}.text_token", f"must be below {model.text_card}, got {frame.text_token}")
+            raise InvalidInput(
+                f"{field}.text_token", "must be in the vocabulary", below=model.text_card, got=frame.text_token
+            )
         moshi = checks.codes(frame.moshi_codes, model.moshi_codebooks, model.audio_card, f"{field}.moshi_codes")
         user = checks.codes(frame.user_codes, model.user_codebooks, model.audio_card, f"{field}.user_codes")
         return [frame.text_token, *moshi, *user]

@@ -82,7 +82,7 @@ def test_bytes_that_are_no_packet_are_refused_and_disturb_nothing():
     for packet in sent[:5]:
         assert np.array_equal(disturbed.decode(packet), calm.decode(packet))
     # Code 3 with 63 frames: longer than 120 ms.
-    with pytest.raises(MalformedAudio, match=r"^not an Opus packet \(4 bytes\)$"):
+    with pytest.raises(MalformedAudio, match=r"^not an Opus packet$"):
         disturbed.decode(b"\xff\x3f\x00\x00")
     for packet in sent[5:]:
         assert np.array_equal(disturbed.decode(packet), calm.decode(packet))

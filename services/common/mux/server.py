@@ -132,9 +132,9 @@ class MuxServerConnection:
         if name not in self._methods:
             return End(grpc.StatusCode.UNIMPLEMENTED, f"no method {name!r}")
         if number in self._streams:
-            return End(grpc.StatusCode.INVALID_ARGUMENT, f"stream: {number} is in use")
+            return End(grpc.StatusCode.INVALID_ARGUMENT, "stream: the number is in use")
         if len(self._streams) >= self._streams_max:
-            return End(grpc.StatusCode.RESOURCE_EXHAUSTED, f"at most {self._streams_max} streams on a trunk")
+            return End(grpc.StatusCode.RESOURCE_EXHAUSTED, "more streams than a trunk may have")
         return None
 
     def _forget(self, number: int) -> None:

@@ -24,7 +24,7 @@ class SlotTable:
     def acquire(self) -> int:
         """Takes the lowest free slot: rows in use lie together, and models read them in place. Raises NoFreeSlot."""
         if not self._free:
-            raise NoFreeSlot(f"all {self.total} {self.name} slots are in use")
+            raise NoFreeSlot(f"all {self.name} slots are in use", slots=self.total)
         return heappop(self._free)
 
     def release(self, slot: int) -> None:

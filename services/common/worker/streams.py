@@ -93,4 +93,4 @@ class _Activity:
 
     def _stood_still(self) -> LimitReached:
         what = "no frame came and no reply was read" if self._limit_s == self._idle_s else "no first frame came"
-        return LimitReached(f"{what} (limit {self._limit_s:g} s)")
+        return LimitReached(what, limit_s=self._limit_s)

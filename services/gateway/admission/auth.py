@@ -81,7 +81,8 @@ class TokenGate:
         """
         if shown and self._refusals[client] >= self._most_refusals:
             await asyncio.sleep(self._refusal_delay_s)
-            raise OverQuota("too many wrong tokens of this address; try again in a few seconds")
+            problem = "too many wrong tokens of this address; try again in a few seconds"
+            raise OverQuota(problem, "TOO_MANY_WRONG_TOKENS", round(2000 * self._refusal_delay_s))
         try:
             self._tokens.require(shown)
         except Unauthenticated:

@@ -43,7 +43,7 @@ class Admission:
         """A slot for as long as the context lasts. Raises Draining or NoFreeSlot."""
         self.require_open()
         if not self.has_capacity:
-            raise NoFreeSlot(f"this gateway holds its {self.calls} calls", self._settings.retry_after_ms)
+            raise NoFreeSlot("this gateway holds all its calls", self._settings.retry_after_ms, calls=self.calls)
         self._count(client, +1)
         try:
             yield
@@ -55,8 +55,8 @@ class Admission:
         """A place for a loopback call for as long as the context lasts. Raises Draining or NoFreeSlot."""
         self.require_open()
         if self.loopback_calls >= self._settings.max_loopback_sessions:
-            problem = f"this gateway holds its {self.loopback_calls} loopback calls"
-            raise NoFreeSlot(problem, self._settings.retry_after_ms)
+            problem = "this gateway holds all its loopback calls"
+            raise NoFreeSlot(problem, self._settings.retry_after_ms, calls=self.loopback_calls)
         self._count_loopback(+1)
         try:
             yield

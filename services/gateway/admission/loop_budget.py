@@ -92,7 +92,7 @@ class CallBudget:
             return 0.0
         delay_s = self._spare.delay_s(now_s, amount_s)
         if delay_s and not self._patience.pay(now_s, delay_s):
-            raise OverQuota("more than this gateway has time for")
+            raise OverQuota("more than this gateway has time for", "TOO_MUCH_WORK")
         return delay_s
 
 

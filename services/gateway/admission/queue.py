@@ -78,8 +78,11 @@ class AdmissionQueue:
                 return await attempt()
         count = self._order.count(who.lane)
         if count >= self._limit:
-            others = f", and {count} clients wait already" if count else ""
-            raise NoFreeSlot(f"every slot is in use{others}", self._retry_after_ms)
+            raise NoFreeSlot(
+                "every slot is in use, and too many wait" if count else "every slot is in use",
+                self._retry_after_ms,
+                waiting=count,
+            )
         self._order.add(who)
         self._changed()
         served = False

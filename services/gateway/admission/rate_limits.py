@@ -29,8 +29,13 @@ class RateQuota:
         self._left = min(self._most, self._left + (now_s - self._last_s) * self._per_s)
         self._last_s = now_s
         if self._left < amount:
-            raise OverQuota(f"more than {self._per_s:g} {self._what} a second")
+            raise over_rate(self._what, self._per_s)
         self._left -= amount
+
+
+def over_rate(what: str, per_s: float) -> OverQuota:
+    """The error of a call that sends more than it may. what: the unit."""
+    return OverQuota(f"more {what} than one call may send", f"TOO_MANY_{what.upper()}", per_s=per_s)
 
 
 class Pace:
@@ -79,7 +84,7 @@ class ClientQuota:
     def session(self, client: str) -> Iterator[None]:
         """A call of this client for as long as the context lasts. Raises OverQuota."""
         if self._sessions[client] >= self._most:
-            raise OverQuota(f"this client already holds its {self._most} calls")
+            raise OverQuota("this client already holds all its calls", "TOO_MANY_CALLS", calls=self._most)
         self._sessions[client] += 1
         try:
             yield

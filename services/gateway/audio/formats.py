@@ -37,13 +37,15 @@ class AudioFormat:
         try:
             known = Encoding(encoding)
         except ValueError:
-            raise InvalidInput(f"{field}.encoding", f"must be one of {_names()}, got {encoding}") from None
+            raise InvalidInput(f"{field}.encoding", f"must be one of {_names()}", got=encoding) from None
         is_g711 = known in (Encoding.MULAW, Encoding.ALAW)
         if is_g711 and rate_hz == 0:
             rate_hz = G711_RATE_HZ
         allowed = (G711_RATE_HZ,) if is_g711 else _RATES_HZ
         if rate_hz not in allowed:
-            raise InvalidInput(f"{field}.sample_rate_hz", f"must be {_either(allowed)} for {known.name}, got {rate_hz}")
+            raise InvalidInput(
+                f"{field}.sample_rate_hz", f"must be {_either(allowed)} for {known.name}", got_hz=rate_hz
+            )
         return cls(known, rate_hz)
 
     @property
@@ -62,7 +64,7 @@ def parse_reply_packet_ms(packet_ms: int, output: AudioFormat) -> int:
     allowed = _OPUS_PACKETS_MS if output.encoding is Encoding.OPUS else tuple(range(10, 101, 10))
     if packet_ms not in allowed:
         raise InvalidInput(
-            "start.reply_packet_ms", f"must be {_either(allowed)} for {output.encoding.name}, got {packet_ms}"
+            "start.reply_packet_ms", f"must be {_either(allowed)} for {output.encoding.name}", got_ms=packet_ms
         )
     return packet_ms
 

@@ -70,10 +70,10 @@ class AudioDecoder:
         if size == 0:
             return
         if data_bytes % size:
-            raise InvalidInput("audio.data", f"must be whole samples of {size} bytes, got {data_bytes} bytes")
+            raise InvalidInput("audio.data", "must be whole samples", sample_bytes=size, got_bytes=data_bytes)
         seconds = data_bytes / size / self._source.rate_hz
         if seconds > 1:
-            raise InvalidInput("audio.data", f"must be at most 1 s, got {seconds:.2f} s")
+            raise InvalidInput("audio.data", "must be at most 1 s", got_s=seconds)
 
 
 class AudioEncoder:

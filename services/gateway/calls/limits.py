@@ -33,26 +33,33 @@ class CallLimits:
         """When to check again. Raises LimitReached naming the limit."""
         settings = self._settings
         if self._hung_up:
-            return self._due(self._heard_s + settings.flush_timeout_s, now_s, "the last replies were not taken in time")
+            return self._due(settings.flush_timeout_s, now_s, "the last replies were not taken in time")
         if now_s >= self._longest_s:
-            raise LimitReached(f"the call reached its longest time of {settings.session_max_s:g} s")
-        idle_s = self._due(self._heard_s + settings.idle_timeout_s, now_s, "the caller sent nothing")
+            raise LimitReached("the call reached its longest time", limit_s=settings.session_max_s)
+        idle_s = self._due(settings.idle_timeout_s, now_s, "the caller sent nothing")
         # A hang-up shortens the wait, so look again soon enough to see one.
         return min(idle_s, self._longest_s, now_s + settings.flush_timeout_s / 2)
 
-    @staticmethod
-    def _due(deadline_s: float, now_s: float, problem: str) -> float:
+    def _due(self, limit_s: float, now_s: float, problem: str) -> float:
+        deadline_s = self._heard_s + limit_s
         if now_s >= deadline_s:
-            raise LimitReached(problem)
+            raise LimitReached(problem, limit_s=limit_s)
         return deadline_s
 
 
 def check_slo(slo: Slo, counters: CallCounters, backlog_frames: int) -> None:
     """Raises LimitReached with the counts when the call is no longer real time."""
     if slo.max_backlog_frames and backlog_frames > slo.max_backlog_frames:
-        raise LimitReached(f"slo: {backlog_frames} frames wait, more than {slo.max_backlog_frames}")
+        raise LimitReached(
+            "slo: waiting frames", waiting_frames=backlog_frames, max_backlog_frames=slo.max_backlog_frames
+        )
     if slo.max_late_ratio and counters.frames_out >= _SLO_FIRST_FRAME:
         ratio = counters.frames_late / counters.frames_out
         if ratio > slo.max_late_ratio:
-            late = f"{counters.frames_late} of {counters.frames_out} frames were late"
-            raise LimitReached(f"slo: {late}, a share of {ratio:.4f}, more than {slo.max_late_ratio:g}")
+            raise LimitReached(
+                "slo: share of late frames",
+                frames_late=counters.frames_late,
+                frames_out=counters.frames_out,
+                late_ratio=round(ratio, 4),
+                max_late_ratio=round(slo.max_late_ratio, 6),
+            )

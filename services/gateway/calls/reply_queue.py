@@ -59,7 +59,7 @@ class ReplyQueue(Generic[Event]):
     def push_event(self, event: Event) -> None:
         """Raises LimitReached when `events_max` wait already: the caller reads neither audio nor text."""
         if len(self._events) >= self._events_max:
-            raise LimitReached(f"{self._events_max} texts and events wait unread")
+            raise LimitReached("too many texts and events wait unread", limit=self._events_max)
         self._events.append((self._next_number(), event))
 
     def pop(self, now_s: float) -> ReplyPacket | Event | None:

@@ -102,18 +102,22 @@ def broken_pcm(value: float) -> codec_pb2.PcmFrame:
 
 
 BAD_FRAMES = [
-    ("Encode", codec_pb2.PcmFrame(pcm_f32le=bytes(7679), frame_index=1), "pcm_f32le: expected 7680 bytes"),
-    ("Encode", codec_pb2.PcmFrame(frame_index=1), "pcm_f32le: expected 7680 bytes"),
+    (
+        "Encode",
+        codec_pb2.PcmFrame(pcm_f32le=bytes(7679), frame_index=1),
+        "pcm_f32le: must be one frame of 32 bit floats",
+    ),
+    ("Encode", codec_pb2.PcmFrame(frame_index=1), "pcm_f32le: must be one frame of 32 bit floats"),
     ("Encode", broken_pcm(float("nan")), "pcm_f32le: samples must be finite"),
     ("Encode", broken_pcm(float("-inf")), "pcm_f32le: samples must be finite"),
     ("Encode", broken_pcm(8.5), "pcm_f32le: samples must be finite"),
-    ("Encode", pcm_frame(0), "frame_index: expected frame 1, got 0"),
-    ("Encode", pcm_frame(2), "frame_index: expected frame 1, got 2"),
-    ("Decode", codec_pb2.CodeFrame(codes=[0] * 7, frame_index=1), "codes: expected 8 codes, got 7"),
-    ("Decode", codec_pb2.CodeFrame(codes=[0] * 9, frame_index=1), "codes: expected 8 codes, got 9"),
-    ("Decode", codec_pb2.CodeFrame(frame_index=1), "codes: expected 8 codes, got 0"),
-    ("Decode", code_frame(1, BINS), f"codes: codes must be below {BINS}"),
-    ("Decode", code_frame(2), "frame_index: expected frame 1, got 2"),
+    ("Encode", pcm_frame(0), "frame_index: must count up from the first frame without gaps"),
+    ("Encode", pcm_frame(2), "frame_index: must count up from the first frame without gaps"),
+    ("Decode", codec_pb2.CodeFrame(codes=[0] * 7, frame_index=1), "codes: must be one code for each codebook"),
+    ("Decode", codec_pb2.CodeFrame(codes=[0] * 9, frame_index=1), "codes: must be one code for each codebook"),
+    ("Decode", codec_pb2.CodeFrame(frame_index=1), "codes: must be one code for each codebook"),
+    ("Decode", code_frame(1, BINS), "codes: must be codes that the codebooks have"),
+    ("Decode", code_frame(2), "frame_index: must count up from the first frame without gaps"),
 ]
 
 
@@ -151,7 +155,7 @@ async def test_a_full_worker_refuses_with_a_hint_when_to_try_again(
     for call in held:
         await call.initial_metadata()
     refused = stub.Encode()
-    with pytest.raises(grpc.aio.AioRpcError, match="all 2 encode slots are in use") as caught:
+    with pytest.raises(grpc.aio.AioRpcError, match="all encode slots are in use") as caught:
         await refused.read()
     assert caught.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
     assert not set(SLOT_HELD) & set(await refused.initial_metadata())
@@ -235,7 +239,7 @@ async def test_a_stream_that_sends_nothing_ends() -> None:
         call = codec_pb2_grpc.CodecStub(listener.channel).Encode()
         assert await status_of(call) == (
             grpc.StatusCode.DEADLINE_EXCEEDED,
-            "no frame came and no reply was read (limit 0.1 s)",
+            "no frame came and no reply was read",
         )
         await eventually(lambda: codec.live_sessions == 0)
 
@@ -245,7 +249,7 @@ async def test_a_stream_that_never_sends_a_frame_ends_sooner() -> None:
     async with serving(codec) as listener:
         stub = codec_pb2_grpc.CodecStub(listener.channel)
         for call in (stub.Encode(), stub.Decode()):
-            assert await status_of(call) == (grpc.StatusCode.DEADLINE_EXCEEDED, "no first frame came (limit 0.1 s)")
+            assert await status_of(call) == (grpc.StatusCode.DEADLINE_EXCEEDED, "no first frame came")
         await eventually(lambda: codec.live_sessions == 0)
 
 
@@ -274,7 +278,7 @@ async def test_a_stream_that_reads_nothing_loses_its_slot() -> None:
         await eventually(lambda: codec.live_sessions == 0)
         status, details = await status_of(call)
         assert status == grpc.StatusCode.DEADLINE_EXCEEDED
-        assert details == "no frame came and no reply was read (limit 1 s)"
+        assert details == "no frame came and no reply was read"
 
 
 async def test_an_engine_failure_ends_every_stream_as_internal(

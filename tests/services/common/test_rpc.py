@@ -18,7 +18,7 @@ Handler = Callable[[bytes, grpc.aio.ServicerContext], Awaitable[Any]]
 
 RAISED = [
     (errors.InvalidInput("codes", "too many"), grpc.StatusCode.INVALID_ARGUMENT, "codes: too many"),
-    (errors.NoFreeSlot("all 4 slots are in use"), grpc.StatusCode.RESOURCE_EXHAUSTED, "all 4 slots are in use"),
+    (errors.NoFreeSlot("all slots are in use"), grpc.StatusCode.RESOURCE_EXHAUSTED, "all slots are in use"),
     (errors.Unavailable("draining"), grpc.StatusCode.UNAVAILABLE, "draining"),
     (errors.LimitReached("too long"), grpc.StatusCode.DEADLINE_EXCEEDED, "too long"),
     (errors.EngineFailed("broken"), grpc.StatusCode.INTERNAL, "broken"),

@@ -174,11 +174,14 @@ BAD_OPENS = [
     (open_with(padding_multiplier=float("nan")), "open.sampling.padding_multiplier: must be -4 to 4"),
     (open_with(repetition_penalty=0.5), "open.sampling.repetition_penalty: must be 1 to 2"),
     (open_with(repetition_penalty_context=201), "open.sampling.repetition_penalty_context: must be 0 to 200"),
-    (open_after(history_frame(TEXT_CARD)), f"open.history[0].text_token: must be below {TEXT_CARD}"),
-    (open_after(history_frame(), history_frame(moshi=[0] * 7)), "open.history[1].moshi_codes: expected 8 codes, got 7"),
-    (open_after(history_frame(moshi=[BINS] * 8)), f"open.history[0].moshi_codes: codes must be below {BINS}"),
-    (open_after(history_frame(user=[])), "open.history[0].user_codes: expected 8 codes, got 0"),
-    (open_after(history_frame(user=[2**32 - 1] * 8)), f"open.history[0].user_codes: codes must be below {BINS}"),
+    (open_after(history_frame(TEXT_CARD)), "open.history.text_token: must be in the vocabulary"),
+    (
+        open_after(history_frame(), history_frame(moshi=[0] * 7)),
+        "open.history.moshi_codes: must be one code for each codebook",
+    ),
+    (open_after(history_frame(moshi=[BINS] * 8)), "open.history.moshi_codes: must be codes that the codebooks have"),
+    (open_after(history_frame(user=[])), "open.history.user_codes: must be one code for each codebook"),
+    (open_after(history_frame(user=[2**32 - 1] * 8)), "open.history.user_codes: must be codes that the codebooks have"),
 ]
 
 
@@ -194,7 +197,7 @@ async def test_a_history_beyond_the_limit_is_refused() -> None:
     lm = FakeLm(max_history_frames=3)
     async with serving(lm) as listener:
         stub = lm_pb2_grpc.LmStub(listener.channel)
-        assert await refusal(stub, open_request(4)) == "open.history: at most 3 frames, got 4"
+        assert await refusal(stub, open_request(4)) == "open.history: has more frames than may come"
         (await opened(stub, 3)).cancel()
 
 
@@ -210,11 +213,11 @@ def frame_of(codes: Sequence[int], index: int = 1) -> lm_pb2.GenerateRequest:
 BAD_FRAMES = [
     (open_request(), "message: after `open`, only `frame` may come"),
     (lm_pb2.GenerateRequest(), "message: after `open`, only `frame` may come"),
-    (frame_of([0] * 7), "frame.codes: expected 8 codes, got 7"),
-    (frame_of([0] * 9), "frame.codes: expected 8 codes, got 9"),
-    (frame_of([*[0] * 7, BINS]), f"frame.codes: codes must be below {BINS}"),
-    (frame_of([0] * 8, index=0), "frame.frame_index: expected frame 1, got 0"),
-    (frame_of([0] * 8, index=2), "frame.frame_index: expected frame 1, got 2"),
+    (frame_of([0] * 7), "frame.codes: must be one code for each codebook"),
+    (frame_of([0] * 9), "frame.codes: must be one code for each codebook"),
+    (frame_of([*[0] * 7, BINS]), "frame.codes: must be codes that the codebooks have"),
+    (frame_of([0] * 8, index=0), "frame.frame_index: must count up from the first frame without gaps"),
+    (frame_of([0] * 8, index=2), "frame.frame_index: must count up from the first frame without gaps"),
 ]
 
 
@@ -240,7 +243,7 @@ async def test_a_full_worker_refuses_with_a_hint_when_to_try_again(lm: FakeLm, s
     held = [await opened(stub) for _ in range(SLOTS)]
     refused = stub.Generate()
     await refused.write(open_request())
-    with pytest.raises(grpc.aio.AioRpcError, match="all 2 lm slots are in use") as caught:
+    with pytest.raises(grpc.aio.AioRpcError, match="all lm slots are in use") as caught:
         await refused.read()
     assert caught.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
     assert not set(SLOT_HELD) & set(await refused.initial_metadata())
@@ -369,9 +372,9 @@ async def test_a_draining_worker_refuses_new_sessions_without_waiting_for_open(
 @pytest.mark.parametrize(
     ("setting", "sent", "message"),
     [
-        ("open_timeout_s", [], "no `open` came (limit 0.1 s)"),
-        ("first_frame_timeout_s", [open_request()], "no first frame came (limit 0.1 s)"),
-        ("idle_timeout_s", [open_request(), user_frame(0)], "no frame came and no reply was read (limit 0.1 s)"),
+        ("open_timeout_s", [], "no `open` came"),
+        ("first_frame_timeout_s", [open_request()], "no first frame came"),
+        ("idle_timeout_s", [open_request(), user_frame(0)], "no frame came and no reply was read"),
     ],
 )
 async def test_a_session_that_stands_still_ends(setting: str, sent: list[Any], message: str) -> None:
@@ -395,7 +398,7 @@ async def test_a_history_that_is_not_read_in_time_ends_its_session() -> None:
         await lm.runner.step_entered()
         joining = stub.Generate()
         await joining.write(open_request())
-        message = "the history was not read in time (limit 0.1 s)"
+        message = "the history was not read in time"
         assert await status_of(joining) == (grpc.StatusCode.DEADLINE_EXCEEDED, message)
         lm.runner.let_all()
         await eventually(lambda: lm.live_sessions == 1)

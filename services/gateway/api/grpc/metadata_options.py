@@ -53,7 +53,8 @@ def parse_call(start: gateway_pb2.Start, metadata: Metadata, settings: GatewaySe
     try:
         return parse_start(merged, settings)
     except InvalidInput as error:  # `start` alone was in order
-        raise InvalidInput(f"metadata.{_KEYS.get(error.field, error.field)}", str(error)) from None
+        figures = {name: value for name, value in error.figures.items() if name != "field"}
+        raise InvalidInput(f"metadata.{_KEYS.get(error.field, error.field)}", str(error), **figures) from None
 
 
 def with_metadata(start: gateway_pb2.Start, metadata: Metadata) -> gateway_pb2.Start:

@@ -88,8 +88,9 @@ class CallerMessages:
         if request is grpc.aio.EOF:
             self._has_ended = True
             return None
-        if (size := request.ByteSize()) > self._settings.max_message_bytes:
-            raise OverQuota(f"a message of {size} bytes, more than {self._settings.max_message_bytes}")
+        limit = self._settings.max_message_bytes
+        if (size := request.ByteSize()) > limit:
+            raise OverQuota("the message is too large", "MESSAGE_TOO_LARGE", limit_bytes=limit, got_bytes=size)
         message: gateway_pb2.ConverseRequest = request
         return message
 
@@ -133,5 +134,5 @@ def _apply(control: gateway_pb2.Control, call: Call) -> None:
 
 def _mark_name(name: str) -> str:
     if not 1 <= len(name) <= _MARK_MAX_CHARACTERS:
-        raise InvalidInput("control.mark.name", f"must be 1 to {_MARK_MAX_CHARACTERS} characters, got {len(name)}")
+        raise InvalidInput("control.mark.name", f"must be 1 to {_MARK_MAX_CHARACTERS} characters", got=len(name))
     return name

@@ -42,7 +42,7 @@ def _parse_jitter_allowance_ms(start: gateway_pb2.Start, settings: GatewaySettin
     if not start.HasField("jitter_allowance_ms"):
         return settings.jitter_allowance_ms
     if start.jitter_allowance_ms not in _JITTER_ALLOWANCE_MS:
-        raise InvalidInput("start.jitter_allowance_ms", f"must be 20 to 2000, got {start.jitter_allowance_ms}")
+        raise InvalidInput("start.jitter_allowance_ms", "must be 20 to 2000", got_ms=start.jitter_allowance_ms)
     return int(start.jitter_allowance_ms)
 
 
@@ -60,7 +60,7 @@ def _parse_sampling(asked: common_pb2.Sampling) -> common_pb2.Sampling:
 
 def _parse_pacing(pacing: int) -> bool:
     if pacing not in gateway_pb2.Start.ReplyPacing.values():
-        raise InvalidInput("start.reply_pacing", f"unknown value {pacing}")
+        raise InvalidInput("start.reply_pacing", "unknown value", got=pacing)
     return pacing == gateway_pb2.Start.REPLY_PACING_PACED
 
 

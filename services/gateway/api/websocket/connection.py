@@ -112,7 +112,7 @@ class WebSocketConnection:
         elif message.type is WSMsgType.PONG:
             self._acknowledgements.pong(data)
         elif message.type is WSMsgType.ERROR and isinstance(data, WebSocketError):
-            raise InvalidInput("message", str(data))  # already closed with its code
+            raise InvalidInput("message", "is too large, or no message of a WebSocket")  # already closed with its code
 
     async def _take_binary(self, message: bytes) -> None:
         if self._voice.call is not None:
@@ -144,7 +144,7 @@ class WebSocketConnection:
     async def _expect_voice(self) -> None:
         timeout_s = self._settings.first_voice_timeout_s
         if not await set_within(self._spoke, timeout_s):
-            raise LimitReached(f"no voice came (limit {timeout_s:g} s)")
+            raise LimitReached("no voice came", limit_s=timeout_s)
 
     async def _tell_stats(self, call: Call) -> None:
         while not await set_within(self._closed, _STATS_INTERVAL_S if self.asked.stats else None):

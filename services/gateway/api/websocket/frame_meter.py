@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from moshi_cluster.services.common.errors import OverQuota
-from moshi_cluster.services.gateway.admission.rate_limits import message_quota
+from moshi_cluster.services.gateway.admission.rate_limits import message_quota, over_rate
 
 _FRAMES_PER_MESSAGE = 2
 _LENGTH_BYTES = {126: 2, 127: 8}
@@ -38,7 +38,7 @@ class FrameMeter:
     async def until_flooded(self) -> None:
         """Raises OverQuota once there were too many frames."""
         await self._flooded.wait()
-        raise OverQuota(f"more than {self._messages_per_s:g} messages a second")
+        raise over_rate("messages", self._messages_per_s)
 
     def admit(self, data: bytes) -> bool:
         """Whether these bytes, cut anywhere, may be parsed."""

@@ -131,4 +131,4 @@ async def test_a_gateway_that_fails_is_said_on_a_restored_terminal() -> None:
     async with cluster(max_messages_per_s=10, **HTTP) as running, talk(running.url) as terminal:
         assert await terminal.ended() == 1
         assert terminal.is_restored
-        assert b"error: more than 10 messages a second" in terminal.seen[terminal.seen.rfind(NO_SCREEN) :]
+        assert b"error: more messages than one call may send" in terminal.seen[terminal.seen.rfind(NO_SCREEN) :]

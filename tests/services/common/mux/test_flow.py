@@ -30,7 +30,7 @@ async def echo(stream: SessionStream[Any, Any]) -> None:
 
 
 async def full(stream: SessionStream[Any, Any]) -> None:
-    raise NoFreeSlot("all 0 slots are in use")
+    raise NoFreeSlot("all slots are in use")
 
 
 def methods(handler: Any) -> dict[str, Method[Any, Any]]:

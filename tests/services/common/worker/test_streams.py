@@ -120,7 +120,7 @@ async def test_a_peer_that_has_sent_nothing_is_given_up_sooner_than_one_that_has
     async with session_of(FakeRunner()) as session:
         with pytest.raises(ExceptionGroup) as caught:
             await pump(session, peer("", hangs_up=False), Reader().write, parse, render, impatient)
-    assert caught.group_contains(LimitReached, match=r"^no first frame came \(limit 0.05 s\)$")
+    assert caught.group_contains(LimitReached, match="^no first frame came$")
     async with session_of(FakeRunner()) as session:
         pumping = asyncio.create_task(
             pump(session, peer("a", hangs_up=False), Reader().write, parse, render, impatient)

@@ -127,7 +127,7 @@ async def test_who_leaves_gives_their_position_to_the_next() -> None:
 async def test_one_too_many_is_refused_at_once() -> None:
     machine = Machine(limit=2)
     async with queued(machine, "a", "b"):
-        with pytest.raises(NoFreeSlot, match="every slot is in use, and 2 clients wait already") as error:
+        with pytest.raises(NoFreeSlot, match="every slot is in use, and too many wait") as error:
             await machine.wait("c")
         assert error.value.retry_after_ms == 250
         assert "c" not in machine.told

@@ -22,7 +22,7 @@ def test_a_flood_passes_two_seconds_worth_and_no_more(rate: int) -> None:
     quota = message_quota(rate, 0.0)
     for _ in range(2 * rate):
         quota.take(0.0)
-    with pytest.raises(OverQuota, match="messages a second"):
+    with pytest.raises(OverQuota, match="more messages than one call may send"):
         quota.take(0.0)
     quota.take(1.5 / rate)
 
@@ -78,7 +78,7 @@ def test_audio_may_come_a_little_faster_than_real_time_and_some_of_it_at_once(
     quota.take(0.0, at_once_s)
     for second in range(1, 100):
         quota.take(second, 1.25)
-    with pytest.raises(OverQuota, match="more than 1.25 seconds of audio a second"):
+    with pytest.raises(OverQuota, match="more seconds of audio"):
         quota.take(99.0, 0.08)
 
 
@@ -92,7 +92,7 @@ def test_what_was_said_during_a_stall_is_no_flood(stall_s: float, before_s: floa
 def test_a_client_holds_so_many_calls() -> None:
     quota = ClientQuota(2)
     with quota.session("10.0.0.1"), quota.session("10.0.0.1"):
-        with pytest.raises(OverQuota, match="2 calls"), quota.session("10.0.0.1"):
+        with pytest.raises(OverQuota, match="all its calls"), quota.session("10.0.0.1"):
             pass
         with quota.session("10.0.0.2"):
             pass

@@ -93,7 +93,7 @@ class Phone:
         try:
             await read(self.call)
         except grpc.aio.AioRpcError as error:
-            return "already holds its 1 calls" in (error.details() or "")
+            return "already holds all its calls" in (error.details() or "")
         return False
 
 
@@ -108,7 +108,7 @@ async def test_a_quota_counts_clients_behind_a_proxy_over_both_transports() -> N
                 if expected is None:
                     await chatter.ready()
                 else:
-                    assert await chatter.end() == (expected, "this client already holds its 1 calls")
+                    assert await chatter.end() == (expected, "this client already holds all its calls")
 
 
 async def test_who_is_no_trusted_proxy_is_one_client_whatever_they_forward() -> None:
@@ -116,7 +116,7 @@ async def test_who_is_no_trusted_proxy_is_one_client_whatever_they_forward() -> 
         assert not await Phone(all_of_it, "198.51.100.1").is_refused()
         assert await Phone(all_of_it, "198.51.100.2").is_refused()
         async with chatting(all_of_it, LOOPBACK, headers={"X-Forwarded-For": "198.51.100.3"}) as chatter:
-            assert await chatter.end() == (1013, "this client already holds its 1 calls")
+            assert await chatter.end() == (1013, "this client already holds all its calls")
 
 
 async def test_who_tries_tokens_behind_a_proxy_slows_down_nobody_else(tmp_path: Path) -> None:

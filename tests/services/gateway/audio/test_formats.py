@@ -33,15 +33,17 @@ def test_g711_is_8_khz_said_or_unsaid(encoding, rate_hz):
 
 @pytest.mark.parametrize("encoding", [0, 6, -1, 1 << 31])
 def test_an_unknown_encoding_is_refused_by_name(encoding):
-    with pytest.raises(InvalidInput, match=rf"^start\.input_format\.encoding: must be one of PCM_S16LE .*{encoding}$"):
+    with pytest.raises(InvalidInput, match=r"^start\.input_format\.encoding: must be one of PCM_S16LE .*\)$") as error:
         AudioFormat.parse(encoding, 24_000, FIELD)
+    assert error.value.figures == {"field": f"{FIELD}.encoding", "got": str(encoding)}
 
 
 @pytest.mark.parametrize("encoding", Encoding)
 @pytest.mark.parametrize("rate_hz", [1, 11_025, 44_100, 96_000])
 def test_an_unknown_rate_is_refused_by_name(encoding, rate_hz):
-    with pytest.raises(InvalidInput, match=rf"^start\.input_format\.sample_rate_hz: must be .*{rate_hz}$"):
+    with pytest.raises(InvalidInput, match=r"^start\.input_format\.sample_rate_hz: must be .*8000") as error:
         AudioFormat.parse(int(encoding), rate_hz, FIELD)
+    assert error.value.figures["got_hz"] == str(rate_hz)
 
 
 @pytest.mark.parametrize("encoding", LINEAR)
@@ -63,12 +65,12 @@ def test_reply_packets_are_as_long_as_asked_and_a_frame_unless_asked(asked_ms, g
 
 @pytest.mark.parametrize("packet_ms", [1, 9, 25, 110, 1_000])
 def test_other_packet_lengths_are_refused_by_name(packet_ms):
-    with pytest.raises(InvalidInput, match=rf"^start\.reply_packet_ms: .* got {packet_ms}$"):
+    with pytest.raises(InvalidInput, match=r"^start\.reply_packet_ms: must be 10"):
         parse_reply_packet_ms(packet_ms, AudioFormat(Encoding.PCM_S16LE, 24_000))
 
 
 def test_opus_has_packets_of_fewer_lengths():
     opus = AudioFormat(Encoding.OPUS, 48_000)
     assert parse_reply_packet_ms(20, opus) == 20
-    with pytest.raises(InvalidInput, match=r"10, 20, 40, 60, 80 or 100 for OPUS, got 30"):
+    with pytest.raises(InvalidInput, match=r"10, 20, 40, 60, 80 or 100 for OPUS$"):
         parse_reply_packet_ms(30, opus)

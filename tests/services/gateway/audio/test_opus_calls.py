@@ -48,7 +48,7 @@ def test_a_shorter_last_packet_is_completed_with_silence():
 
 def test_bytes_that_are_no_packet_are_refused_by_the_name_of_their_field():
     decoder = AudioDecoder(AudioFormat(Encoding.OPUS, 48_000))
-    with pytest.raises(InvalidInput, match=r"^audio\.data: not an Opus packet \(4 bytes\)$"):
+    with pytest.raises(InvalidInput, match=r"^audio\.data: not an Opus packet$"):
         decoder.decode(b"\xff\x3f\x00\x00")
     assert decoder.samples_in == 0
 

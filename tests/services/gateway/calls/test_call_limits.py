@@ -31,7 +31,7 @@ async def test_a_broken_slo_on_lateness_ends_the_call_with_the_figures() -> None
         codec.decoder.let_all()
         code, details = await caller.status()
         assert code == grpc.StatusCode.DEADLINE_EXCEEDED
-        assert details == "slo: 50 of 50 frames were late, a share of 1.0000, more than 0.25"
+        assert details == "slo: share of late frames"
         await all_of_it.until_free()
         assert all_of_it.sample("moshi_gateway_sessions_total", outcome="DEADLINE_EXCEEDED") == 1
 
@@ -45,7 +45,7 @@ async def test_a_broken_slo_on_backlog_ends_the_call_with_the_figures() -> None:
         await caller.say_levels([1])
         await codec.encoder.step_entered()
         await caller.say_levels([1] * 5)
-        assert await caller.status() == (grpc.StatusCode.DEADLINE_EXCEEDED, "slo: 5 frames wait, more than 4")
+        assert await caller.status() == (grpc.StatusCode.DEADLINE_EXCEEDED, "slo: waiting frames")
         codec.encoder.let_all()
         await all_of_it.until_free()
 
@@ -54,7 +54,7 @@ async def test_a_broken_slo_on_backlog_ends_the_call_with_the_figures() -> None:
     ("setting", "message"),
     [
         ({"idle_timeout_s": 0.1}, "the caller sent nothing"),
-        ({"session_max_s": 0.1}, "the call reached its longest time of 0.1 s"),
+        ({"session_max_s": 0.1}, "the call reached its longest time"),
     ],
 )
 async def test_a_call_that_reaches_a_limit_ends(setting: dict[str, float], message: str) -> None:
@@ -131,7 +131,7 @@ async def test_unread_events_beyond_the_limit_end_the_call() -> None:
         for _ in range(12):
             await caller.control(mark=gateway_pb2.Control.Mark(name="m"))
         code, details = await caller.status()
-        assert (code, details) == (grpc.StatusCode.DEADLINE_EXCEEDED, "10 texts and events wait unread")
+        assert (code, details) == (grpc.StatusCode.DEADLINE_EXCEEDED, "too many texts and events wait unread")
         await all_of_it.until_free()
 
 
@@ -158,4 +158,4 @@ async def test_what_is_refused_for_the_quota_is_not_decoded() -> None:
             await caller.say(bytes(4 * 24_000))
         await caller.say(np.full(24_000, np.nan, "<f4").tobytes())
         code, details = await caller.status()
-        assert (code, details) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "more than 1.25 seconds of audio a second")
+        assert (code, details) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "more seconds of audio than one call may send")

@@ -140,9 +140,9 @@ async def test_a_caller_who_takes_nothing_cannot_go_on() -> None:
     leaving = Leaving(reply_notes_max=10)
     for _ in range(10):
         leaving.egress.notify(EventKind.DTMF, detail="1")
-    with pytest.raises(LimitReached, match="10 texts and events wait unread"):
+    with pytest.raises(LimitReached, match="too many texts and events wait unread"):
         leaving.egress.notify(EventKind.DTMF, detail="1")
-    with pytest.raises(LimitReached, match="10 texts and events wait unread"):
+    with pytest.raises(LimitReached, match="too many texts and events wait unread"):
         leaving.reply(0.25, text_piece=" a")
 
 

@@ -25,6 +25,6 @@ def test_a_hundred_at_once_and_then_twenty_a_second_is_all_there_may_be(keys: Ke
     for _ in range(100):
         keys.press(digit, 0.0)
     for _ in range(2):
-        with pytest.raises(OverQuota, match="more than 20 keys a second"):
+        with pytest.raises(OverQuota, match="more keys than one call may send"):
             keys.press(digit, 0.04)
     keys.press(digit, 0.06)

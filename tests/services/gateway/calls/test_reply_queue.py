@@ -87,7 +87,7 @@ def test_a_caller_who_reads_nothing_at_all_cannot_go_on():
     replies = queue(events_max=3)
     for _ in range(3):
         replies.push_event("n")
-    with pytest.raises(LimitReached, match="3 texts and events wait unread"):
+    with pytest.raises(LimitReached, match="too many texts and events wait unread"):
         replies.push_event("n")
 
 

@@ -134,7 +134,7 @@ async def test_any_other_failure_is_not_tried_elsewhere() -> None:
 
 async def test_full_workers_refuse_with_the_gateways_own_retry_hint() -> None:
     async def full(worker: Worker) -> None:
-        raise NoFreeSlot("all 2 encode slots are in use", retry_after_ms=1000)
+        raise NoFreeSlot("all encode slots are in use", retry_after_ms=1000)
 
     async with serving(EchoCodec(2)) as worker, watching(worker.target) as pool:
         with pytest.raises(NoFreeSlot) as refusal:

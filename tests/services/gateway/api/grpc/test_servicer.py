@@ -52,7 +52,7 @@ REFUSED = {
     ),
     "a different second start": ([START, Request(start=start(call_label="b"))], "start: differs from the one"),
     "an empty message": ([START, Request()], "message: is none of start, audio and control"),
-    "an odd number of bytes": ([START, audio(bytes(5))], "audio.data: must be whole samples of 4 bytes"),
+    "an odd number of bytes": ([START, audio(bytes(5))], "audio.data: must be whole samples"),
     "more than a second": ([START, audio(bytes(4 * 24_001))], "audio.data: must be at most 1 s"),
     "a sample that is no number": ([START, audio(floats(0, float("nan")))], "audio.data: samples must be finite"),
     "an infinite sample": ([START, audio(floats(float("-inf")))], "audio.data: samples must be finite"),
@@ -136,7 +136,7 @@ async def test_a_stream_that_sends_no_start_ends() -> None:
     async with cluster(open_timeout_s=0.1) as all_of_it:
         caller = Caller(all_of_it.stub)
         code, details = await caller.status()
-        assert (code, details) == (grpc.StatusCode.DEADLINE_EXCEEDED, "no `start` came (limit 0.1 s)")
+        assert (code, details) == (grpc.StatusCode.DEADLINE_EXCEEDED, "no `start` came")
         await all_of_it.until_free()
 
 
@@ -174,7 +174,7 @@ async def test_a_message_that_is_too_large_is_refused_and_counted_so(before: lis
     async with cluster() as all_of_it:
         code, details = await status_after(all_of_it, *before, LARGE)
         assert code == grpc.StatusCode.RESOURCE_EXHAUSTED
-        assert details == f"a message of {LARGE.ByteSize()} bytes, more than 524288"
+        assert details == "the message is too large"
         await all_of_it.until_free()
         assert all_of_it.sample("moshi_gateway_sessions_total", outcome="RESOURCE_EXHAUSTED") == 1
 
@@ -201,7 +201,7 @@ async def test_five_thousand_marks_at_once_are_refused_as_too_many() -> None:
     mark = control(mark=Control.Mark(name="x"))
     async with cluster(max_messages_per_s=500.0, reply_notes_max=10_000) as all_of_it:
         code, details = await status_of_burst(all_of_it, START, *[mark] * 5000)
-        assert (code, details) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "more than 500 messages a second")
+        assert (code, details) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "more messages than one call may send")
 
 
 async def test_no_message_at_all_may_follow_bytes_that_are_none() -> None:

@@ -84,7 +84,7 @@ async def test_beyond_the_queue_a_client_is_turned_away_with_1013() -> None:
         async with chatting(all_of_it, STATS) as second:
             await second.until(METADATA, "queue")
             async with chatting(all_of_it, STATS) as third:
-                assert await third.end() == (1013, "every slot is in use, and 1 clients wait already")
+                assert await third.end() == (1013, "every slot is in use, and too many wait")
 
 
 async def test_nobody_waits_for_long_when_the_workers_are_gone() -> None:
