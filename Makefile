@@ -10,12 +10,13 @@ TYPED := -p moshi_cluster -p benchmarks -p training -p scripts
 GHZ_TARGET ?= localhost:50051
 GHZ_CODEC_TARGET ?= localhost:50052
 GHZ_LM_TARGET ?= localhost:50053
+K6_TARGET ?= localhost:50051
 
 .DEFAULT_GOAL := help
-.PHONY: help install stubs serve demo eval test parity bench load ghz lint format clean
+.PHONY: help install stubs serve demo eval test parity bench load ghz k6 lint format clean
 
 help: ## This list
-	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+	@grep -E '^[a-z0-9]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
 
 install: $(INSTALLED) ## A virtual environment in .venv with everything that runs and checks the code
 
@@ -42,6 +43,10 @@ bench: $(STUBS) ## Time per LM step and codec frame against batch size
 ghz: $(STUBS) ## Load scenarios with the ghz on PATH (GHZ_TARGET=host:port, GHZ_SCENARIOS="smoke ramp", GHZ_CALLS=8, GHZ_CALL_S=5)
 	$(BIN)/python -m benchmarks.ghz $(GHZ_SCENARIOS) --target $(GHZ_TARGET) --codec-target $(GHZ_CODEC_TARGET) \
 		--lm-target $(GHZ_LM_TARGET) $(if $(GHZ_CALLS),--calls $(GHZ_CALLS)) $(if $(GHZ_CALL_S),--call-s $(GHZ_CALL_S))
+
+k6: ## Phone calls with the k6 on PATH (K6_TARGET=host:port, K6_CALLS=8,16,32,64, K6_CALL_S=30)
+	k6 run -e TARGET=$(K6_TARGET) $(if $(K6_CALLS),-e CALLS=$(K6_CALLS)) $(if $(K6_CALL_S),-e CALL_S=$(K6_CALL_S)) \
+		benchmarks/k6/call.js
 
 load: $(STUBS) ## Real-time calls to a cluster started for it; LOAD="ramp --callers 16" asks for others
 	$(BIN)/python -m benchmarks.online $(or $(LOAD),steady) --local
