@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import keyword
-import shutil
-import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +15,7 @@ from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.message import Message
 
 from moshi_cluster.v1 import codec_pb2, common_pb2, gateway_pb2, lm_pb2, trunk_pb2, worker_pb2
+from tests.toolchains import installed, present, words_of
 
 PROTOS = Path(__file__).parents[1] / "protos"
 FILES: tuple[FileDescriptor, ...] = tuple(
@@ -148,8 +147,7 @@ def test_java_has_a_file_for_each_class(tmp_path: Path) -> None:
 
 def test_a_cpp_compiler_takes_the_contract(tmp_path: Path) -> None:
     compiler, plugin = installed("g++"), installed("grpc_cpp_plugin")
-    if not Path("/usr/include/grpcpp/grpcpp.h").is_file():
-        pytest.skip("gRPC's headers for C++ are not installed (Debian: libgrpc++-dev)")
+    present(Path("/usr/include/grpcpp/grpcpp.h"), "libgrpc++-dev")
     outputs = [f"--cpp_out={tmp_path}", f"--grpc_out={tmp_path}", f"--plugin=protoc-gen-grpc={plugin}"]
     generate(tmp_path, *outputs)
     # Headers hold every class; one file with all of them is read in two seconds, the sources in ten.
@@ -162,18 +160,3 @@ def generate(target: Path, *outputs: str) -> str:
     """What the machine's own compiler of protos says, which is nothing when it is content."""
     protos = sorted(map(str, PROTOS.rglob("*.proto")))
     return words_of(installed("protoc"), f"-I{PROTOS}", *outputs, *protos)
-
-
-def installed(program: str) -> str:
-    """The path of a program; skips the test where it is missing."""
-    path = shutil.which(program)
-    if path is None:
-        pytest.skip(f"{program} is not installed")
-    return path
-
-
-def words_of(*command: str) -> str:
-    """What a command says, which must succeed."""
-    done = subprocess.run(command, capture_output=True, text=True, timeout=250)
-    assert done.returncode == 0, done.stderr[-4000:]
-    return done.stdout + done.stderr
