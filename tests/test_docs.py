@@ -34,7 +34,7 @@ _LEANING = re.compile(r"(?:The same|Such|As above|See|Also|It)\b")
 
 def pages() -> list[Path]:
     """Every Markdown page, the README of a folder included."""
-    beside_code = (page for folder in CODE for page in (ROOT / folder).rglob("*.md"))
+    beside_code = (page for folder in CODE for page in (ROOT / folder).rglob("*.md") if is_ours(page))
     return sorted(
         [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "checkpoints").rglob("*.md"), *beside_code]
     )
@@ -43,7 +43,12 @@ def pages() -> list[Path]:
 def sources() -> list[Path]:
     """Every file with comments, but for this one, which spells out what it looks for."""
     found = (path for folder in CODE for path in (ROOT / folder).rglob("*") if path.suffix in COMMENTED)
-    return sorted(path for path in found if path != Path(__file__))
+    return sorted(path for path in found if path != Path(__file__) and is_ours(path))
+
+
+def is_ours(path: Path) -> bool:
+    """Whether a file is not one of those that building an example brings."""
+    return not {"node_modules", "target"} & set(path.parts)
 
 
 def sections(text: str) -> set[str]:

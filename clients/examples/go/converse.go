@@ -106,6 +106,7 @@ func call(gateway pb.GatewayClient, voice []byte, rateHz uint32) (reply []byte, 
 		case *pb.ConverseResponse_Event: // silence filled in, frames dropped, the gateway about to stop, …
 			log.Printf("[%v %d %s]", message.Event.Kind, message.Event.Frames, message.Event.Detail)
 		case *pb.ConverseResponse_Ended:
+			fmt.Println()
 			log.Printf("ended after %d frames", message.Ended.Counters.FramesOut)
 		}
 	}

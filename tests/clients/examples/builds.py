@@ -113,7 +113,8 @@ def rust(folder: Path) -> Command:
 def copied(language: str, folder: Path) -> Path:
     """A copy of an example that finds protos/ where it expects it, so that nothing is written into the repository."""
     (folder / "protos").symlink_to(PROTOS)
-    return Path(shutil.copytree(EXAMPLES / language, folder / "clients/examples" / language))
+    made = shutil.ignore_patterns("node_modules", "target", "*lock*")  # by building it where it lies
+    return Path(shutil.copytree(EXAMPLES / language, folder / "clients/examples" / language, ignore=made))
 
 
 BUILDS: dict[str, Callable[[Path], Command]] = {build.__name__: build for build in (python, cpp, go, java, node, rust)}
