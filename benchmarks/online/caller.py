@@ -64,14 +64,14 @@ class Caller:
         """Whether the call has started and not ended."""
         return self.record.started_s is not None and not self.record.is_over
 
-    async def call(self, channel: grpc.aio.Channel) -> None:
+    async def call(self, channel: grpc.aio.Channel, metadata: Sequence[tuple[str, str]] = ()) -> None:
         """Makes the call; however it ends, the record says so."""
         record = self.record
         length_s = self._plan.offsets_s[-1] if self._plan.offsets_s else 0.0
         record.opened_s = self._now_s()
         try:
             async with asyncio.timeout(length_s + _PATIENCE_S):
-                await self._converse(channel)
+                await self._converse(channel, metadata)
                 record.outcome = OK if record.counters is not None else NOT_ENDED
         except grpc.aio.AioRpcError as error:
             record.outcome, record.detail = error.code().name, error.details() or ""
@@ -80,11 +80,11 @@ class Caller:
         finally:
             record.ended_s = self._now_s()
 
-    async def _converse(self, channel: grpc.aio.Channel) -> None:
+    async def _converse(self, channel: grpc.aio.Channel, metadata: Sequence[tuple[str, str]]) -> None:
         open_stream = channel.stream_stream(
             CONVERSE, request_serializer=None, response_deserializer=gateway_pb2.ConverseResponse.FromString
         )
-        stream: Any = open_stream()
+        stream: Any = open_stream(metadata=metadata)
         sender: asyncio.Task[None] | None = None
         try:
             await _write(stream, self._start)

@@ -2,24 +2,14 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from benchmarks.abuse.frames import page
 from moshi_cluster.audio.opus import OpusEncoder
 
 FIRST, LAST = 2, 4
-_REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
-
-
-def page(packets: Sequence[bytes], serial: int, granule: int = 0, flags: int = 0, number: int = 0) -> bytes:
-    """A page with whole packets."""
-    lacing = b"".join(bytes([255] * (len(packet) // 255) + [len(packet) % 255]) for packet in packets)
-    numbers = granule.to_bytes(8, "little") + serial.to_bytes(4, "little") + number.to_bytes(4, "little")
-    unsigned = b"OggS\0" + bytes([flags]) + numbers + bytes(4) + bytes([len(lacing)]) + lacing + b"".join(packets)
-    mirrored = zlib.crc32(unsigned.translate(_REVERSED), 0xFFFFFFFF) ^ 0xFFFFFFFF
-    return unsigned[:22] + mirrored.to_bytes(4, "big").translate(_REVERSED) + unsigned[26:]
 
 
 def headers(serial: int, codec: bytes = b"Opus") -> bytes:

@@ -9,17 +9,17 @@ from contextlib import asynccontextmanager
 
 import pytest
 
+from benchmarks.abuse.frames import BINARY, CLOSE, PING, PONG, frame, page
+from benchmarks.abuse.web import PIECES
 from tests.services.gateway.api.http.test_connection import Wire, wire
-from tests.services.gateway.api.websocket.chatter import AUDIO, ERROR, HTTP, LOOPBACK, PING, chatting
-from tests.services.gateway.api.websocket.pages import opus_packets, page, voice_pages
-from tests.services.gateway.api.websocket.test_frame_meter import frame
+from tests.services.gateway.api.websocket.chatter import AUDIO, ERROR, HTTP, LOOPBACK, chatting
+from tests.services.gateway.api.websocket.pages import opus_packets, voice_pages
 from tests.services.gateway.cluster import Cluster, cluster
 from tests.services.in_process import eventually
 
 pytestmark = pytest.mark.usefixtures("nothing_swallowed")
 
 LIMITS = HTTP | {"max_messages_per_s": 100.0}
-OPCODES = {"text": 1, "binary": 2, "close": 8, "ping": 9, "pong": 10}
 
 
 @asynccontextmanager
@@ -45,36 +45,20 @@ async def closed_with(client: Wire) -> tuple[int, str]:
     """The close code, and the error before it."""
     error = ""
     async for opcode, payload in frames(client):
-        if opcode == OPCODES["binary"] and payload[0] == ERROR:
+        if opcode == BINARY and payload[0] == ERROR:
             error = payload[1:].decode()
-        if opcode == OPCODES["close"]:
+        if opcode == CLOSE:
             return int.from_bytes(payload[:2], "big"), error
     return 1006, error
 
 
-FLOODS = {
-    "pings": frame(b"", OPCODES["ping"]),
-    "pongs": frame(b"12345678", OPCODES["pong"]),
-    "texts": frame(b"x", OPCODES["text"]),
-    "empty texts": frame(b"", OPCODES["text"]),
-    "unknown types": frame(b"\x99" * 40),
-    "empty messages": frame(b""),
-    "controls": frame(b"\3\0"),
-    "the protocol's own pings": frame(bytes([PING])),
-    "empty pages": frame(bytes([AUDIO]) + page([], 7) * 10),
-    "pages of empty packets": frame(bytes([AUDIO]) + page([b""] * 255, 7)),
-    "packets that are no opus": frame(bytes([AUDIO]) + page([b"\xff\0"] * 100, 7)),
-    "continuations": bytes([0, 0x80, 0, 0, 0, 0]),
-}
-
-
-@pytest.mark.parametrize(("name", "piece"), FLOODS.items(), ids=FLOODS)
+@pytest.mark.parametrize(("name", "piece"), PIECES.items(), ids=PIECES)
 async def test_a_flood_is_ended_whatever_it_is_made_of_and_others_talk_on(name: str, piece: bytes) -> None:
     async with cluster(**LIMITS) as all_of_it, chatting(all_of_it, LOOPBACK) as neighbour:
         await neighbour.ready()
         async with upgraded(all_of_it) as client:
             if name == "continuations":
-                await client.send(bytes([2, 0x81, 0, 0, 0, 0]) + b"x")  # the first piece of a message
+                await client.send(frame(b"x", whole=False))
             flooding = asyncio.create_task(flood(client, piece))
             code, error = await closed_with(client)
             flooding.cancel()
@@ -115,7 +99,7 @@ async def test_after_a_stall_a_client_hears_voice_of_the_last_two_seconds_and_no
     """It answers a ping, says a lot, reads nothing of the answers, and then reads them all."""
     async with cluster(**HTTP | {"reply_backlog_ms": 2000}) as all_of_it, upgraded(all_of_it) as client:
         incoming = frames(client)
-        await client.send(frame(await next_of(incoming, OPCODES["ping"]), OPCODES["pong"]))
+        await client.send(frame(await next_of(incoming, PING), PONG))
         for message in voice_pages(opus_packets(20.0), 20):
             await client.send(frame(bytes([AUDIO]) + message))
 
@@ -126,7 +110,7 @@ async def test_after_a_stall_a_client_hears_voice_of_the_last_two_seconds_and_no
         await eventually(lambda: of_kind("reply_dropped") >= 224)
         reading = asyncio.create_task(voice_packets(client, incoming))
         await eventually(lambda: of_kind("reply_dropped") + of_kind("out") == 250)
-        await client.send(frame(struct.pack(">H", 1000), OPCODES["close"]))
+        await client.send(frame(struct.pack(">H", 1000), CLOSE))
         assert 1900 <= await reading * 40 <= 2080
 
 
@@ -134,9 +118,9 @@ async def voice_packets(client: Wire, incoming: AsyncIterator[tuple[int, bytes]]
     """How many packets come until the server closes; answers its pings."""
     packets = 0
     async for opcode, payload in incoming:
-        packets += opcode == OPCODES["binary"] and payload[:1] == bytes([AUDIO])
-        if opcode == OPCODES["ping"]:
-            await client.send(frame(payload, OPCODES["pong"]))
+        packets += opcode == BINARY and payload[:1] == bytes([AUDIO])
+        if opcode == PING:
+            await client.send(frame(payload, PONG))
     return packets
 
 

@@ -8,21 +8,9 @@ import hypothesis
 import pytest
 from hypothesis import strategies as st
 
+from benchmarks.abuse.frames import frame
 from moshi_cluster.services.common.errors import OverQuota
 from moshi_cluster.services.gateway.api.websocket.frame_meter import FrameMeter
-
-
-def frame(payload: bytes, opcode: int = 2, masked: bool = True, long: bool = False) -> bytes:
-    """A frame byte by byte. long: the length takes eight bytes, although fewer would do."""
-    size, mask = len(payload), 0x80 if masked else 0
-    if size > 0xFFFF or long:
-        length = bytes([mask | 127]) + size.to_bytes(8, "big")
-    elif size > 125:
-        length = bytes([mask | 126]) + size.to_bytes(2, "big")
-    else:
-        length = bytes([mask | size])
-    return bytes([0x80 | opcode]) + length + (bytes(4) if masked else b"") + payload
-
 
 SIZES = st.sampled_from([0, 1, 125, 126, 300, 70_000])
 

@@ -7,8 +7,9 @@ import logging
 import numpy as np
 import pytest
 
+from benchmarks.abuse.frames import page
 from tests.services.gateway.api.websocket.chatter import ERROR, HTTP, LOOPBACK, chatting, said, voice
-from tests.services.gateway.api.websocket.pages import headers, opus_packets, page, voice_pages
+from tests.services.gateway.api.websocket.pages import headers, opus_packets, voice_pages
 from tests.services.gateway.cluster import cluster
 
 pytestmark = pytest.mark.usefixtures("nothing_swallowed")
