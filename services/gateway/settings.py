@@ -72,6 +72,11 @@ class GatewaySettings:
     max_sessions_per_client: int = setting(
         100, "Calls held at once for one client address; a telephony system is one client.", minimum=1, maximum=10_000
     )
+    max_openings_per_s: float = setting(
+        25.0,
+        "Calls that one client address may begin per second, on average; more wait, then are refused.",
+        minimum=0.1,
+    )
     max_loopback_sessions: int = setting(
         16, "Loopback calls held at once; they need no worker and take none of the calls' places.", minimum=0
     )

@@ -15,6 +15,8 @@ from moshi_cluster.services.common.rpc import statuses
 from moshi_cluster.services.common.session_stream import Method, Methods, Request, Response
 from moshi_cluster.v1 import trunk_pb2, trunk_pb2_grpc
 
+_ITEMS_A_TURN = 64  # of the event loop; what a gateway sends for a step of sixty-four calls
+
 _log = logging.getLogger(__name__)
 
 
@@ -88,10 +90,12 @@ class MuxServerConnection:
 
     async def _read(self, bundles: AsyncIterator[trunk_pb2.TrunkBundle]) -> None:
         async for bundle in bundles:
-            for item in bundle.items:
+            for number, item in enumerate(bundle.items, 1):
                 if self._outbox.is_full:
                     await self._outbox.until_writable()
                 self._take(item)
+                if number % _ITEMS_A_TURN == 0:
+                    await asyncio.sleep(0)  # other gateways, and the engine's answers, get their turn
 
     async def _stalled(self) -> NoReturn:
         await self._outbox.until_stalled()

@@ -19,8 +19,8 @@ MESSAGE_S = 0.0001
 EVENT_S = 0.0003
 """What it takes to answer a control."""
 
-_LOOPBACK_SHARE = 0.02
-_SPARE_SHARE, _SPARE_AT_ONCE_S = 0.1, 0.5
+_LOOPBACK_SHARE = 0.016
+_SPARE_SHARE, _SPARE_AT_ONCE_S = 0.1, 0.05
 _WAIT_SHARE, _WAIT_AT_ONCE_S = 0.1, 3.0
 _TURN_S = 0.002
 
@@ -61,6 +61,22 @@ class LoopBudget:
     def call(self, now_s: float | None = None) -> CallBudget:
         """The budget of a call that begins."""
         return CallBudget(self._spare, time.monotonic() if now_s is None else now_s)
+
+    def parsing(self, now_s: float | None = None) -> ParsingBudget:
+        """The budget of an HTTP connection that begins."""
+        return ParsingBudget(self._spare, time.monotonic() if now_s is None else now_s)
+
+
+class ParsingBudget:
+    """What the parsing of one HTTP connection may take: its own first, then of what all calls have in common."""
+
+    def __init__(self, spare: Pace, now_s: float) -> None:
+        self._spare = spare
+        self._own = _Purse(0.02, 0.02, now_s, 0.0)  # 50 pages a second take 0.005; empty at first, as a call's
+
+    def delay_s(self, now_s: float, amount_s: float) -> float:
+        """Counts time of the loop that was taken; how long to wait before any more is."""
+        return 0.0 if self._own.pay(now_s, amount_s) else self._spare.delay_s(now_s, amount_s)
 
 
 class CallBudget:

@@ -15,6 +15,7 @@ from moshi_cluster.services.common.errors import session_error
 from moshi_cluster.services.gateway.admission.auth import TokenGate, Tokens
 from moshi_cluster.services.gateway.admission.capacity import Admission
 from moshi_cluster.services.gateway.admission.loop_budget import LoopBudget
+from moshi_cluster.services.gateway.admission.openings import Openings
 from moshi_cluster.services.gateway.admission.queue import NotifyPosition
 from moshi_cluster.services.gateway.calls.call import Call
 from moshi_cluster.services.gateway.calls.events import Checkpoints, Ended, Outgoing, Started
@@ -45,6 +46,8 @@ class CallManager:
         """Calls that are up."""
         self.loop_budget = LoopBudget()
         """Of what callers send."""
+        self.openings = Openings(settings.max_openings_per_s, settings.max_sessions_per_client)
+        """Of every client."""
         self.fleet = WorkerFleet(settings, metrics)
         self._settings = settings
         self.metrics = metrics

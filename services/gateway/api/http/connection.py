@@ -12,6 +12,7 @@ from typing import Any, cast
 from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
 
+from moshi_cluster.services.gateway.admission.loop_budget import ParsingBudget
 from moshi_cluster.services.gateway.admission.rate_limits import Pace
 from moshi_cluster.services.gateway.api.http.held_transport import HeldTransport
 from moshi_cluster.services.gateway.metrics import GatewayMetrics
@@ -19,10 +20,9 @@ from moshi_cluster.services.gateway.metrics import GatewayMetrics
 SERVER_NAME = "moshi-cluster"
 """What the header `Server` says: no version of anything."""
 
-_SLICE_BYTES = 4096  # parsed at once: some 700 empty WebSocket frames, less than a millisecond
+_SLICE_BYTES = 1024  # parsed at once: some 170 empty WebSocket frames, less than half a millisecond
 _BYTES_PER_S, _BYTES_AT_ONCE = 128 * 1024, 512 * 1024  # the largest Opus there is has 64 kB a second
 _KERNEL_BUFFER_BYTES = 64 * 1024  # of what came and was not read, or megabytes would wait for a slow pace
-_LOOP_SHARE, _LOOP_AT_ONCE_S = 0.05, 0.05  # for parsing
 _RESPONSE_TIMEOUT_S = 60.0
 _LAST_BYTES_TIMEOUT_S = 5.0
 
@@ -38,7 +38,7 @@ class HttpConnection(RequestHandler):
         "_held",
         "_is_lost",
         "_leave",
-        "_loop_pace",
+        "_parsing",
         "_metrics",
         "_next_slice",
         "_response_timeout_s",
@@ -50,13 +50,14 @@ class HttpConnection(RequestHandler):
     def __init__(
         self,
         manager: web.Server,
+        parsing: ParsingBudget,
         metrics: GatewayMetrics,
         address: str,
         request_timeout_s: float,
         leave: Callable[[], None],
         response_timeout_s: float = _RESPONSE_TIMEOUT_S,
     ) -> None:
-        """address: the client's, as far as the connection tells. request_timeout_s: for the first request, and for each
+        """parsing: pays for it. address: the client's, as far as the connection tells. request_timeout_s: for the first request, and for each
         next one. leave: called once it is over. response_timeout_s: for a client to read a response.
         """
         loop = asyncio.get_running_loop()
@@ -69,7 +70,7 @@ class HttpConnection(RequestHandler):
         self._leave = leave
         self._response_timeout_s = response_timeout_s
         self._bytes_pace = Pace(_BYTES_PER_S, _BYTES_AT_ONCE, now_s)
-        self._loop_pace = Pace(_LOOP_SHARE, _LOOP_AT_ONCE_S, now_s)
+        self._parsing = parsing
         self._held: HeldTransport | None = None
         self._unread = bytearray()  # bounded: while there is any, the transport does not read
         self._next_slice: asyncio.Handle | None = None
@@ -141,7 +142,7 @@ class HttpConnection(RequestHandler):
         now_s = time.monotonic()
         return max(
             self._bytes_pace.delay_s(now_s, len(data)),
-            self._loop_pace.delay_s(now_s, time.thread_time() - began_s),
+            self._parsing.delay_s(now_s, time.thread_time() - began_s),
         )
 
     # --- answering

@@ -70,7 +70,8 @@ class HttpServer:
     def _connection(self, address: str, leave: Leave) -> HttpConnection:
         assert self._runner.server is not None, "not started"
         timeout_s = self._settings.http_request_timeout_s
-        return HttpConnection(self._runner.server, self._manager.metrics, address, timeout_s, leave)
+        parsing = self._manager.loop_budget.parsing()
+        return HttpConnection(self._runner.server, parsing, self._manager.metrics, address, timeout_s, leave)
 
     def _application(self) -> web.Application:
         application = web.Application()

@@ -93,6 +93,7 @@ class WebSocketHandler:
             writer_limit=_WRITE_BUFFER_BYTES,
         )
         self._check(request, websocket)
+        await self._enter(request)
         frames = FrameMeter(self._settings.max_messages_per_s)
         cast(Admitting, request.protocol).admit = frames.admit
         await websocket.prepare(request)
@@ -118,6 +119,14 @@ class WebSocketHandler:
         if not websocket.can_prepare(request):
             self._manager.metrics.bad_request()
             raise web.HTTPBadRequest(text="expected a WebSocket\n")
+
+    async def _enter(self, request: web.Request) -> None:
+        """Raises HTTPException for a client that begins too many."""
+        try:
+            await self._manager.openings.enter(_peer(request))
+        except OverQuota as error:
+            self._manager.metrics.http_refused("openings")
+            raise web.HTTPTooManyRequests(text=f"{error}\n", headers={"Retry-After": "3"}) from None
 
     async def _session(self, request: web.Request, websocket: web.WebSocketResponse, frames: FrameMeter) -> _End:
         try:

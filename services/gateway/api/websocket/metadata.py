@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.metadata
 from typing import Any
 
@@ -86,6 +87,7 @@ def _tidy(value: float) -> float:
     return round(value, 6)
 
 
+@functools.cache  # it reads files
 def _version() -> str:
     try:
         return importlib.metadata.version("moshi-cluster")

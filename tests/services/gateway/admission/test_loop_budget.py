@@ -17,6 +17,7 @@ _TAKES_S = {
     Spending.CONTROL: 1.5 * MESSAGE_S + EVENT_S,
 }  # with what the call makes of it
 _OWN_SHARE = {Spending.AUDIO: 0.04, Spending.CONTROL: 0.005}
+_PAGE_S = 0.0001
 _SECONDS = 60.0
 AUDIO, CONTROL = Spending.AUDIO, Spending.CONTROL
 
@@ -120,5 +121,22 @@ async def test_a_share_gives_way_after_every_turn_and_waits_beyond_the_budget(mo
     with pytest.raises(OverQuota):
         await keep_busy(LoopShare(LoopBudget(0.0).call(0.0)))
     turns = [delay_s for delay_s in waited_s if delay_s == 0.0]
-    assert 150 < len(turns) < 180  # half a second is there, in turns of twice 1.5 ms
+    assert 15 < len(turns) < 18  # a twentieth of a second is there, in turns of twice 1.5 ms
     assert 0.0 < waited_s[-1] < 3.0
+
+
+def test_a_connection_that_sends_pages_never_waits_beside_floods() -> None:
+    loop = LoopBudget(0.0)
+    client, flooding = loop.parsing(0.0), loop.parsing(0.0)
+    for index in range(1, 2000):
+        while not flooding.delay_s(index / 50, 0.0005):
+            pass
+        assert client.delay_s(index / 50, _PAGE_S) == 0.0
+
+
+def test_connections_that_come_again_and_again_parse_for_a_tenth_of_the_time() -> None:
+    loop, next_s, taken_s = LoopBudget(0.0), [0.0] * 8, 0.0
+    while (now_s := min(next_s)) < _SECONDS:
+        taken_s += 0.0005
+        next_s[next_s.index(now_s)] = now_s + 0.0005 + loop.parsing(now_s).delay_s(now_s, 0.0005)
+    assert taken_s / _SECONDS < 0.11

@@ -15,6 +15,7 @@ from aiohttp.web_protocol import RequestHandler
 from prometheus_client import CollectorRegistry
 
 from moshi_cluster.services.common.listening import open_listeners
+from moshi_cluster.services.gateway.admission.loop_budget import LoopBudget
 from moshi_cluster.services.gateway.api.http.connection import HttpConnection
 from moshi_cluster.services.gateway.api.http.connection_limits import ConnectionLimits
 from moshi_cluster.services.gateway.api.http.listener import Leave, Listener
@@ -122,7 +123,7 @@ async def connections(**options: Any) -> AsyncIterator[tuple[int, set[HttpConnec
             live.discard(made)
 
         assert runner.server is not None
-        made = HttpConnection(runner.server, metrics, address, 10.0, gone, **options)
+        made = HttpConnection(runner.server, LoopBudget().parsing(), metrics, address, 10.0, gone, **options)
         live.add(made)
         return made
 

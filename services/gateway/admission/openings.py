@@ -1,0 +1,42 @@
+"""Openings: how many calls one client may begin, since each costs the others some time, also one broken off at once."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import OrderedDict
+
+from moshi_cluster.services.common.errors import OverQuota
+from moshi_cluster.services.gateway.admission.rate_limits import Pace, client_of
+
+_MOST_WAIT_S = 3.0
+_MOST_CLIENTS = 4096  # remembered, those of the last openings
+
+
+class Openings:
+    """So many at once and so many a second for each client; more wait for their turn, or are refused."""
+
+    def __init__(self, per_s: float, at_once: int) -> None:
+        self._per_s = per_s
+        self._at_once = at_once
+        self._paces: OrderedDict[str, Pace] = OrderedDict()
+
+    async def enter(self, peer: str) -> None:
+        """Returns when this client's call may begin. Raises OverQuota when that would take too long.
+
+        peer: the caller's address, as gRPC spells it.
+        """
+        if delay_s := self.delay_s(time.monotonic(), client_of(peer)):
+            await asyncio.sleep(delay_s)
+
+    def delay_s(self, now_s: float, client: str) -> float:
+        """Counts an opening; how long it has to wait. Raises OverQuota, and does not count, when it is too long."""
+        pace = self._paces.setdefault(client, Pace(self._per_s, self._at_once, now_s))
+        self._paces.move_to_end(client)
+        if len(self._paces) > _MOST_CLIENTS:
+            self._paces.popitem(last=False)
+        delay_s = pace.delay_s(now_s, 1.0)
+        if delay_s > _MOST_WAIT_S:
+            pace.delay_s(now_s, -1.0)
+            raise OverQuota("too many calls begun by this client; try again in a few seconds")
+        return delay_s
