@@ -33,6 +33,7 @@ FLOODS: Mapping[str, Flood] = (
 
 _SETTLE_S = 2.0  # calls have opened
 _AFTER_S = 1.0  # what was late is there
+_REST_S = 4.0  # the next callers have the flood's address: it may call again by then
 _NICE = 19  # floods come from other machines: what these cost to make is not the cluster's
 
 
@@ -91,6 +92,7 @@ async def beside(
         for caller in callers:
             caller.hang_up()
         await asyncio.gather(*calls)
+    await asyncio.sleep(_REST_S)
     return Round(
         name,
         _part(callers, quiet_s, flood_s),

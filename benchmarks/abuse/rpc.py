@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
@@ -95,11 +96,9 @@ async def _write_on(rpc: Any, first: bytes, piece: bytes, reading: asyncio.Task[
 
 
 async def _read_all(rpc: Any) -> None:
-    try:
+    with contextlib.suppress(grpc.aio.AioRpcError):
         while await rpc.read() is not grpc.aio.EOF:
             pass
-    except grpc.aio.AioRpcError:
-        return
 
 
 async def open_and_cancel(ports: Ports, tally: Tally) -> None:
@@ -120,7 +119,8 @@ async def hold_places(ports: Ports, tally: Tally) -> None:
     """Opens loopback calls that say nothing and holds them."""
     async with stream(ports.gateway, _CONVERSE, ports.token) as rpc:
         tally.sent += 1
-        await rpc.write(_LOOPBACK)
+        with contextlib.suppress(*_OVER):
+            await rpc.write(_LOOPBACK)
         await _read_all(rpc)
         tally.ends[(await rpc.code()).name] += 1
 
@@ -128,11 +128,10 @@ async def hold_places(ports: Ports, tally: Tally) -> None:
 async def phone(ports: Ports, tally: Tally) -> None:
     """No abuse: an honest call of a second, as often as there is one to make."""
     async with stream(ports.gateway, _CONVERSE, ports.token) as rpc:
-        await rpc.write(_CALL)
-        try:
+        served = False
+        with contextlib.suppress(*_OVER):
+            await rpc.write(_CALL)
             served = await rpc.read() is not grpc.aio.EOF
-        except grpc.aio.AioRpcError:
-            served = False
         tally.ends["phone served" if served else "phone refused"] += 1
         await asyncio.sleep(_CALL_S)
 

@@ -13,6 +13,7 @@ from enum import Enum
 
 from moshi_cluster.services.common.errors import OverQuota
 from moshi_cluster.services.gateway.admission.rate_limits import Pace
+from moshi_cluster.services.gateway.admission.turns import Turns
 
 MESSAGE_S = 0.0001
 """What gRPC takes for a message before the gateway sees it."""
@@ -22,7 +23,7 @@ EVENT_S = 0.0003
 _LOOPBACK_SHARE = 0.016
 _SPARE_SHARE, _SPARE_AT_ONCE_S = 0.1, 0.05
 _WAIT_SHARE, _WAIT_AT_ONCE_S = 0.1, 3.0
-_TURN_S = 0.002
+_TURN_S = 0.001
 
 
 class Spending(Enum):
@@ -57,20 +58,23 @@ class LoopBudget:
     def __init__(self, now_s: float | None = None) -> None:
         """now_s: on the clock of `CallBudget.delay_s`; its start where absent."""
         self._spare = Pace(_SPARE_SHARE, _SPARE_AT_ONCE_S, time.monotonic() if now_s is None else now_s)
+        self._turns = Turns()
 
     def call(self, now_s: float | None = None) -> CallBudget:
         """The budget of a call that begins."""
-        return CallBudget(self._spare, time.monotonic() if now_s is None else now_s)
+        return CallBudget(self._spare, self._turns, time.monotonic() if now_s is None else now_s)
 
     def parsing(self, now_s: float | None = None) -> ParsingBudget:
         """The budget of an HTTP connection that begins."""
-        return ParsingBudget(self._spare, time.monotonic() if now_s is None else now_s)
+        return ParsingBudget(self._spare, self._turns, time.monotonic() if now_s is None else now_s)
 
 
 class ParsingBudget:
     """What the parsing of one HTTP connection may take: its own first, then of what all calls have in common."""
 
-    def __init__(self, spare: Pace, now_s: float) -> None:
+    def __init__(self, spare: Pace, turns: Turns, now_s: float) -> None:
+        self.turns = turns
+        """Of those who have had one and want more."""
         self._spare = spare
         self._own = _Purse(0.02, 0.02, now_s, 0.0)  # 50 pages a second take 0.005; empty at first, as a call's
 
@@ -82,7 +86,9 @@ class ParsingBudget:
 class CallBudget:
     """What one call may take: its own first, for audio and for controls, then of what all calls have in common."""
 
-    def __init__(self, spare: Pace, now_s: float) -> None:
+    def __init__(self, spare: Pace, turns: Turns, now_s: float) -> None:
+        self.turns = turns
+        """Of those who have had one and want more."""
         self._spare = spare
         self._own = {  # empty at first, or there would be some again for everybody who calls again
             Spending.AUDIO: _Purse(0.04, 0.2, now_s, 0.0),  # 100 packets a second take 0.03
@@ -113,8 +119,8 @@ class CallBudget:
 
 
 class LoopShare:
-    """Turns of one connection on the loop: others get theirs every few milliseconds, and who is beyond the budget waits
-    for the next one."""
+    """Turns of one connection on the loop: others get theirs every millisecond, and who is beyond the budget waits for
+    the next one."""
 
     def __init__(self, budget: CallBudget) -> None:
         self._budget = budget
@@ -133,4 +139,5 @@ class LoopShare:
         if delay_s or self._taken_s > _TURN_S:
             self._taken_s = 0.0
             await asyncio.sleep(delay_s)
+            await self._budget.turns.mine()
         self.begin()

@@ -14,6 +14,7 @@ from aiohttp.web_protocol import RequestHandler
 
 from moshi_cluster.services.gateway.admission.loop_budget import ParsingBudget
 from moshi_cluster.services.gateway.admission.rate_limits import Pace
+from moshi_cluster.services.gateway.admission.turns import Turn
 from moshi_cluster.services.gateway.api.http.held_transport import HeldTransport
 from moshi_cluster.services.gateway.metrics import GatewayMetrics
 
@@ -73,7 +74,7 @@ class HttpConnection(RequestHandler):
         self._parsing = parsing
         self._held: HeldTransport | None = None
         self._unread = bytearray()  # bounded: while there is any, the transport does not read
-        self._next_slice: asyncio.Handle | None = None
+        self._next_slice: asyncio.Handle | Turn | None = None
         self._end: asyncio.Handle | None = None
         self._is_lost = False
 
@@ -119,7 +120,7 @@ class HttpConnection(RequestHandler):
 
     def _read_on(self) -> None:
         if self._unread and self._next_slice is None:
-            self._next_slice = asyncio.get_running_loop().call_soon(self._read_slice)
+            self._next_slice = self._parsing.turns.soon(self._read_slice)
 
     def _read_slice(self) -> None:
         self._next_slice = None
@@ -133,7 +134,10 @@ class HttpConnection(RequestHandler):
             delay_s = self._parse(piece)
         held.hold(bool(self._unread or delay_s))
         if self._unread or delay_s:
-            self._next_slice = asyncio.get_running_loop().call_later(delay_s, self._read_slice)
+            self._next_slice = asyncio.get_running_loop().call_later(delay_s, self._in_turn)
+
+    def _in_turn(self) -> None:
+        self._next_slice = self._parsing.turns.soon(self._read_slice)
 
     def _parse(self, data: bytes) -> float:
         """Returns how long to wait before any more is parsed."""
