@@ -12,14 +12,13 @@ import json
 import sys
 import tempfile
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 
 import uvloop
 
 from benchmarks.abuse.beside import FLOODS, Round, beside, call_s, flooding_process
 from benchmarks.abuse.flood import Ports
-from benchmarks.abuse.verdict import broken, table
+from benchmarks.abuse.verdict import broken, figures, table
 from benchmarks.machine import machine
 from benchmarks.online.caller import Caller
 from benchmarks.online.driver import RunOptions, make_callers
@@ -63,7 +62,7 @@ def _run(arguments: argparse.Namespace) -> int:
     print(table(rounds))
     if arguments.json:
         arguments.json.write_text(
-            json.dumps({"machine": machine(), "rounds": [asdict(one) for one in rounds]}, indent=1)
+            json.dumps({"machine": machine(), "rounds": [figures(one) for one in rounds]}, indent=1)
         )
     sentences = [sentence for one in rounds for sentence in broken(one)]
     for sentence in sentences:

@@ -73,7 +73,7 @@ class GatewaySettings:
         100, "Calls held at once for one client address; a telephony system is one client.", minimum=1, maximum=10_000
     )
     max_openings_per_s: float = setting(
-        25.0,
+        50.0,
         "Calls that one client address may begin per second, on average; more wait, then are refused.",
         minimum=0.1,
     )

@@ -7,7 +7,7 @@ import time
 from collections import OrderedDict
 
 from moshi_cluster.services.common.errors import OverQuota
-from moshi_cluster.services.gateway.admission.rate_limits import Pace, client_of
+from moshi_cluster.services.gateway.admission.rate_limits import Pace
 
 _MOST_WAIT_S = 3.0
 _MOST_CLIENTS = 4096  # remembered, those of the last openings
@@ -21,12 +21,9 @@ class Openings:
         self._at_once = at_once
         self._paces: OrderedDict[str, Pace] = OrderedDict()
 
-    async def enter(self, peer: str) -> None:
-        """Returns when this client's call may begin. Raises OverQuota when that would take too long.
-
-        peer: the caller's address, as gRPC spells it.
-        """
-        if delay_s := self.delay_s(time.monotonic(), client_of(peer)):
+    async def enter(self, client: str) -> None:
+        """Returns when a call of this address may begin. Raises OverQuota when that would take too long."""
+        if delay_s := self.delay_s(time.monotonic(), client):
             await asyncio.sleep(delay_s)
 
     def delay_s(self, now_s: float, client: str) -> float:
@@ -38,5 +35,7 @@ class Openings:
         delay_s = pace.delay_s(now_s, 1.0)
         if delay_s > _MOST_WAIT_S:
             pace.delay_s(now_s, -1.0)
-            raise OverQuota("too many calls begun by this client; try again in a few seconds")
+            raise OverQuota(
+                "too many calls begun by this client; try again in a few seconds", "TOO_MANY_OPENINGS", 3000
+            )
         return delay_s

@@ -40,10 +40,10 @@ class ConverseServicer(gateway_pb2_grpc.GatewayServicer):
         messages = CallerMessages(context.read, self._settings, budget)
         ended_as = partial(_cancelled_as, context)
         async with statuses(context), _reading_on(messages), self._manager.session(ended_as) as session_id:
-            await self._manager.openings.enter(context.peer())
-            start = await within(messages.start(), self._settings.open_timeout_s, "no `start` came")
             metadata = context.invocation_metadata() or ()
             client = self._client(context.peer(), metadata)
+            await self._manager.openings.enter(client)
+            start = await within(messages.start(), self._settings.open_timeout_s, "no `start` came")
             await self._manager.authenticate(bearer(dict(metadata).get("authorization")), client)
             spec = parse_call(start, metadata, self._settings)
             if spec.loopback:

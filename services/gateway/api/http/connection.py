@@ -58,8 +58,9 @@ class HttpConnection(RequestHandler):
         leave: Callable[[], None],
         response_timeout_s: float = _RESPONSE_TIMEOUT_S,
     ) -> None:
-        """parsing: pays for it. address: the client's, as far as the connection tells. request_timeout_s: for the first request, and for each
-        next one. leave: called once it is over. response_timeout_s: for a client to read a response.
+        """parsing: pays for it. address: the client's, as far as the connection tells. request_timeout_s: for the first
+        request, and for each next one. leave: called once it is over. response_timeout_s: for a client to read a
+        response.
         """
         loop = asyncio.get_running_loop()
         super().__init__(manager, loop=loop, keepalive_timeout=request_timeout_s, access_log=cast(Any, None))

@@ -123,7 +123,7 @@ class WebSocketHandler:
     async def _enter(self, request: web.Request) -> None:
         """Raises HTTPException for a client that begins too many."""
         try:
-            await self._manager.openings.enter(_peer(request))
+            await self._manager.openings.enter(self._client(request))
         except OverQuota as error:
             self._manager.metrics.http_refused("openings")
             raise web.HTTPTooManyRequests(text=f"{error}\n", headers={"Retry-After": "3"}) from None

@@ -99,4 +99,4 @@ async def test_a_flood_of_them_is_counted_and_not_listed(lines: list[str]) -> No
             writer.write(call_with(header(b"authorization", b"Bearer " + _SECRET)))
             await eventually(lambda number=number: ended(all_of_it) == number)
             writer.close()
-    assert len([line for line in lines if "Invalid encoding" in line]) == 10
+    assert 10 <= len([line for line in lines if "Invalid encoding" in line]) < 20  # one in five seconds more

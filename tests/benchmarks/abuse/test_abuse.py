@@ -1,0 +1,68 @@
+"""Floods and their verdict; `python -m benchmarks.abuse` runs all of them for longer."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from benchmarks.abuse.__main__ import main
+from benchmarks.abuse.beside import FLOODS, Part, Round
+from benchmarks.abuse.flood import Tally
+from benchmarks.abuse.verdict import broken, table
+
+
+def round_of(p99_ms: float, without_p99_ms: float = 30.0, lost: int = 0, grown_mb: float = 1.0) -> Round:
+    """A round with these figures and no others of interest."""
+    without, beside = Part(100, 0.02, without_p99_ms / 1000), Part(100, 0.03, p99_ms / 1000)
+    grown = {"gateway-0": round(grown_mb * 2**20), "lm-0": 0}
+    return Round("web-pings", without, beside, Tally(), lost, lost, grown, {"gateway-0": 0.25, "lm-0": 0.1})
+
+
+@pytest.mark.parametrize(
+    ("round_", "sentences"),
+    [
+        (round_of(99.0), []),
+        (round_of(101.0), ["web-pings: p99 101 ms > 100 ms"]),
+        (round_of(101.0, without_p99_ms=60.0), []),
+        (round_of(121.0, without_p99_ms=60.0), ["web-pings: p99 121 ms > 120 ms"]),
+        (round_of(float("nan")), ["web-pings: p99 nan ms > 100 ms"]),
+        (
+            round_of(50.0, lost=2),
+            ["web-pings: 2 callers lost their call", "web-pings: 2 frames of the callers were lost"],
+        ),
+        (round_of(50.0, grown_mb=70), ["web-pings: gateway-0 grew by 70 MB"]),
+    ],
+)
+def test_a_flood_that_is_felt_is_named(round_: Round, sentences: list[str]) -> None:
+    assert list(broken(round_)) == sentences
+
+
+def test_a_round_is_a_row() -> None:
+    assert table([round_of(50.0)]).splitlines()[1].split() == [
+        *("web-pings", "0", "20", "30", "30", "50", "1.0", "0.25"),
+    ]
+
+
+def test_a_flood_that_there_is_not_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["web-pings", "web-nothing"])
+    assert "no flood is called web-nothing" in capsys.readouterr().err
+
+
+@pytest.mark.cluster
+def test_floods_find_their_way_and_callers_are_measured_beside_them(tmp_path: Path) -> None:
+    """How the callers fare is no question for a machine that runs tests."""
+    names = ["web-pings", "rpc-keys", "web-again"]
+    assert main([*names, "--callers", "1", "--seconds", "1.5", "--json", str(tmp_path / "run.json")]) in (0, 3)
+    rounds = json.loads((tmp_path / "run.json").read_text())["rounds"]
+    assert [one["name"] for one in rounds] == names
+    for one in rounds:
+        assert one["tally"]["sent"] > 0
+        assert one["without"]["frames"] > 0
+
+
+def test_every_kind_of_flood_is_there() -> None:
+    assert {name.partition("-")[0] for name in FLOODS} == {"web", "rpc"}
+    assert all(flood.clients and flood.summary for flood in FLOODS.values())
