@@ -48,6 +48,9 @@ class GatewaySettings:
         (),
         "Reverse proxies, addresses and networks (10.1.0.0/16), comma separated: their X-Forwarded-For is believed.",
     )
+    grpc_forwarded_for: bool = setting(
+        True, "X-Forwarded-For of trusted_proxies is believed on the gRPC port, too; false where they pass bytes on."
+    )
     http_proxy_protocol: bool = setting(
         False, "Connections of trusted_proxies to the HTTP port begin with the PROXY protocol, version 1 or 2."
     )

@@ -32,7 +32,7 @@ class ConverseServicer(gateway_pb2_grpc.GatewayServicer):
     def __init__(self, settings: GatewaySettings, manager: CallManager) -> None:
         self._settings = settings
         self._manager = manager
-        self._proxies = TrustedProxies(settings.trusted_proxies)
+        self._proxies = TrustedProxies(settings.trusted_proxies if settings.grpc_forwarded_for else ())
 
     async def Converse(self, request_iterator: object, context: grpc.aio.ServicerContext) -> None:
         """A call from its `start` to its status, by the table of services.common.errors."""

@@ -119,6 +119,12 @@ async def test_who_is_no_trusted_proxy_is_one_client_whatever_they_forward() -> 
             assert await chatter.end() == (1013, "this client already holds all its calls")
 
 
+async def test_what_callers_forward_is_not_believed_where_the_proxy_passes_bytes_on() -> None:
+    async with cluster(max_sessions_per_client=1, grpc_forwarded_for=False, **LOCAL) as all_of_it:
+        assert not await Phone(all_of_it, "198.51.100.1").is_refused()
+        assert await Phone(all_of_it, "198.51.100.2").is_refused()
+
+
 async def test_who_tries_tokens_behind_a_proxy_slows_down_nobody_else(tmp_path: Path) -> None:
     (tmp_path / "tokens").write_text("right\n")
     wrong = "?token=wrong"

@@ -1,0 +1,292 @@
+"""Calls through nginx, HAProxy and Caddy as deploy/proxies sets them up: every status is the gateway's own."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import math
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import grpc
+import numpy as np
+import pytest
+from google.rpc import error_details_pb2
+from grpc_status import rpc_status
+
+from moshi_cluster.v1 import gateway_pb2
+from tests.deploy.proxied import (
+    ELSEWHERE,
+    SETTINGS,
+    Behind,
+    behind,
+    channel_to,
+    cluster_behind,
+    gateway_processes,
+    relayed_from,
+    upstream_of,
+    upstreams_of,
+)
+from tests.deploy.proxy_processes import PROXIES, Upstream
+from tests.services.gateway.api.websocket.chatter import METADATA, STATS, coming_back
+from tests.services.gateway.caller import SAID, START, Caller, start
+from tests.services.gateway.cluster import cluster
+from tests.services.in_process import PATIENCE_S, eventually, read_all, status_of
+
+CALL_S = float(os.environ.get("MOSHI_PROXY_CALL_S", "1"))
+"""How long a call in real time lasts, and how long one that says nothing; docs/proxies.md says what was measured."""
+Code = grpc.StatusCode
+# What has begun to be answered has no status left to map: HTTP/2 ends the stream, and gRPC calls that INTERNAL.
+KILLED_IN_A_CALL = {"nginx": Code.INTERNAL, "haproxy": Code.UNAVAILABLE, "caddy": Code.INTERNAL}
+
+pytestmark = pytest.mark.parametrize("name", PROXIES)
+
+
+async def test_more_than_a_megabyte_of_a_call_arrives_and_is_answered(name: str, tmp_path: Path) -> None:
+    """nginx ends a request body there, unless it is told not to."""
+    async with cluster_behind(name, tmp_path) as (_, seen):
+        caller = Caller(seen.stub)
+        await caller.start()
+        await caller.say_levels(SAID * 7)
+        assert (await caller.hang_up()).levels == SAID * 7
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("encoding", ["PCM_F32LE", "MULAW", "none"])
+async def test_a_call_in_real_time_lasts_as_long_as_its_caller_likes(name: str, encoding: str, tmp_path: Path) -> None:
+    """none: nothing is said, and nothing but silence comes back."""
+    limits = {"idle_timeout_s": 3600.0, "jitter_allowance_ms": 2000}
+    async with cluster_behind(name, tmp_path, **limits) as (all_of_it, seen):
+        caller = Caller(seen.stub)
+        is_mulaw = encoding == "MULAW"
+        spoken = gateway_pb2.AudioFormat(
+            encoding=gateway_pb2.Encoding.Value(f"ENCODING_{'PCM_F32LE' if encoding == 'none' else encoding}"),
+            sample_rate_hz=8000 if is_mulaw else 24_000,
+        )
+        await caller.start(input_format=spoken)
+        reading = asyncio.create_task(caller.rest())
+        packet = bytes(160) if is_mulaw else np.full(480, 0.5, "<f4").tobytes()
+        began_s = time.monotonic()
+        for number in range(round(CALL_S / 0.02)):
+            await asyncio.sleep(max(0.0, began_s + 0.02 * number - time.monotonic()))
+            if encoding != "none":
+                await caller.say(packet)
+        await caller.call.done_writing()
+        counters = (await reading).counters
+        assert counters.frames_in == (0 if encoding == "none" else math.ceil(CALL_S / 0.08))
+        assert counters.frames_out == counters.frames_in + counters.frames_filled
+
+
+async def refused(seen: Behind, *requests: gateway_pb2.ConverseRequest, **options: Any) -> grpc.aio.AioRpcError:
+    """How a call ends that is not taken."""
+    call = seen.stub.Converse(**options)
+    with contextlib.suppress(grpc.aio.AioRpcError):  # reading says why
+        for request in requests:
+            await call.write(request)
+    try:
+        await read_all(call)
+    except grpc.aio.AioRpcError as error:
+        return error
+    pytest.fail("the call was taken and ended well")
+
+
+STATUSES: dict[str, tuple[Code, dict[str, Any], list[gateway_pb2.ConverseRequest], dict[str, Any]]] = {
+    "full": (Code.RESOURCE_EXHAUSTED, {"max_sessions": 1}, [START], {}),
+    "one client too often": (Code.RESOURCE_EXHAUSTED, {"max_sessions_per_client": 1}, [START], {}),
+    "a wrong start": (
+        Code.INVALID_ARGUMENT,
+        {},
+        [gateway_pb2.ConverseRequest(start=start(reply_packet_ms=7777))],
+        {},
+    ),
+    "no token": (Code.UNAUTHENTICATED, {"token_file": "tokens"}, [START], {}),
+    "idle": (Code.DEADLINE_EXCEEDED, {"idle_timeout_s": 0.3}, [START], {}),
+    "too late": (Code.DEADLINE_EXCEEDED, {}, [START], {"timeout": 1.0}),
+    "no start": (Code.DEADLINE_EXCEEDED, {"open_timeout_s": 0.3}, [], {}),
+    "too large": (
+        Code.RESOURCE_EXHAUSTED,
+        {},
+        [gateway_pb2.ConverseRequest(audio=gateway_pb2.Audio(data=bytes(1 << 21)))],
+        {},
+    ),
+}
+
+
+@pytest.mark.parametrize("case", STATUSES)
+async def test_a_status_of_the_gateway_is_the_callers(name: str, case: str, tmp_path: Path) -> None:
+    code, settings, requests, options = STATUSES[case]
+    (tmp_path / "tokens").write_text("secret\n")
+    settings = {key: str(tmp_path / value) if key == "token_file" else value for key, value in settings.items()}
+    async with cluster_behind(name, tmp_path, **settings) as (_, seen):
+        if case in ("full", "one client too often"):
+            await Caller(seen.stub).start()
+        error = await refused(seen, *requests, **options)
+        assert error.code() is code, error
+        if case == "full":
+            retry = error_details_pb2.RetryInfo()
+            assert rpc_status.from_call(error).details[0].Unpack(retry)
+            assert retry.retry_delay.ToMilliseconds() == 250
+
+
+async def test_who_cancels_frees_their_slots(name: str, tmp_path: Path) -> None:
+    async with cluster_behind(name, tmp_path) as (all_of_it, seen):
+        caller = Caller(seen.stub)
+        await caller.start()
+        caller.call.cancel()
+        await all_of_it.until_free()
+        await eventually(lambda: all_of_it.sample("moshi_gateway_sessions_total", outcome="CANCELLED") == 1)
+
+
+async def test_a_drain_is_told_and_ends_as_without_a_proxy(name: str, tmp_path: Path) -> None:
+    async with cluster_behind(name, tmp_path) as (all_of_it, seen):
+        caller = Caller(seen.stub)
+        await caller.start()
+        async with seen.chatting(STATS) as chatter:
+            await chatter.ready()
+            all_of_it.service.drain(3.5)
+            event = (await caller.until("event", gateway_pb2.Event.KIND_GO_AWAY)).event
+            assert event.detail == "the gateway stops: the call ends in 1.5 s"
+            assert (await chatter.until(METADATA, "event"))["kind"] == "go_away"
+            assert (await refused(seen, START)).code() is Code.UNAVAILABLE
+            await caller.say_levels([3])
+            assert (await caller.rest()).ended.reason == gateway_pb2.Ended.REASON_SHUTDOWN
+            assert (await chatter.end())[0] == 1001
+
+
+async def test_a_gateway_that_is_gone_is_unavailable(name: str, tmp_path: Path) -> None:
+    async with behind(name, tmp_path, Upstream(1, 1)) as seen:
+        error = await refused(seen, START)
+        assert error.code() is Code.UNAVAILABLE, error
+        async with seen.session() as session, session.get(seen.url) as answer:
+            assert answer.status in (502, 503)
+        with pytest.raises(aiohttp.WSServerHandshakeError):
+            async with seen.chatting("?token=s3cret"):
+                pass
+        assert "s3cret" not in seen.proxy.written
+
+
+async def test_a_gateway_that_is_killed_ends_its_calls_and_leaves_its_place_to_another(
+    name: str, tmp_path: Path
+) -> None:
+    async with gateway_processes(tmp_path, 2) as gateways, behind(name, tmp_path, *upstreams_of(gateways)) as seen:
+        caller = Caller(seen.stub)
+        await caller.start()
+        async with seen.chatting() as chatter:
+            await chatter.ready()
+            for gateway in gateways:
+                gateway.kill()
+            assert (await status_of(caller.call))[0] is KILLED_IN_A_CALL[name]
+            with contextlib.suppress(ConnectionError):  # aiohttp wants to close it, too
+                assert (await chatter.end())[0] == 1006
+        gateways[1].start()
+        await until_taken(seen)
+
+
+async def until_taken(seen: Behind) -> None:
+    """Returns once a call and a conversation are taken."""
+    async with asyncio.timeout(PATIENCE_S):
+        while not (await _is_taken(seen)):  # noqa: ASYNC110 - what is waited for is another process
+            await asyncio.sleep(0.2)
+
+
+async def _is_taken(seen: Behind) -> bool:
+    try:
+        caller = Caller(seen.stub)
+        await caller.start()
+        await caller.hang_up()
+        async with seen.chatting() as chatter:
+            await chatter.ready()
+    except (grpc.aio.AioRpcError, aiohttp.ClientError, EOFError):
+        return False
+    return True
+
+
+async def test_a_reload_of_the_proxy_ends_no_call(name: str, tmp_path: Path) -> None:
+    async with cluster_behind(name, tmp_path) as (all_of_it, seen):
+        caller = Caller(seen.stub)
+        await caller.start()
+        await caller.say_levels([1, 2])
+        await caller.answered(2)
+        async with seen.chatting(STATS) as chatter:
+            await chatter.ready()
+            key = await chatter.until(METADATA, "resume")
+            await chatter.say(2)
+            await chatter.answered(2)
+            await asyncio.to_thread(seen.proxy.reload)
+            await caller.say_levels([3])
+            assert (await caller.hang_up()).levels == [1, 2, 3]
+            if name == "caddy":  # 2.6 closes upgraded connections; the key is good for it
+                assert (await chatter.end())[0] in (1001, 1006)
+                async with seen.chatting(STATS, **coming_back(key)) as back:
+                    await back.ready()
+                    assert back.metadata["resumed"] is True
+            else:
+                await chatter.say(1)
+                await chatter.answered(3)
+
+
+async def test_the_page_and_its_calls_pass_and_their_tokens_stay_out_of_the_logs(name: str, tmp_path: Path) -> None:
+    async with cluster_behind(name, tmp_path, web_dir="clients/web") as (_, seen):
+        async with seen.session() as session, session.get(seen.url) as answer:
+            assert (answer.status, answer.content_type) == (200, "text/html")
+        origin = {"Origin": seen.url.rstrip("/")}
+        async with seen.chatting("?token=s3cret", headers=origin | {"Authorization": "Bearer s3cret"}) as chatter:
+            await chatter.ready()
+            await chatter.say(2)
+            await chatter.answered(2)
+        with pytest.raises(aiohttp.WSServerHandshakeError, match="403"):
+            async with seen.chatting(headers={"Origin": "https://elsewhere.example"}):
+                pass
+        await eventually(lambda: "/api/chat" in seen.proxy.written)
+        assert "s3cret" not in seen.proxy.written
+
+
+async def test_clients_count_by_their_own_addresses_whatever_they_say(name: str, tmp_path: Path) -> None:
+    spoofed = {"headers": {"X-Forwarded-For": "198.51.100.1"}}
+    async with (
+        cluster_behind(name, tmp_path, max_sessions_per_client=1) as (_, seen),
+        seen.chatting(source=ELSEWHERE) as first,
+        seen.chatting(source="127.0.0.8") as neighbour,
+        seen.chatting(source=ELSEWHERE, **spoofed) as second,
+    ):
+        await first.ready()
+        await neighbour.ready()
+        assert await second.end() == (1013, "this client already holds its 1 calls")
+
+
+async def test_callers_count_by_their_own_addresses_whatever_they_say(name: str, tmp_path: Path) -> None:
+    """Where HAProxy passes bytes on they are one, as docs/proxies.md says."""
+    async with (
+        cluster_behind(name, tmp_path, max_sessions_per_client=1) as (_, seen),
+        relayed_from(ELSEWHERE, seen.proxy.grpc_port) as port,
+        channel_to(seen.proxy, port) as channel,
+    ):
+        await Caller(seen.stub).start()
+        elsewhere = Behind(seen.proxy, channel)
+        if name != "haproxy":
+            await Caller(elsewhere.stub).start()
+        error = await refused(elsewhere, START, metadata=(("x-forwarded-for", "198.51.100.1"),))
+        assert error.details() == "this client already holds its 1 calls"
+
+
+async def test_who_comes_back_finds_the_gateway_that_has_their_conversation(name: str, tmp_path: Path) -> None:
+    """By the address that they come from, until conversations are kept where every gateway finds them."""
+    async with (
+        cluster(**SETTINGS) as one,
+        cluster(**SETTINGS) as other,
+        behind(name, tmp_path, upstream_of(one), upstream_of(other)) as seen,
+    ):
+        for number in range(4):
+            source = f"127.0.0.{20 + number}"
+            async with seen.chatting(STATS, source) as chatter:
+                await chatter.ready()
+                key = await chatter.until(METADATA, "resume")
+                chatter.vanish()
+            await one.until_free()
+            await other.until_free()
+            async with seen.chatting(STATS, source, **coming_back(key)) as back:
+                await back.ready()
+                assert back.metadata["resumed"] is True
