@@ -67,7 +67,7 @@ async def test_a_call_in_real_time_lasts_as_long_as_its_caller_likes(name: str, 
             sample_rate_hz=8000 if is_mulaw else 24_000,
         )
         await caller.start(input_format=spoken)
-        reading = asyncio.create_task(caller.rest())
+        reading = asyncio.create_task(caller.until("ended"))
         packet = bytes(160) if is_mulaw else np.full(480, 0.5, "<f4").tobytes()
         began_s = time.monotonic()
         for number in range(round(CALL_S / 0.02)):
@@ -75,7 +75,8 @@ async def test_a_call_in_real_time_lasts_as_long_as_its_caller_likes(name: str, 
             if encoding != "none":
                 await caller.say(packet)
         await caller.call.done_writing()
-        counters = (await reading).counters
+        counters = (await reading).ended.counters
+        assert (await status_of(caller.call))[0] is Code.OK
         assert counters.frames_in == (0 if encoding == "none" else math.ceil(CALL_S / 0.08))
         assert counters.frames_out == counters.frames_in + counters.frames_filled
 
@@ -254,7 +255,7 @@ async def test_clients_count_by_their_own_addresses_whatever_they_say(name: str,
     ):
         await first.ready()
         await neighbour.ready()
-        assert await second.end() == (1013, "this client already holds its 1 calls")
+        assert await second.end() == (1013, "this client already holds all its calls")
 
 
 async def test_callers_count_by_their_own_addresses_whatever_they_say(name: str, tmp_path: Path) -> None:
@@ -269,7 +270,7 @@ async def test_callers_count_by_their_own_addresses_whatever_they_say(name: str,
         if name != "haproxy":
             await Caller(elsewhere.stub).start()
         error = await refused(elsewhere, START, metadata=(("x-forwarded-for", "198.51.100.1"),))
-        assert error.details() == "this client already holds its 1 calls"
+        assert error.details() == "this client already holds all its calls"
 
 
 async def test_who_comes_back_finds_the_gateway_that_has_their_conversation(name: str, tmp_path: Path) -> None:
