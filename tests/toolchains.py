@@ -25,6 +25,15 @@ def present(path: Path, package: str) -> Path:
     return path
 
 
+def succeeds(*command: str, folder: Path, timeout_s: float) -> bool:
+    """Whether a command ends well in time, for one that may need what is not on the machine."""
+    try:
+        done = subprocess.run(command, capture_output=True, timeout=timeout_s, cwd=folder)
+    except subprocess.TimeoutExpired:
+        return False
+    return done.returncode == 0
+
+
 def words_of(*command: str, folder: Path | None = None, environment: Mapping[str, str] | None = None) -> str:
     """What a command says, which must succeed."""
     done = subprocess.run(command, capture_output=True, text=True, timeout=280, cwd=folder, env=environment)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +15,7 @@ from pathlib import Path
 import google.rpc
 import pytest
 
-from tests.toolchains import installed, present, words_of
+from tests.toolchains import installed, present, succeeds, words_of
 
 ROOT = Path(__file__).parents[3]
 EXAMPLES = ROOT / "clients/examples"
@@ -91,11 +90,8 @@ def java(folder: Path) -> Command:
 def node(folder: Path) -> Command:
     runtime, npm = installed("node"), installed("npm")
     copy = copied("node", folder)
-    done = subprocess.run(
-        [npm, "install", "--no-audit", "--no-fund", "--ignore-scripts", "--fetch-retries=0"],
-        capture_output=True, text=True, timeout=120, cwd=copy,
-    )  # fmt: skip
-    if done.returncode != 0:
+    options = ("--no-audit", "--no-fund", "--ignore-scripts", "--fetch-retries=0")
+    if not succeeds(npm, "install", *options, folder=copy, timeout_s=120):
         pytest.skip("npm could not install what the example depends on")
     return [runtime, str(copy / "converse.js")]
 
@@ -104,7 +100,7 @@ def rust(folder: Path) -> Command:
     """Nothing is downloaded: crates must be in cargo's own cache, or where its configuration says."""
     cargo, _ = installed("cargo"), installed("protoc")
     copy = copied("rust", folder)
-    if subprocess.run([cargo, "fetch", "--offline"], capture_output=True, timeout=60, cwd=copy).returncode != 0:
+    if not succeeds(cargo, "fetch", "--offline", folder=copy, timeout_s=60):
         pytest.skip("the crates are not on this machine (cargo fetch, in clients/examples/rust)")
     words_of(cargo, "build", "--offline", "--target-dir", str(RUST_BUILD), folder=copy)
     return [str(RUST_BUILD / "debug/converse")]
