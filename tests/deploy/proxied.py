@@ -17,7 +17,7 @@ import grpc
 from moshi_cluster.cluster.ports import free_ports
 from moshi_cluster.cluster.process import ServiceProcess
 from moshi_cluster.v1 import gateway_pb2_grpc
-from tests.deploy.proxy_processes import Proxy, Upstream, proxy
+from tests.deploy.proxy_processes import Proxy, Replacements, Upstream, proxy
 from tests.services.gateway.api.websocket.chatter import HTTP, Chatter
 from tests.services.gateway.cluster import Cluster, EchoCodec, EchoLm, cluster
 from tests.services.in_process import serving
@@ -59,9 +59,11 @@ class Behind:
 
 
 @asynccontextmanager
-async def behind(name: str, folder: Path, *upstreams: Upstream) -> AsyncIterator[Behind]:
-    """A proxy of this name in front of gateways, and a channel to it."""
-    with proxy(name, folder, *upstreams) as running:
+async def behind(
+    name: str, folder: Path, *upstreams: Upstream, changes: Replacements | None = None
+) -> AsyncIterator[Behind]:
+    """A proxy of this name in front of gateways, and a channel to it. changes: to its file."""
+    with proxy(name, folder, *upstreams, changes=changes) as running:
         async with channel_to(running) as channel:
             yield Behind(running, channel)
 
@@ -76,13 +78,15 @@ async def channel_to(running: Proxy, port: int | None = None) -> AsyncIterator[g
 
 
 @asynccontextmanager
-async def cluster_behind(name: str, folder: Path, **settings: Any) -> AsyncIterator[tuple[Cluster, Behind]]:
-    """A cluster of echoing workers behind a proxy; settings: of its gateway."""
+async def cluster_behind(
+    name: str, folder: Path, changes: Replacements | None = None, **settings: Any
+) -> AsyncIterator[tuple[Cluster, Behind]]:
+    """A cluster of echoing workers behind a proxy; changes: to its file; settings: of its gateway."""
     if name == "haproxy":
         settings["grpc_forwarded_for"] = False
     async with (
         cluster(**SETTINGS | settings) as all_of_it,
-        behind(name, folder, upstream_of(all_of_it)) as seen,
+        behind(name, folder, upstream_of(all_of_it), changes=changes) as seen,
     ):
         yield all_of_it, seen
 

@@ -40,8 +40,10 @@ class Proxy:
     name: str
     file: str
 
-    def __init__(self, folder: Path, upstreams: Sequence[Upstream]) -> None:
+    def __init__(self, folder: Path, upstreams: Sequence[Upstream], changes: Replacements) -> None:
+        """changes: to the file, beside those that bring it onto this machine."""
         self.folder = folder
+        self._changes = changes
         self.http_port, self.grpc_port, self._admin_port = free_ports(3)
         self.certificate = folder / CERTIFICATE
         self._upstreams = upstreams
@@ -83,7 +85,7 @@ class Proxy:
     def _configuration(self) -> str:
         """The file with this machine's paths and ports; each text that is replaced must be there."""
         text = (FILES / self.file).read_text()
-        for old, new in self._replacements().items():
+        for old, new in (self._replacements() | self._changes).items():
             assert old in text, f"{self.file} has no {old!r}"
             text = text.replace(old, new)
         return text
@@ -111,8 +113,8 @@ class Nginx(Proxy):
 
     name, file = "nginx", "nginx.conf"
 
-    def __init__(self, folder: Path, upstreams: Sequence[Upstream]) -> None:
-        super().__init__(folder, upstreams)
+    def __init__(self, folder: Path, upstreams: Sequence[Upstream], changes: Replacements) -> None:
+        super().__init__(folder, upstreams, changes)
         self.grpc_port = self.http_port
 
     def start(self) -> None:
@@ -193,8 +195,8 @@ class Caddy(Proxy):
 
     name, file = "caddy", "Caddyfile"
 
-    def __init__(self, folder: Path, upstreams: Sequence[Upstream]) -> None:
-        super().__init__(folder, upstreams)
+    def __init__(self, folder: Path, upstreams: Sequence[Upstream], changes: Replacements) -> None:
+        super().__init__(folder, upstreams, changes)
         self.grpc_port = self.http_port
 
     def reload(self) -> None:
@@ -227,11 +229,11 @@ _KINDS: dict[str, type[Proxy]] = {kind.name: kind for kind in (Nginx, Haproxy, C
 
 
 @contextlib.contextmanager
-def proxy(name: str, folder: Path, *upstreams: Upstream) -> Iterator[Proxy]:
+def proxy(name: str, folder: Path, *upstreams: Upstream, changes: Replacements | None = None) -> Iterator[Proxy]:
     """A proxy in front of these gateways; skips the test where it is not installed."""
     if shutil.which(name) is None:
         pytest.skip(f"{name} is not installed (Debian: apt-get install {name})")
-    running = _KINDS[name](folder, upstreams)
+    running = _KINDS[name](folder, upstreams, changes or {})
     running.start()
     try:
         yield running
