@@ -64,7 +64,7 @@ class LmService(WorkerService[LmModel], lm_pb2_grpc.LmServicer):
     async def Generate(
         self, request_iterator: AsyncIterator[lm_pb2.GenerateRequest], context: grpc.aio.ServicerContext
     ) -> None:
-        await serve_rpc(self.generate, request_iterator, context)
+        await serve_rpc(self.generate, request_iterator, context, slot_is_a_response=True)
 
     async def generate(self, stream: SessionStream[lm_pb2.GenerateRequest, lm_pb2.GenerateResponse]) -> None:
         """Handles a session's stream, whatever carries it."""

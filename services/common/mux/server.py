@@ -44,6 +44,7 @@ class MuxServicer(trunk_pb2_grpc.TrunkServicer):
         self, request_iterator: AsyncIterator[trunk_pb2.TrunkBundle], context: grpc.aio.ServicerContext
     ) -> None:
         async with statuses(context):
+            await context.send_initial_metadata(())
             outbox = self._make_outbox()
             connection = MuxServerConnection(self._methods, self._draining, self._streams_max, outbox)
             await connection.run(request_iterator, context.write)

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from moshi_cluster.services.common.errors import OverQuota
 
 _BURST_S = 2.0
-_AUDIO_RATE, _AUDIO_BURST_S = 1.25, 10.0
+_AUDIO_RATE, _AUDIO_BURST_S = 1.25, 2.0
 _LONGEST_STALL_S = 30.0  # of a network; keepalive gives the connection up before
 
 
@@ -41,9 +41,11 @@ def over_rate(what: str, per_s: float) -> OverQuota:
 class Pace:
     """A token bucket that makes wait: so much a second on average, and a burst. Times in seconds, monotonic."""
 
-    def __init__(self, per_s: float, burst: float, start_s: float) -> None:
+    def __init__(self, per_s: float, burst: float, start_s: float, most: float | None = None) -> None:
+        """burst: the most at the start; most: ever, if that is more."""
         self._per_s = per_s
-        self._most = self._left = burst
+        self._left = burst
+        self._most = burst if most is None else most
         self._last_s = start_s
 
     def delay_s(self, now_s: float, amount: float) -> float:
@@ -63,14 +65,14 @@ def message_quota(messages_per_s: float, start_s: float) -> RateQuota:
     )
 
 
-def audio_quota(backlog_s: float, start_s: float) -> RateQuota:
-    """The audio of a call, in seconds: decoding what the clock then drops costs all calls of the gateway their time.
+def audio_pace(backlog_s: float, start_s: float) -> Pace:
+    """The audio of a call, in seconds: who sends a file takes no more of the workers than a little more than one call.
 
-    A little more than real time; at once ten seconds, or what may wait if that is more, and after a stall of the
+    A quarter more than real time; at once two seconds, or what may wait if that is more, and after a stall of the
     network what was said meanwhile. backlog_s: how much of it may wait for the model.
     """
     burst_s = max(_AUDIO_BURST_S, _AUDIO_RATE * backlog_s)
-    return RateQuota(_AUDIO_RATE, burst_s, "seconds of audio", start_s, most=max(burst_s, _LONGEST_STALL_S))
+    return Pace(_AUDIO_RATE, burst_s, start_s, most=max(burst_s, _LONGEST_STALL_S))
 
 
 class ClientQuota:

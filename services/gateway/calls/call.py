@@ -14,8 +14,9 @@ from collections.abc import AsyncGenerator
 
 from moshi_cluster.audio.frame import FRAME_S
 from moshi_cluster.audio.pcm import Samples
+from moshi_cluster.services.common.deadlines import set_within
 from moshi_cluster.services.common.errors import LimitReached
-from moshi_cluster.services.gateway.admission.rate_limits import audio_quota
+from moshi_cluster.services.gateway.admission.rate_limits import audio_pace
 from moshi_cluster.services.gateway.audio.framing import ReplyPacket
 from moshi_cluster.services.gateway.calls.clock import CallerClock
 from moshi_cluster.services.gateway.calls.counters import CallCounters
@@ -45,8 +46,12 @@ class Call:
         metrics: GatewayMetrics,
         streams: CallStreams | None,
         history: History,
+        called_s: float,
     ) -> None:
-        """streams: None for a loopback call, which answers every frame with itself. history: goes on from here."""
+        """streams: None for a loopback call, which answers every frame with itself. history: goes on from here.
+
+        called_s: since when the caller may speak.
+        """
         now_s = time.monotonic()
         self.counters = CallCounters(metrics)
         self.history = history
@@ -56,11 +61,15 @@ class Call:
         self._metrics = metrics
         self._streams = streams
         pending = PendingEvents(now_s)
-        clock = CallerClock(now_s, spec.jitter_allowance_s, settings.backlog_frames, spec.first_frame_allowance_s)
+        clock = CallerClock(
+            now_s, spec.jitter_allowance_s, settings.backlog_frames, spec.first_frame_allowance_s, called_s
+        )
         self._ingress = Ingress(spec.input_format, clock, self.counters, pending)
         self._egress = Egress(spec, settings, self.counters, pending, self.hop_times, self._check_slo)
         self._limits = CallLimits(settings, now_s)
-        self._audio_quota = audio_quota(settings.backlog_frames * FRAME_S, now_s)
+        self._pace = audio_pace(settings.backlog_frames * FRAME_S, called_s)
+        self._read_on_s = now_s
+        self._frame_taken = asyncio.Event()
         self._keys = KeyPresses(session_id, metrics, now_s)
         self._inflight = asyncio.Semaphore(settings.inflight_frames)
         self._frame_waits = asyncio.Event()
@@ -71,20 +80,36 @@ class Call:
     def feed(self, data: bytes, together: int = 0) -> int:
         """Takes a packet of the caller's voice and returns how many frames it completed; never waits.
 
-        together: how many the packets before it in the same message have completed. Raises InvalidInput, OverQuota for
-        a flood, or LimitReached for a broken slo.
+        together: how many the packets before it in the same message have completed. Raises InvalidInput, or
+        LimitReached for a broken slo.
         """
         if self._hung_up:
             return 0  # the gateway has ended the call, the caller does not know it yet
         start_s = time.monotonic()
         self._limits.heard(start_s)
-        self._audio_quota.take(start_s, self._ingress.duration_s(data))
+        self._read_on_s = start_s + self._pace.delay_s(start_s, self._ingress.duration_s(data))
         if frames := self._ingress.feed(data, start_s, together):
             self.hop_times.observe("edge_in", time.monotonic() - start_s)
             self._frame_waits.set()
             self._egress.notify_pending(start_s)
             self._check_slo()
         return frames
+
+    async def until_room(self) -> bool:
+        """Returns once the caller's next packet is to be read, and whether that took time.
+
+        Who sends faster than people speak waits, and what they send waits in their own connection: nothing of it is
+        lost, and it takes no more of the models than a call in real time and a quarter.
+        """
+        waited = False
+        while not self._hung_up and (hold_s := self._hold_s(time.monotonic())) > 0:
+            self._frame_taken.clear()
+            await set_within(self._frame_taken, hold_s)
+            waited = True
+        return waited
+
+    def _hold_s(self, now_s: float) -> float:
+        return max(self._read_on_s - now_s, self._ingress.hold_s(now_s))
 
     def heard(self) -> None:
         """The caller sent something that is not audio: they are still there."""
@@ -180,6 +205,7 @@ class Call:
             self._frame_waits.clear()
             await self._frame_waits.wait()
         self._metrics.backlog_frames.observe(len(self._ingress) - 1)
+        self._frame_taken.set()
         return self._ingress.take()
 
     def _reply(self, frame: UserFrame, pcm: Samples) -> None:

@@ -13,6 +13,9 @@ and the caller would hear every answer that much later from then on. Hence each 
   and owes nothing. Frames known to be quiet are dropped first, without waiting.
 - Beyond the limit the oldest waiting frames are dropped at once.
 
+Nobody speaks faster than time passes. Who has sent more sound than can have been spoken since they called, with nothing
+filled in for them, sends a file: none of it is late, and rather than dropped it is to wait where it is (`hold_s`).
+
 Some callers send their voice a second at a time: the frames of one message or page come together, and neither their
 lead over its first frame nor their number says that the caller is ahead. Up to `TOGETHER_FRAMES_MAX` of them count as
 one; and as such pages are no whole frames, the end of a time slot may lie a frame before the end of its page.
@@ -56,10 +59,12 @@ class CallerClock:
         jitter_allowance_s: float = 0.1,
         backlog_limit_frames: int = 6,
         first_frame_allowance_s: float | None = None,
+        called_s: float | None = None,
     ) -> None:
         """The first time slot ends one frame after `start_s`; the schedule then follows the first frame of all.
 
-        first_frame_allowance_s: in place of the other allowance until then, for callers who may fill a page first.
+        first_frame_allowance_s: in place of the other allowance until then, for callers who may fill a packet first.
+        called_s: since when they may speak; `start_s` where absent.
         """
         if not jitter_allowance_s > 0:
             raise ValueError(f"jitter_allowance_s: must be positive, got {jitter_allowance_s}")
@@ -70,7 +75,9 @@ class CallerClock:
         self._backlog_limit = backlog_limit_frames
         self._absorbed_max_s = (min(backlog_limit_frames, ABSORBED_FRAMES_MAX) + 0.5) * FRAME_S
         self._lead_max_s = (backlog_limit_frames + 0.5) * FRAME_S
+        self._called_s = start_s if called_s is None else called_s
         self._anchor_s = start_s
+        self._spoken_before_s = 0.0  # of what came ahead of the schedule, at most so much may have been said before it
         self._slots_taken = 0
         self._owed = 0
         self._heard = False
@@ -86,6 +93,15 @@ class CallerClock:
             return self._slot_end_s() + self._first_frame_allowance_s
         return self._slot_end_s() + self._allowance_s + (FRAME_S if self._in_slices else 0.0)
 
+    def hold_s(self, now_s: float, waiting_frames: int) -> float:
+        """How long the caller's next packet is to wait where it is while so many frames wait here; 0: not at all.
+
+        What nobody can have spoken yet waits for room. Anything else never does: the oldest frame is dropped for it.
+        """
+        if self._owed or waiting_frames < self._backlog_limit:
+            return 0.0
+        return max(0.0, self._slot_end_s() - now_s - self._spoken_before_s - _AHEAD_S)
+
     def on_frame(self, now_s: float, waiting_frames: int, quiet: bool = False, together: int = 0) -> int:
         """The caller has completed a frame, which joins those that wait. Returns how many of the oldest to drop then.
 
@@ -95,6 +111,7 @@ class CallerClock:
         if not self._heard:
             self._heard = True
             self._anchor_s += now_s - self._slot_end_s()
+            self._spoken_before_s = max(0.0, now_s - FRAME_S - self._called_s - self._first_frame_allowance_s)
         self._in_slices = together > 0
         together = min(together, TOGETHER_FRAMES_MAX)
         lead_s = self._slot_end_s() - now_s - together * FRAME_S
@@ -142,7 +159,9 @@ class CallerClock:
             return self._settle()
         if lead_s > self._lead_max_s:
             # Nothing was filled: the caller sends faster than real time, and the schedule goes with them.
-            self._anchor_s -= lead_s - self._lead_max_s
+            beyond_s = lead_s - self._lead_max_s
+            self._anchor_s -= beyond_s
+            self._spoken_before_s = max(0.0, self._spoken_before_s - beyond_s)
         ahead_since_s = self._ahead_since_s
         if ahead_since_s is None or not (quiet or now_s - ahead_since_s >= SETTLE_S):
             return 0

@@ -54,6 +54,10 @@ class Ingress:
         """When `fill` next has something to do."""
         return self._clock.next_deadline_s
 
+    def hold_s(self, now_s: float) -> float:
+        """How long the caller's next packet is to wait where it is, unless a frame is taken before; 0: not at all."""
+        return self._clock.hold_s(now_s, len(self._backlog))
+
     def duration_s(self, data: bytes) -> float:
         """How much sound a packet holds; looks at no sample. Raises InvalidInput for parts of samples."""
         return self._decoder.duration_s(data)

@@ -149,7 +149,8 @@ class CallManager:
         read: must call `hang_up` at the end; cancelled when the call ends first. send: one item at a time.
         """
         spec = reservation.spec
-        call = Call(session_id, spec, self._settings, self.metrics, reservation.streams, reservation.history)
+        called_s = reservation.asked_s
+        call = Call(session_id, spec, self._settings, self.metrics, reservation.streams, reservation.history, called_s)
         setup_s = time.monotonic() - reservation.asked_s
         self.metrics.setup_s.observe(setup_s, exemplar_of(session_id))
         _log.info("call up session=%s label=%r", session_id, spec.label)

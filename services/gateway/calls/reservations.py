@@ -25,7 +25,7 @@ class Reservation:
     spec: CallSpec
     streams: CallStreams | None  # None for a loopback call
     history: History  # of what was said before
-    asked_s: float  # when the caller asked for it
+    asked_s: float  # since when the caller waits for it and may speak; who is in a queue does not speak yet
 
 
 class Reservations:
@@ -49,12 +49,13 @@ class Reservations:
 
         client: the caller's address.
         """
+        asked_s = time.monotonic()
         who = Waiting(Lane.PHONE, client)
         async with AsyncExitStack() as held:
             held.enter_context(self._admission.client(client))
 
             def attempt() -> Awaitable[Reservation]:
-                return held.enter_async_context(self._reserve(who.client, spec, History()))
+                return held.enter_async_context(self._reserve(who.client, spec, History(), asked_s))
 
             if spec.loopback or self._queue.is_empty:
                 yield await attempt()
@@ -75,7 +76,8 @@ class Reservations:
             held.enter_context(self._admission.client(client))
 
             def attempt() -> Awaitable[Reservation]:
-                return held.enter_async_context(self._reserve(who.client, spec, history or History()))
+                asked_s = time.monotonic()
+                return held.enter_async_context(self._reserve(who.client, spec, history or History(), asked_s))
 
             if spec.loopback:
                 yield await attempt()
@@ -84,8 +86,9 @@ class Reservations:
                 yield await self._queue.wait(attempt, notify, self._check_queue, who)
 
     @asynccontextmanager
-    async def _reserve(self, client: str, spec: CallSpec, history: History) -> AsyncIterator[Reservation]:
-        asked_s = time.monotonic()
+    async def _reserve(
+        self, client: str, spec: CallSpec, history: History, asked_s: float
+    ) -> AsyncIterator[Reservation]:
         with self._admission.loopback() if spec.loopback else self._admission.slot(client):
             streams = None if spec.loopback else await self._open(spec, history)
             try:

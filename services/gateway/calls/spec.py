@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from moshi_cluster.services.gateway.audio.formats import AudioFormat
 from moshi_cluster.v1 import common_pb2
 
+_FIRST_PACKET_S = 1.25
 _SEED_BITS = 53
 
 
@@ -28,12 +29,16 @@ class CallSpec:
     reply_packet_ms: int
     jitter_allowance_s: float
     sampling: common_pb2.Sampling  # as the lm is asked: a seed always, of the rest what the caller named
-    first_frame_allowance_s: float | None = None  # in place of jitter_allowance_s until the first frame came
     on_its_way_ms: int = 0  # reply audio that the transport itself bounds: the queue before it is that much shorter
     paced: bool = False
     slo: Slo = Slo()
     loopback: bool = False
     label: str = ""
+
+    @property
+    def first_frame_allowance_s(self) -> float:
+        """In place of jitter_allowance_s until the first frame: a recorder starts, and fills the longest packet."""
+        return _FIRST_PACKET_S + self.jitter_allowance_s
 
 
 def draw_seed() -> int:

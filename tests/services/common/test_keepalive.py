@@ -112,3 +112,36 @@ def test_a_dead_peer_is_noticed_within_28_s_and_a_network_may_stall_for_18() -> 
     usual = KeepAlive()
     assert usual.silence_ms + usual.answer_ms == 28_000
     assert usual.answer_ms == 18_000
+
+
+# --- clients that ping by themselves
+
+USUAL = KeepAlive()
+SCALE = 10
+
+
+def times_of(silence_s: float) -> KeepAlive:
+    return KeepAlive(silence_ms=round(1000 * silence_s), answer_ms=USUAL.answer_ms)
+
+
+@pytest.mark.parametrize("every_s", [10, 20])
+async def test_pings_of_phones_behind_address_translation_are_welcome(every_s: float) -> None:
+    """At a tenth of all times. 10 s is the least that Go's clients can be told, 20 to 30 s what keeps a mobile line."""
+    async with lines(times_of(USUAL.silence_ms / 1000 / SCALE), times_of(every_s / SCALE)) as (_, waiting, call):
+        await asyncio.sleep(4.5)
+        assert not waiting.over.is_set() and not call.done()
+        call.cancel()
+
+
+async def test_pings_every_second_on_an_idle_connection_are_too_many() -> None:
+    async with lines(USUAL, times_of(1.0)) as (_, _, call):
+        async with asyncio.timeout(PATIENCE_S / 2):
+            code, details = await status_of(call)
+        assert code is grpc.StatusCode.UNAVAILABLE and "Too many pings" in details
+
+
+def test_the_pings_that_a_server_sends_and_takes_are_what_the_docs_say() -> None:
+    options = dict(server_options(1024, 8))
+    assert options["grpc.http2.min_ping_interval_without_data_ms"] == 5_000
+    assert options["grpc.keepalive_time_ms"] == 10_000
+    assert options["grpc.keepalive_permit_without_calls"] == 1

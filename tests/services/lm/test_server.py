@@ -13,12 +13,11 @@ from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 from prometheus_client import generate_latest
 
-from moshi_cluster.services.common.rpc_stream import SLOT_HELD
 from moshi_cluster.services.lm.sampling import sampling_message
 from moshi_cluster.services.lm.session import SessionSpec
 from moshi_cluster.v1 import common_pb2, lm_pb2, lm_pb2_grpc
 from tests.services.fake_workers import BINS, TEXT_CARD, FakeLm, open_request, user_frame
-from tests.services.in_process import eventually, few_turns, listening, read, read_all, serving, status_of
+from tests.services.in_process import PATIENCE_S, eventually, few_turns, listening, read, read_all, serving, status_of
 
 pytestmark = pytest.mark.usefixtures("nothing_swallowed")
 SLOTS = 2
@@ -121,14 +120,23 @@ async def test_frames_may_be_sent_before_opened_arrives(stub: lm_pb2_grpc.LmStub
     assert kinds == ["opened", "frame", "frame"]
 
 
-async def test_the_slot_is_announced_before_the_history_is_read(lm: FakeLm, stub: lm_pb2_grpc.LmStub) -> None:
+async def test_the_headers_come_before_anything_was_sent(stub: lm_pb2_grpc.LmStub) -> None:
+    call = stub.Generate()
+    async with asyncio.timeout(PATIENCE_S):
+        await call.initial_metadata()
+    await call.write(open_request())
+    assert (await read(call)).HasField("opened")
+    call.cancel()
+
+
+async def test_the_slot_is_held_before_the_history_is_read(lm: FakeLm, stub: lm_pb2_grpc.LmStub) -> None:
     talking = await opened(stub)
     lm.runner.hold()
     await talking.write(user_frame(0))
     await lm.runner.step_entered()  # the engine is busy: nothing can be prepared now
     joining = stub.Generate()
     await joining.write(open_request())
-    assert set(SLOT_HELD) <= set(await joining.initial_metadata())
+    await eventually(lambda: lm.live_sessions == 2)
     lm.runner.let_all()
     assert (await read(joining)).WhichOneof("message") == "opened"
     for call in (talking, joining):
@@ -246,7 +254,6 @@ async def test_a_full_worker_refuses_with_a_hint_when_to_try_again(lm: FakeLm, s
     with pytest.raises(grpc.aio.AioRpcError, match="all lm slots are in use") as caught:
         await refused.read()
     assert caught.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
-    assert not set(SLOT_HELD) & set(await refused.initial_metadata())
     status = rpc_status.from_call(caught.value)
     assert status is not None
     assert status.details[0].Is(error_details_pb2.RetryInfo.DESCRIPTOR)
@@ -272,7 +279,7 @@ async def test_cancel_while_the_history_is_read_frees_the_slot(lm: FakeLm, stub:
     await lm.runner.step_entered()
     joining = stub.Generate()
     await joining.write(open_request())
-    await joining.initial_metadata()
+    await eventually(lambda: lm.live_sessions == 2)
     lm.runner.let_one()
     await lm.runner.step_entered()  # between the two pieces of its opening work
     assert len(lm.runner.specs) == 2
@@ -330,7 +337,7 @@ async def test_a_session_that_opens_while_the_drain_begins_is_told_after_opened(
     await lm.runner.step_entered()
     joining = stub.Generate()
     await joining.write(open_request())
-    await joining.initial_metadata()
+    await eventually(lambda: lm.live_sessions == 2)
     lm.drain(grace_s=60)
     await asyncio.sleep(0.1)
     lm.runner.let_all()
@@ -346,7 +353,7 @@ async def test_when_the_grace_is_over_every_session_ends_as_unavailable(lm: Fake
     await talking.write(user_frame(0))
     await lm.runner.step_entered()
     await joining.write(open_request())  # is never ready: the engine is busy
-    await joining.initial_metadata()
+    await eventually(lambda: lm.live_sessions == 2)
     lm.drain(grace_s=0.1)
     for call in (talking, joining):
         assert await status_of(call) == (
@@ -412,7 +419,7 @@ async def test_an_engine_failure_ends_every_session_as_internal(lm: FakeLm, stub
     await lm.runner.step_entered()
     joining = stub.Generate()
     await joining.write(open_request())
-    await joining.initial_metadata()
+    await eventually(lambda: lm.live_sessions == 2)
     lm.runner.failure = RuntimeError("device lost")
     lm.runner.let_all()
     for call in (talking, joining):

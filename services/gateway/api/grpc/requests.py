@@ -61,6 +61,7 @@ class CallerMessages:
                 await self._budget.spend(taken_s + EVENT_S, Spending.CONTROL)
             else:
                 await self._budget.spend(taken_s, Spending.AUDIO)
+                await call.until_room()
         call.hang_up()
 
     async def read_on(self) -> None:

@@ -40,6 +40,7 @@ class ConverseServicer(gateway_pb2_grpc.GatewayServicer):
         messages = CallerMessages(context.read, self._settings, budget)
         ended_as = partial(_cancelled_as, context)
         async with statuses(context), _reading_on(messages), self._manager.session(ended_as) as session_id:
+            await context.send_initial_metadata(())  # clients may wait for it before they send anything
             metadata = context.invocation_metadata() or ()
             client = self._client(context.peer(), metadata)
             await self._manager.openings.enter(client)

@@ -32,7 +32,6 @@ SAMPLING_PARAMETERS = {
 """Sampling parameters by upstream's names, in queries and in metadata; the seeds are two there."""
 
 _OPUS = AudioFormat(Encoding.OPUS, MODEL_RATE_HZ)
-_FIRST_FRAME_ALLOWANCE_S = 1.25  # a recorder starts, and fills the longest page: no silence is put before their voice
 _MOST_DIGITS = 20  # of a number of 64 bits
 
 
@@ -65,7 +64,6 @@ def parse_query(query: Mapping[str, str], settings: GatewaySettings, resume: str
         output_format=_OPUS,
         reply_packet_ms=REPLY_PACKET_MS,
         jitter_allowance_s=settings.jitter_allowance_ms / 1000,
-        first_frame_allowance_s=_FIRST_FRAME_ALLOWANCE_S + settings.jitter_allowance_ms / 1000,
         sampling=common_pb2.Sampling(**_sampling(query), seed=_one_seed(text_seed, audio_seed)),
         on_its_way_ms=settings.reply_backlog_ms // 2,
         loopback=_flag(query, "loopback"),

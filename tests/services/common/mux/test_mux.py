@@ -86,6 +86,14 @@ async def next_of_kind(call: Any, kind: str) -> list[int]:
             return streams
 
 
+async def test_the_headers_come_before_anything_was_sent() -> None:
+    async with connected(FakeCodec(4)) as (_, listener):
+        call = trunk_pb2_grpc.TrunkStub(listener.channel).Carry()
+        async with asyncio.timeout(PATIENCE_S):
+            await call.initial_metadata()
+        call.cancel()
+
+
 async def test_replies_of_one_step_share_a_bundle() -> None:
     codec = FakeCodec(4)
     async with connected(codec) as (_, listener):

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 
 import grpc
-import numpy as np
 import pytest
 
 from moshi_cluster.v1 import gateway_pb2
@@ -135,27 +134,24 @@ async def test_unread_events_beyond_the_limit_end_the_call() -> None:
         await all_of_it.until_free()
 
 
-async def test_a_caller_who_sends_hours_at_once_is_ended_before_they_are_decoded() -> None:
+async def test_a_caller_who_sends_hours_at_once_is_read_no_faster_than_they_speak() -> None:
+    """What is not read waits with them; nobody decodes it, and nothing of it is kept here."""
     async with cluster(backlog_frames=8) as all_of_it:
         caller = Caller(all_of_it.stub)
         await caller.start(input_format=F32_24K)
         second = gateway_pb2.ConverseRequest(audio=gateway_pb2.Audio(data=bytes(4 * 24_000)))
-        with contextlib.suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):
-            for _ in range(100):
+        written = 0
+
+        async def write() -> None:
+            nonlocal written
+            for _ in range(1000):
                 await caller.call.write(second)
-        await eventually(lambda: all_of_it.sample("moshi_gateway_sessions_total", outcome="RESOURCE_EXHAUSTED") == 1)
-        await all_of_it.until_free()
-        assert 10 <= all_of_it.sample("moshi_gateway_frames_total", kind="in") * 0.08 < 20
+                written += 1
+
+        writing = asyncio.create_task(write())
+        await eventually(lambda: all_of_it.sample("moshi_gateway_frames_total", kind="in") >= 37)
+        assert all_of_it.sample("moshi_gateway_frames_total", kind="dropped") == 0
+        assert written < 500  # the connection is full
+        writing.cancel()
         caller.call.cancel()
-
-
-async def test_what_is_refused_for_the_quota_is_not_decoded() -> None:
-    """The packet that is too much is no audio at all: had anybody looked at it, the call would end as malformed."""
-    async with cluster(backlog_frames=8) as all_of_it:
-        caller = Caller(all_of_it.stub)
-        await caller.start(input_format=F32_24K)
-        for _ in range(10):
-            await caller.say(bytes(4 * 24_000))
-        await caller.say(np.full(24_000, np.nan, "<f4").tobytes())
-        code, details = await caller.status()
-        assert (code, details) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "more seconds of audio than one call may send")
+        await all_of_it.until_free()

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from moshi_cluster.v1 import common_pb2, gateway_pb2
 from tests.services.gateway.caller import F32_24K, START, Caller, start, status_after
 from tests.services.gateway.cluster import Cluster, EchoLm, cluster
-from tests.services.in_process import eventually, read, status_of
+from tests.services.in_process import PATIENCE_S, eventually, read, status_of
 
 pytestmark = pytest.mark.usefixtures("nothing_swallowed")
 
@@ -230,6 +230,17 @@ async def test_a_refusal_waits_for_nobody_who_speaks_as_people_do() -> None:
 
 
 # --- start
+
+
+async def test_the_headers_come_before_anything_was_sent() -> None:
+    """Some libraries hand the call out only once they are there, and its caller sends only then."""
+    async with cluster() as all_of_it:
+        caller = Caller(all_of_it.stub)
+        async with asyncio.timeout(PATIENCE_S):
+            await caller.call.initial_metadata()
+        await caller.start()
+        await caller.say_levels([1])
+        assert (await caller.hang_up()).levels == [1]
 
 
 async def test_an_identical_start_again_does_nothing() -> None:
