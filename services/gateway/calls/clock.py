@@ -13,8 +13,9 @@ and the caller would hear every answer that much later from then on. Hence each 
   and owes nothing. Frames known to be quiet are dropped first, without waiting.
 - Beyond the limit the oldest waiting frames are dropped at once.
 
-Nobody speaks faster than time passes. Who has sent more sound than can have been spoken since they called, with nothing
-filled in for them, sends a file: none of it is late, and rather than dropped it is to wait where it is (`hold_s`).
+Nobody speaks faster than time passes. What comes earlier than it can have been spoken is a recording, and to be dropped
+for no reason: it waits where it is (`hold_s`), also for a model that is slower than real time. Who is half a second
+ahead of what they can have said since they called sends one, until silence has to be filled in for them.
 
 Some callers send their voice a second at a time: the frames of one message or page come together, and neither their
 lead over its first frame nor their number says that the caller is ahead. Up to `TOGETHER_FRAMES_MAX` of them count as
@@ -42,6 +43,9 @@ EARLIER_PPM = 250
 
 _AHEAD_S = 0.75 * FRAME_S
 """A caller who is less ahead cannot be told from one with jitter, and dropping a frame would make them late."""
+
+_RECORDED_S = 0.5
+_CLOCK_ERROR = 0.01  # more than any caller's
 
 _BURST_S = 0.5 * FRAME_S
 """Frames that follow each other faster came in one burst; only the first tells how late the line is."""
@@ -80,7 +84,8 @@ class CallerClock:
         self._spoken_before_s = 0.0  # of what came ahead of the schedule, at most so much may have been said before it
         self._slots_taken = 0
         self._owed = 0
-        self._heard = False
+        self._heard_frames = 0
+        self._is_recorded = False
         self._in_slices = False  # frames come several at a time
         self._last_frame_s = start_s
         self._burst_lead_s = 0.0
@@ -89,7 +94,7 @@ class CallerClock:
     @property
     def next_deadline_s(self) -> float:
         """When `due` next has something to say."""
-        if not self._heard:
+        if not self._heard_frames:
             return self._slot_end_s() + self._first_frame_allowance_s
         return self._slot_end_s() + self._allowance_s + (FRAME_S if self._in_slices else 0.0)
 
@@ -98,7 +103,11 @@ class CallerClock:
 
         What nobody can have spoken yet waits for room. Anything else never does: the oldest frame is dropped for it.
         """
-        if self._owed or waiting_frames < self._backlog_limit:
+        if waiting_frames < self._backlog_limit:
+            return 0.0
+        if self._is_recorded:
+            return FRAME_S
+        if self._owed:
             return 0.0
         return max(0.0, self._slot_end_s() - now_s - self._spoken_before_s - _AHEAD_S)
 
@@ -108,10 +117,12 @@ class CallerClock:
         waiting_frames: before it. quiet: nothing would be missed of this frame. together: how many frames came before
         it in the same message.
         """
-        if not self._heard:
-            self._heard = True
+        if not self._heard_frames:
             self._anchor_s += now_s - self._slot_end_s()
             self._spoken_before_s = max(0.0, now_s - FRAME_S - self._called_s - self._first_frame_allowance_s)
+        self._heard_frames += 1
+        if self._heard_frames * FRAME_S > (now_s - self._called_s) * (1 + _CLOCK_ERROR) + _RECORDED_S:
+            self._is_recorded = True
         self._in_slices = together > 0
         together = min(together, TOGETHER_FRAMES_MAX)
         lead_s = self._slot_end_s() - now_s - together * FRAME_S
@@ -126,10 +137,15 @@ class CallerClock:
         """How many frames of silence join the `waiting_frames` that wait now."""
         filled = 0
         while self.next_deadline_s <= now_s:
+            is_full = waiting_frames + filled >= self._backlog_limit
+            if is_full and self._is_recorded:
+                self._anchor_s += FRAME_S  # they are not late, they are held
+                continue
             self._slots_taken += 1
             self._owed += 1
             # With a full backlog the model has enough to do: the time slot passes empty.
-            if waiting_frames + filled < self._backlog_limit:
+            if not is_full:
+                self._is_recorded = False
                 filled += 1
         return filled
 

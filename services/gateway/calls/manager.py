@@ -143,14 +143,19 @@ class CallManager:
         """What a call needs, for a client who waits while every slot is in use: see Reservations."""
         return self._reservations.reserve_in_queue(client, spec, notify, history)
 
-    async def converse(self, session_id: str, reservation: Reservation, read: Read, send: Send) -> None:
+    async def converse(
+        self, session_id: str, reservation: Reservation, read: Read, send: Send, called_s: float | None = None
+    ) -> None:
         """A call from `Started` to `Ended`. Raises SessionError, alone or in a group, and whatever read and send do.
 
-        read: must call `hang_up` at the end; cancelled when the call ends first. send: one item at a time.
+        read: must call `hang_up` at the end; cancelled when the call ends first. send: one item at a time. called_s:
+        since when the caller may speak; since they asked for the reservation where absent.
         """
         spec = reservation.spec
-        called_s = reservation.asked_s
-        call = Call(session_id, spec, self._settings, self.metrics, reservation.streams, reservation.history, called_s)
+        said_since_s = reservation.asked_s if called_s is None else called_s
+        call = Call(
+            session_id, spec, self._settings, self.metrics, reservation.streams, reservation.history, said_since_s
+        )
         setup_s = time.monotonic() - reservation.asked_s
         self.metrics.setup_s.observe(setup_s, exemplar_of(session_id))
         _log.info("call up session=%s label=%r", session_id, spec.label)

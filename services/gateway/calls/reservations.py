@@ -25,7 +25,7 @@ class Reservation:
     spec: CallSpec
     streams: CallStreams | None  # None for a loopback call
     history: History  # of what was said before
-    asked_s: float  # since when the caller waits for it and may speak; who is in a queue does not speak yet
+    asked_s: float  # when the caller asked for it; of those in the queue, when it was their turn
 
 
 class Reservations:

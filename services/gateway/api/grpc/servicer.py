@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
@@ -43,8 +44,11 @@ class ConverseServicer(gateway_pb2_grpc.GatewayServicer):
             await context.send_initial_metadata(())  # clients may wait for it before they send anything
             metadata = context.invocation_metadata() or ()
             client = self._client(context.peer(), metadata)
+            came_s = time.monotonic()
             await self._manager.openings.enter(client)
+            waited_s = time.monotonic() - came_s
             start = await within(messages.start(), self._settings.open_timeout_s, "no `start` came")
+            called_s = time.monotonic() - waited_s
             await self._manager.authenticate(bearer(dict(metadata).get("authorization")), client)
             spec = parse_call(start, metadata, self._settings)
             if spec.loopback:
@@ -57,7 +61,7 @@ class ConverseServicer(gateway_pb2_grpc.GatewayServicer):
                 await context.write(render(item))
 
             async with self._manager.reserve(client, spec) as reservation:
-                await self._manager.converse(session_id, reservation, read, send)
+                await self._manager.converse(session_id, reservation, read, send, called_s)
 
     def _client(self, peer: str, metadata: Metadata) -> str:
         """The caller's address. peer: as gRPC spells it, ipv4:10.0.0.1:5000 or ipv6:%5B::1%5D:5000."""

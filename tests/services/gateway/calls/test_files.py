@@ -96,13 +96,28 @@ def test_a_file_sent_at_once_is_heard_whole_and_takes_most_of_its_length(
     assert 0.6 * 20 < took_s < 0.8 * 20
 
 
-@pytest.mark.parametrize("packet_ms", [20, 1000])
-def test_a_file_is_heard_whole_by_workers_slower_than_it_is_read(packet_ms: int) -> None:
-    """As fast as people speak, but not a quarter faster."""
-    call = SimulatedCall(step_s=0.078)
+@pytest.mark.parametrize("packet_ms", PACKETS_MS)
+@pytest.mark.parametrize("step_s", [0.078, 0.12])
+def test_a_file_is_heard_whole_by_workers_slower_than_it_is_read(packet_ms: int, step_s: float) -> None:
+    """As fast as people speak, but not a quarter faster; or slower than that."""
+    call = SimulatedCall(step_s=step_s)
     took_s = call.run(recording(20.0, packet_ms))
     assert call.lost == (0, 0)
-    assert took_s > 17
+    assert took_s > 225 * step_s
+
+
+def test_who_sent_a_file_and_then_speaks_is_heard_like_anybody_else() -> None:
+    """Silence is filled in while they say nothing, and what then waits for a model that stalls is dropped."""
+    call = SimulatedCall()
+    call.run(recording(4.0, 20))
+    live = recording(6.0, 20)
+    call.run(live[:100], [3.0] + [0.02] * 99)
+    assert call.counters.frames_filled > 20
+    assert call.counters.frames_dropped == 0
+    call._step_s = 1e9
+    took_s = call.run(live[100:], [0.02] * 200)
+    assert took_s == pytest.approx(4.0, abs=0.01)
+    assert call.counters.frames_dropped > 30
 
 
 @pytest.mark.parametrize("packet_ms", PACKETS_MS)

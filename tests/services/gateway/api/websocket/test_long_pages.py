@@ -103,3 +103,15 @@ async def test_packets_of_every_length_pass_one_on_each_page(packet_ms: float) -
         pages = voice_pages(packets, packet_ms, packet_ms=packet_ms)
         await chatter.send(*map(said, pages))
         await chatter.answered(30)
+
+
+@pytest.mark.parametrize("page_ms", [20, 1000])
+async def test_a_file_in_pages_at_full_speed_is_heard_whole(page_ms: float) -> None:
+    """With the backlog of every gateway: what is early is not read yet."""
+    patience = {"backlog_frames": SETTINGS.backlog_frames, "jitter_allowance_ms": 2000}
+    async with cluster(**HTTP | patience) as all_of_it, chatting(all_of_it) as chatter:
+        await chatter.ready()
+        await chatter.send(*(said(page) for page in voice_pages(opus_packets(4.0), page_ms)))
+        await chatter.answered(49)
+        assert all_of_it.sample("moshi_gateway_frames_total", kind="in") >= 49
+        assert all_of_it.sample("moshi_gateway_frames_total", kind="dropped") == 0
