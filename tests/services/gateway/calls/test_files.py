@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import deque
 
 import numpy as np
@@ -19,7 +20,7 @@ from moshi_cluster.services.gateway.calls.ingress import Ingress
 from moshi_cluster.services.gateway.metrics import GatewayMetrics
 from moshi_cluster.v1 import gateway_pb2
 from tests.services.gateway.caller import F32_24K, Caller, Kind
-from tests.services.gateway.cluster import EchoCodec, cluster
+from tests.services.gateway.cluster import EchoCodec, EchoLm, cluster
 
 LIMIT, INFLIGHT = 8, 4
 TICK_S = 0.001
@@ -266,3 +267,26 @@ async def test_a_file_waits_for_a_model_that_stands_still() -> None:
         codec.encoder.let_all()
         heard = await caller.hang_up()
         assert heard.levels == said
+
+
+async def test_packets_of_every_length_in_real_time_are_all_answered() -> None:
+    """Ten calls at once, with the backlog of every gateway; the allowance is longer, for a busy machine."""
+    said = levels(FRAMES)
+    sound = np.repeat(np.array(said, "<f4") / 60, FRAME_SAMPLES)
+
+    async def call(packet_ms: int) -> None:
+        caller = Caller(all_of_it.stub)
+        await caller.start()
+        clock = asyncio.get_running_loop().time
+        due_s, size = clock(), 24 * packet_ms
+        for at in range(0, sound.size, size):
+            due_s += packet_ms / 1000
+            await asyncio.sleep(due_s - clock())
+            await caller.say(sound[at : at + size].tobytes())
+        heard = await caller.hang_up()
+        assert (heard.counters.frames_filled, heard.counters.frames_dropped) == (0, 0)
+        assert heard.levels == said
+
+    patience = {"backlog_frames": LIMIT, "jitter_allowance_ms": 2000, "max_messages_per_s": 500.0}
+    async with cluster([EchoCodec(16)], [EchoLm(16)], **patience) as all_of_it:
+        await asyncio.gather(*map(call, PACKETS_MS))

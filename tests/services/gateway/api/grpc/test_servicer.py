@@ -112,6 +112,8 @@ async def test_ten_megabytes_are_refused_and_disturb_nobody() -> None:
         code, details = await status_after(all_of_it, START, audio(bytes(10_000_000)))
         assert code == grpc.StatusCode.RESOURCE_EXHAUSTED
         assert "larger than max" in details
+        # gRPC itself refused it, and tells the service no more than that the caller is gone.
+        await eventually(lambda: all_of_it.sample("moshi_gateway_sessions_total", outcome="CANCELLED") == 1)
         await neighbour.say_levels([1, 2, 3])
         assert (await neighbour.hang_up()).levels == [1, 2, 3]
         await all_of_it.until_free()
