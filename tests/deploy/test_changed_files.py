@@ -52,9 +52,7 @@ async def test_nginx_answers_for_a_gateway_that_is_gone_with_a_page_unless_it_is
     """gRPC's core makes of it what comes first: of the page's status the right one, of the stream's end another."""
     changes = {"        error_page 502 504 = @moshi_unavailable;\n": ""}
     async with behind("nginx", tmp_path, Upstream(1, 1), changes=changes) as seen:
-        call = seen.stub.Converse()
-        await call.write(START)
-        code, details = await status_of(call)
+        code, details = await status_of(seen.stub.Converse())
         assert code in (Code.UNAVAILABLE, Code.INTERNAL)
         assert details != "no gateway answers"
 

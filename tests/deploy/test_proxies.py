@@ -167,7 +167,7 @@ async def test_a_drain_is_told_and_ends_as_without_a_proxy(name: str, tmp_path: 
 
 async def test_a_gateway_that_is_gone_is_unavailable(name: str, tmp_path: Path) -> None:
     async with behind(name, tmp_path, Upstream(1, 1)) as seen:
-        # Nothing is written: to gRPC's asyncio a refusal that crosses a message is INTERNAL, "Internal error from Core".
+        # Nothing is written: a refusal that crosses a message is "Internal error from Core" to gRPC's asyncio.
         errors = [await refused(seen) for _ in range(5)]
         assert {error.code() for error in errors} == {Code.UNAVAILABLE}, errors
         if name == "nginx":
