@@ -57,7 +57,7 @@ def line(result: Result, calibration: Result | None) -> str:
         parts.append(f"first {_MISSED} with {result.up_at_first_missed} calls up")
     if result.excess_s:
         parts.append(f"length - ideal: median {_ms(statistics.median(result.excess_s))} ms")
-        if calibration is not None:
+        if calibration is not None and result.up_at_first_missed is None:  # else fewer were up than calibrated for
             parts.append(_lag(result.excess_s, calibration.excess_s))
     return "; ".join(parts)
 

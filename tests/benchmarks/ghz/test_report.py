@@ -36,6 +36,11 @@ def test_lag_is_what_the_loopback_calls_of_the_same_scenario_do_not_have_and_as_
     assert "lag" not in line(smoke, None)
 
 
+def test_a_run_in_which_calls_failed_was_not_as_busy_as_its_calibration_and_has_no_lag() -> None:
+    smoke = result("smoke", call("OK", SMOKE_S + 0.1), call("DeadlineExceeded", 4.1))
+    assert "lag" not in line(smoke, result("smoke", call("OK", SMOKE_S + 0.2)))
+
+
 def test_calls_that_failed_say_nothing_about_lag_and_are_counted() -> None:
     smoke = result("smoke", call("OK", 10.0), call("DeadlineExceeded", 4.1))
     assert len(smoke.excess_s) == 1
