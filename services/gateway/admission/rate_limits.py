@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from moshi_cluster.services.common.errors import OverQuota
 
 _BURST_S = 2.0
-_AUDIO_RATE, _AUDIO_BURST_S = 1.25, 2.0
+_AUDIO_RATE, _AUDIO_BURST_S = 1.25, 1.0
 _LONGEST_STALL_S = 30.0  # of a network; keepalive gives the connection up before
 
 
@@ -68,7 +68,7 @@ def message_quota(messages_per_s: float, start_s: float) -> RateQuota:
 def audio_pace(backlog_s: float, start_s: float) -> Pace:
     """The audio of a call, in seconds: who sends a file takes no more of the workers than a little more than one call.
 
-    A quarter more than real time; at once two seconds, or what may wait if that is more, and after a stall of the
+    A quarter more than real time; at once a second, or what may wait if that is more, and after a stall of the
     network what was said meanwhile. backlog_s: how much of it may wait for the model.
     """
     burst_s = max(_AUDIO_BURST_S, _AUDIO_RATE * backlog_s)

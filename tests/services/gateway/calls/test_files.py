@@ -226,7 +226,7 @@ def test_opus_in_packets_of_every_length_is_heard_whole(packet_ms: int) -> None:
 
 # --- over real gRPC
 
-FRAMES = 36  # of 2.88 s: what may come at once is less
+FRAMES = 36  # of 2.88 s: what is read at once is less
 
 
 def levels(packets: int) -> list[int]:
