@@ -68,6 +68,7 @@ class Call:
         self._egress = Egress(spec, settings, self.counters, pending, self.hop_times, self._check_slo)
         self._limits = CallLimits(settings, now_s)
         self._pace = audio_pace(settings.backlog_frames * FRAME_S, called_s)
+        self._backlog_frames = settings.backlog_frames
         self._read_on_s = now_s
         self._frame_taken = asyncio.Event()
         self._keys = KeyPresses(session_id, metrics, now_s)
@@ -96,7 +97,7 @@ class Call:
         return frames
 
     async def until_room(self) -> bool:
-        """Returns once the caller's next packet is to be read, and whether that took time.
+        """Returns once the caller's next packet is to be read, and whether that took time and there is room for it.
 
         Who sends faster than people speak waits, and what they send waits in their own connection: nothing of it is
         lost, and it takes no more of the models than a call in real time and a quarter.
@@ -106,7 +107,7 @@ class Call:
             self._frame_taken.clear()
             await set_within(self._frame_taken, hold_s)
             waited = True
-        return waited
+        return waited and len(self._ingress) < self._backlog_frames
 
     def _hold_s(self, now_s: float) -> float:
         return max(self._read_on_s - now_s, self._ingress.hold_s(now_s))
