@@ -29,7 +29,7 @@ PRODUCTS = "products"
 _LM_SECTIONS: list[tuple[type, str, str]] = [
     (TokenTables, "sum", "embeddings"),
     (TemporalTransformer, "__call__", "temporal"),
-    (StepAttention, "__call__", "temporal: attention"),
+    (StepAttention, "attend", "temporal: attention"),
     (MoshiLm, "text_logits", "text head"),
     (DepthTransformer, "__call__", "depth"),
     (Draws, "text", "sampling: text"),

@@ -46,9 +46,10 @@ class Linear:
         return self._run_packed(x, "gelu")
 
     def add(self, x: Tensor, residual: Tensor) -> Tensor:
-        """x: [N, in], residual: [N, out] -> residual + the product [N, out]."""
+        """x: [N, in], residual: [N, out] -> residual + the product [N, out]. It may overwrite the residual."""
         if not self._packed:
-            return residual + F.linear(x, self._weight, self._bias)
+            sum_ = residual if self._bias is None else residual + self._bias
+            return sum_.addmm_(x, self._weight.T)
         missing = LEAST_ROWS[x.dtype] - x.shape[0]
         if missing > 0:
             return self.add(_longer(x, missing), _longer(residual, missing))[:-missing]

@@ -21,4 +21,4 @@ class Projection(Protocol):
         """x: [N, in] -> exact (erf) GELU of the product [N, out]."""
 
     def add(self, x: Tensor, residual: Tensor) -> Tensor:
-        """x: [N, in], residual: [N, out] -> residual + the product [N, out]."""
+        """x: [N, in], residual: [N, out] -> residual + the product [N, out]. It may overwrite the residual."""

@@ -6,6 +6,7 @@ values into the cache, or behaves as if it had.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -13,17 +14,33 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from moshi_cluster.models.layers.rope import rotate
 from moshi_cluster.models.moshi_lm.kv_buffer import KvBuffer, Rows
 
 _FINE, _COARSE = 64, 256  # steps of padded lengths, below and above _COARSE
 
 
 class Attention(Protocol):
-    def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    def __call__(self, layer: int, qkv: Tensor, rotations: Tensor) -> Tensor:
+        """qkv: [N, 3, heads, head_dim] before the rotary embedding -> [N, heads * head_dim].
+
+        rotations: complex64 [N, 2, 1, head_dim / 2], of queries, with the scale of attention in it, and keys.
+        """
+
+
+class CacheAttention(ABC):
+    """Attention whose rotary embedding comes first, as an operation of its own."""
+
+    def __call__(self, layer: int, qkv: Tensor, rotations: Tensor) -> Tensor:
+        q, k = rotate(qkv[:, :2], rotations).unbind(1)
+        return self.attend(layer, q, k, qkv[:, 2])
+
+    @abstractmethod
+    def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """q (already scaled), k, v: [N, heads, head_dim] -> [N, heads * head_dim]."""
 
 
-class StepAttention:
+class StepAttention(CacheAttention):
     """One frame of each of several sessions, every one against its own past.
 
     Rows are grouped by the number of places they read, rounded up; so what is computed for a session never depends
@@ -52,7 +69,7 @@ class StepAttention:
             for (padded, _), rows in rows_of.items()
         ]
 
-    def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         keys, values = self._keys[layer], self._values[layer]
         keys.write(self._slots, self._places, k)
         values.write(self._slots, self._places, v)
@@ -64,7 +81,7 @@ class StepAttention:
         return out
 
 
-class RowByRow:
+class RowByRow(CacheAttention):
     """Consecutive frames of one session, each exactly as its own step would do it."""
 
     def __init__(
@@ -78,12 +95,12 @@ class RowByRow:
     ) -> None:
         self._steps = [StepAttention(keys, values, [slot], [start + row], device) for row in range(rows)]
 
-    def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         rows = zip(self._steps, q.split(1), k.split(1), v.split(1), strict=True)
-        return torch.cat([step(layer, *row) for step, *row in rows])
+        return torch.cat([step.attend(layer, *row) for step, *row in rows])
 
 
-class ChunkInOneCall:
+class ChunkInOneCall(CacheAttention):
     """Consecutive frames of one session against the slot's old content and each other, under a band mask.
 
     Frame q sees frame p iff 0 <= q - p < capacity, as if the frames had been stepped; the slot is written afterwards,
@@ -111,7 +128,7 @@ class ChunkInOneCall:
         self._places = new[self._written] % capacity
         self._slots = torch.full_like(self._places, slot)
 
-    def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         keys, values = self._keys[layer], self._values[layer]
         all_keys = torch.cat([self._old_part(keys, q.dtype), k.transpose(0, 1)[None]], dim=2)
         all_values = torch.cat([self._old_part(values, q.dtype), v.transpose(0, 1)[None]], dim=2)

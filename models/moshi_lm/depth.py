@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
+from moshi_cluster.models.kernels.depth_attention import depth_attention, depth_attention_reference
 from moshi_cluster.models.layers.table import Table
 from moshi_cluster.models.moshi_lm.config import LmConfig
 from moshi_cluster.models.moshi_lm.embeddings import load_table
@@ -63,30 +63,18 @@ class _DepthLayer:
         self._out = [weights.linear(f"{name}.self_attn.out_projs.{b}", dim, dim) for b in blocks]
         self._feed_forward_norm = load_norm(weights, f"{name}.norm2", config.norm, dim)
         self._feed_forward = [GatedFeedForward(weights, f"{name}.gating.{b}", dim) for b in blocks]
-        self._scales = torch.tensor([1 / math.sqrt(self._head_dim), 1, 1], device=weights.device)[:, None, None]
+        self._device = weights.device
 
     def qkv_buffer(self, rows: int, steps: int) -> Tensor:
         """Queries, keys and values of one frame, [N, 3, steps, heads, head_dim].
 
         Float32 whatever the type of the model: elementwise arithmetic is faster in it on CPU, and there is little.
         """
-        return torch.empty(rows, 3, steps, self._heads, self._head_dim, device=self._scales.device)
+        return torch.empty(rows, 3, steps, self._heads, self._head_dim, device=self._device)
 
     def __call__(self, x: Tensor, step: int, block: int, buffer: Tensor) -> Tensor:
         """x: [N, D] of one step -> the same."""
         qkv = self._qkv[block](self._attention_norm(x)).view(x.shape[0], 3, self._heads, self._head_dim)
-        torch.mul(qkv, self._scales, out=buffer.select(2, step))
-        x = self._out[block].add(_attend(buffer, step).type_as(x), x)
+        attend = depth_attention_reference if x.device.type == "cpu" else depth_attention
+        x = self._out[block].add(attend(qkv, buffer, step), x)
         return self._feed_forward[block](self._feed_forward_norm(x), x)
-
-
-def _attend(buffer: Tensor, step: int) -> Tensor:
-    """Written out: as fast as torch's fused kernel on CPU for so few keys, and, unlike it, not a bit of a row's result
-    depends on the rows beside it. For that the rows come first: the order of a sum over the first axis goes by the
-    length of the others."""
-    if step == 0:  # softmax over one key
-        return buffer[:, 2, 0].flatten(1)
-    queries, keys, values = buffer.unbind(1)
-    past = step + 1
-    scores = (keys.narrow(1, 0, past) * queries.narrow(1, step, 1)).sum(dim=-1, keepdim=True)
-    return (values.narrow(1, 0, past) * scores.softmax(dim=1)).sum(dim=1).flatten(1)

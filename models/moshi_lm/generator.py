@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from moshi_cluster.models.moshi_lm.config import LmConfig
+from moshi_cluster.models.moshi_lm.input_checks import check_history, check_user_codes
 from moshi_cluster.models.moshi_lm.model import MoshiLm
 from moshi_cluster.models.moshi_lm.sampling import Draws
 from moshi_cluster.models.moshi_lm.text_bias import SpokenText, biased
@@ -62,7 +62,7 @@ class Generator:
             raise ValueError(f"slot {slot} is taken or is none of {self.kv_cache.slots}")
         if history is None:
             history = torch.empty(0, config.streams, dtype=torch.int64)
-        _check_history(history, config)
+        check_history(history, config)
         history = history.cpu().to(torch.int64)
         ready_at = len(history) + config.max_delay
         self._sessions[slot] = _Session(sampling, history, ready_at, SpokenText(sampling, config))
@@ -88,7 +88,7 @@ class Generator:
         before anything has changed.
         """
         sessions = self._ready(slots)
-        _check_user_codes(user_codes, len(slots), self._config)
+        check_user_codes(user_codes, len(slots), self._config)
         index, calls = torch.tensor(list(slots)), torch.tensor([session.call for session in sessions])
         self._timeline.give(index, calls, user_codes.cpu())
         self._advance(slots, sessions)
@@ -150,21 +150,3 @@ class Generator:
             if self._sessions[slot].call < self._sessions[slot].ready_at:
                 raise ValueError(f"the session in slot {slot} is not prefilled yet")
         return [self._sessions[slot] for slot in slots]
-
-
-def _check_history(history: Tensor, config: LmConfig) -> None:
-    if history.dim() != 2 or history.shape[1] != config.streams or history.is_floating_point():
-        raise ValueError(f"history: expected integers [n, {config.streams}], found {_described(history)}")
-    if len(history) and bool(((history < 0) | (history > torch.tensor(config.initial_tokens))).any()):
-        raise ValueError(f"history: text beyond 0..{config.text_card} or codes beyond 0..{config.card}")
-
-
-def _check_user_codes(codes: Tensor, rows: int, config: LmConfig) -> None:
-    if tuple(codes.shape) != (rows, config.user_codebooks) or codes.is_floating_point():
-        raise ValueError(f"user_codes: expected integers [{rows}, {config.user_codebooks}], found {_described(codes)}")
-    if codes.numel() and bool(((codes < 0) | (codes > config.card)).any()):
-        raise ValueError(f"user_codes: beyond 0..{config.card}")
-
-
-def _described(tensor: Tensor) -> str:
-    return f"{str(tensor.dtype).removeprefix('torch.')} {list(tensor.shape)}"

@@ -8,8 +8,9 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from moshi_cluster.models.kernels.int8_vectors import int8_codes
+
 Rows = tuple[int, int] | Tensor  # neighbouring slots, first and count, or int64 [N]
-_LARGEST = 127
 
 
 class KvBuffer(Protocol):
@@ -57,11 +58,7 @@ class Int8KvBuffer:
         self.tensors = (self._codes, self._scales)
 
     def write(self, slots: Tensor, places: Tensor, x: Tensor) -> None:
-        wide = x.float()
-        largest = torch.linalg.vector_norm(wide, ord=float("inf"), dim=-1, keepdim=True)
-        scales = largest.clamp_min(torch.finfo(torch.float32).tiny).div_(_LARGEST)
-        self._codes[slots, :, places] = (wide / scales).round_().to(torch.int8)
-        self._scales[slots, :, places] = scales.squeeze(-1)
+        self._codes[slots, :, places], self._scales[slots, :, places] = int8_codes(x)
 
     def read(self, slots: Rows, length: int, dtype: torch.dtype) -> tuple[Tensor, Tensor | None]:
         return _rows(self._codes[:, :, :length], slots).to(dtype), _rows(self._scales[:, :, :length], slots)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from moshi_cluster.models.moshi_lm.attention import Attention, ChunkInOneCall, RowByRow, StepAttention
+from moshi_cluster.models.moshi_lm.attention import CacheAttention, ChunkInOneCall, RowByRow, StepAttention
 from moshi_cluster.models.moshi_lm.kv_buffer import kv_buffer
 
 
@@ -50,16 +50,16 @@ class KvCache:
         for tensor in (*self.keys, *self.values):
             tensor[slot].zero_()
 
-    def step(self, slots: Sequence[int], positions: Sequence[int]) -> Attention:
+    def step(self, slots: Sequence[int], positions: Sequence[int]) -> CacheAttention:
         """One frame of each of several sessions: position p of each row's slot."""
         return StepAttention(self._keys, self._values, slots, positions, self._device)
 
-    def chunk(self, slot: int, start: int, rows: int) -> Attention:
+    def chunk(self, slot: int, start: int, rows: int) -> CacheAttention:
         """Consecutive frames of one session. On CPU bit for bit what as many steps give, elsewhere in one call."""
         if self._device.type == "cpu":
             return RowByRow(self._keys, self._values, slot, start, rows, self._device)
         return self.chunk_in_one_call(slot, start, rows)
 
-    def chunk_in_one_call(self, slot: int, start: int, rows: int) -> Attention:
+    def chunk_in_one_call(self, slot: int, start: int, rows: int) -> CacheAttention:
         """`chunk` with sums in another order, fast where a call costs more than its arithmetic."""
         return ChunkInOneCall(self._keys, self._values, slot, start, rows, self._device)

@@ -103,9 +103,9 @@ class _FirstRows:
         self._attention = attention
         self._rows = rows
 
-    def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    def __call__(self, layer: int, qkv: Tensor, rotations: Tensor) -> Tensor:
         rows = self._rows
-        return _filled(self._attention(layer, q[:rows], k[:rows], v[:rows]), len(q))
+        return _filled(self._attention(layer, qkv[:rows], rotations[:rows]), len(qkv))
 
 
 def _filled(x: Tensor, rows: int) -> Tensor:

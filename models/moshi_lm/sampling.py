@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from moshi_cluster.models.moshi_lm.noise import gumbel, stream_keys
+from moshi_cluster.models.kernels.noise import gumbel, stream_keys
 from moshi_cluster.models.sampling import Sampling
 
 _MARGIN = 16  # candidates beyond the largest top-k, for ties with the last

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from moshi_cluster.models.layers.rope import Rope, rotate
+from moshi_cluster.models.layers.rope import Rope
 from moshi_cluster.models.moshi_lm.attention import Attention
 from moshi_cluster.models.moshi_lm.config import LmConfig
 from moshi_cluster.models.moshi_lm.feed_forward import load_feed_forward
@@ -41,7 +41,7 @@ class TemporalTransformer:
         for i, layer in enumerate(self._layers):
             x = layer(x, rotations, i, attention)
             if trace is not None:
-                trace.append(x)
+                trace.append(x.clone())
         return self._out_norm(x)
 
     def _rotations(self, positions: Tensor) -> Tensor:
@@ -65,6 +65,5 @@ class _TemporalLayer:
 
     def __call__(self, x: Tensor, rotations: Tensor, index: int, attention: Attention) -> Tensor:
         qkv = self._qkv(self._attention_norm(x)).view(x.shape[0], 3, self._heads, -1)
-        q, k = rotate(qkv[:, :2], rotations).unbind(1)
-        x = self._out.add(attention(index, q, k, qkv[:, 2]), x)
+        x = self._out.add(attention(index, qkv, rotations), x)
         return self._feed_forward(self._feed_forward_norm(x), x)

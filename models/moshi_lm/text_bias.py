@@ -25,7 +25,17 @@ class SpokenText:
     @property
     def is_biased(self) -> bool:
         """Whether the session asks for anything here."""
-        return bool(self._tokens.maxlen or self.sampling.padding_multiplier)
+        return bool(self.remembered or self.sampling.padding_multiplier)
+
+    @property
+    def remembered(self) -> int:
+        """How many tokens are kept, at most."""
+        return self._tokens.maxlen or 0
+
+    @property
+    def recent(self) -> Sequence[int]:
+        """Tokens in the order in which they were said."""
+        return self._tokens
 
     @property
     def tokens(self) -> list[int]:
@@ -34,7 +44,7 @@ class SpokenText:
 
     def extend(self, tokens: Iterable[int]) -> None:
         """Tokens in the order of their frames."""
-        if self._tokens.maxlen:
+        if self.remembered:
             self._tokens.extend(token for token in tokens if token not in self._silent)
 
 

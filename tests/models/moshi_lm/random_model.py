@@ -41,7 +41,9 @@ HIBIKI_LIKE = MOSHI_LIKE | {
 }
 # No Depth Transformer and no delay.
 LISTENING = MOSHI_LIKE | {"dep_q": 0, "delays": [0] * 7, "gating": "none", "norm": "layer_norm"}
-KINDS = {"moshi": MOSHI_LIKE, "hibiki": HIBIKI_LIKE, "listening": LISTENING}
+# Text that comes later than the codes: no published model has it, config.json can say it.
+LATE_TEXT = MOSHI_LIKE | {"delays": [2, 0, 1, 1, 0, 1, 1]}
+KINDS = {"moshi": MOSHI_LIKE, "hibiki": HIBIKI_LIKE, "listening": LISTENING, "late text": LATE_TEXT}
 
 
 def random_tensors(config: dict[str, Any]) -> dict[str, Tensor]:

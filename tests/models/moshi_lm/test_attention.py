@@ -50,9 +50,10 @@ def test_a_row_attends_alike_in_every_batch(dtype: torch.dtype, length: int) -> 
     cache.values[0].copy_(normal(*cache.values[0].shape))
     q, k, v = normal(3, max(ROWS), heads, head_dim).to(dtype)
     attended = [
-        cache.step(range(3, 3 + rows), [length - 1] * rows)(0, q[:rows] / 8, k[:rows], v[:rows])[0] for rows in ROWS
+        cache.step(range(3, 3 + rows), [length - 1] * rows).attend(0, q[:rows] / 8, k[:rows], v[:rows])[0]
+        for rows in ROWS
     ]
-    scattered = cache.step([3, 20, 7], [length - 1, 2, 249])(0, q[:3] / 8, k[:3], v[:3])[0]
+    scattered = cache.step([3, 20, 7], [length - 1, 2, 249]).attend(0, q[:3] / 8, k[:3], v[:3])[0]
     for other in (*attended[1:], scattered):
         assert torch.equal(other, attended[0])
 

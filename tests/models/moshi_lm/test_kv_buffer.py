@@ -42,7 +42,7 @@ def test_8_bits_attend_nearly_as_float32_does() -> None:
     generator = torch.Generator().manual_seed(1)
     for frame in range(3 * lm.config.context):
         q, k, v = torch.randn(3, 2, lm.config.num_heads, 16, generator=generator).unbind(0)
-        ours, exact = (cache.step([0, 1], [frame, frame])(0, q / 4, k, v) for cache in (eight, plain))
+        ours, exact = (cache.step([0, 1], [frame, frame]).attend(0, q / 4, k, v) for cache in (eight, plain))
         assert (ours - exact).abs().max() < 0.03
         assert not torch.equal(ours, exact)
 
@@ -86,8 +86,8 @@ def test_a_chunk_in_one_call_reads_8_bits_as_steps_do() -> None:
     start = 0
     for rows in (3, 9, 2):
         q, k, v = torch.randn(3, rows, lm.config.num_heads, 16, generator=generator).unbind(0)
-        expected = stepped.chunk(0, start, rows)(0, q / 4, k, v)
-        assert (chunked.chunk_in_one_call(0, start, rows)(0, q / 4, k, v) - expected).abs().max() < 0.05
+        expected = stepped.chunk(0, start, rows).attend(0, q / 4, k, v)
+        assert (chunked.chunk_in_one_call(0, start, rows).attend(0, q / 4, k, v) - expected).abs().max() < 0.05
         assert torch.equal(chunked.keys[0], stepped.keys[0])
         start += rows
 

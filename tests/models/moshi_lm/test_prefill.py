@@ -49,8 +49,8 @@ def test_a_chunk_in_one_call_attends_as_its_rows_one_by_one_would(chunks: list[i
     start = 0
     for rows in chunks:
         q, k, v = torch.randn(3, rows, lm.config.num_heads, 16, generator=generator).unbind(0)
-        expected = exact.chunk(1, start, rows)(0, q, k, v)
-        actual = banded.chunk_in_one_call(1, start, rows)(0, q, k, v)
+        expected = exact.chunk(1, start, rows).attend(0, q, k, v)
+        actual = banded.chunk_in_one_call(1, start, rows).attend(0, q, k, v)
         assert (actual - expected).abs().max() < 1e-5
         assert torch.equal(banded.keys[0], exact.keys[0])
         start += rows

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from moshi_cluster.models.moshi_lm.noise import gumbel, stream_keys
+from moshi_cluster.models.kernels.noise import gumbel, stream_keys
 from moshi_cluster.models.moshi_lm.sampling import Draws
 from moshi_cluster.models.sampling import Sampling
 

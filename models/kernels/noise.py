@@ -29,6 +29,12 @@ def stream_keys(seeds: Sequence[int], calls: Sequence[int], streams: int, device
     return torch.from_numpy(_mixed_on_host(key[:, None] + stream).view(np.int64)).to(device)
 
 
+def stream_keys_on_device(seeds: Tensor, calls: Tensor, stream: int) -> Tensor:
+    """`stream_keys` of one stream, from int64 [N] where they lie: int64 [N]."""
+    key = _mixed(_mixed(seeds + _signed(_STEP)) + (calls + 1) * _signed(_STEP))
+    return _mixed(key + _signed((stream + 1) * _STEP & _ALL_BITS))
+
+
 def gumbel(keys: Tensor, tokens: Tensor) -> Tensor:
     """Gumbel noise of each token, float64 [..., K], from keys [...] and token ids [..., K] or [K]."""
     bits = _mixed((tokens + 1) * _signed(_STEP) + keys.unsqueeze(-1))
