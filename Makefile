@@ -73,6 +73,10 @@ $(INSTALLED): pyproject.toml setup.py constraints.txt | $(BIN)/python
 	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt setuptools grpcio-tools
 	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt --no-build-isolation \
 		-e '.[all,bench,train,web-test,dev]'
+	@# CUDA builds of PyTorch bring the Triton that they were made for. With the others its kernels are interpreted and
+	@# compiled by tests only, so it is no dependency of anything and not in constraints.txt.
+	$(BIN)/python -c 'import triton' 2>/dev/null || \
+		$(BIN)/python -m pip install --disable-pip-version-check --no-deps "triton==3.9.0; platform_system == 'Linux'"
 	@touch $@
 
 $(BIN)/python:

@@ -20,6 +20,7 @@ MAY_RUN_UPSTREAM = ("benchmarks", "tests")
 MODEL_LIBRARIES = ("torch", "numpy", "safetensors", "models", *sys.stdlib_module_names)
 AUDIO_LIBRARIES = ("numpy", "av", "audio", *sys.stdlib_module_names)
 LOADING_LIBRARIES = ("huggingface_hub", "sentencepiece")
+COMPILED_KERNELS = "models/kernels/compiled"
 
 Tree = Mapping[PurePosixPath, str]  # path from the root -> source
 
@@ -152,9 +153,11 @@ def servers_know_no_torch(tree: Tree) -> Iterator[Import]:
 
 
 def models_are_pure(tree: Tree) -> Iterator[Import]:
-    """models import torch, numpy, safetensors and each other; models/loading the hub and the tokenizer as well."""
+    """models import torch, numpy, safetensors and each other; models/loading the hub and the tokenizer as well, and
+    models/kernels/compiled Triton, which is not there with CPU builds of torch."""
     for found in imports_in(tree, "models"):
         more = LOADING_LIBRARIES if found.path.is_relative_to("models/loading") else ()
+        more = ("triton",) if found.path.is_relative_to(COMPILED_KERNELS) else more
         if not found.is_of(*MODEL_LIBRARIES, *more):
             yield found
 
@@ -280,6 +283,7 @@ def test_the_repository_keeps_the_rule(rule: Callable[[Tree], Iterable[Import]],
         (models_are_pure, "models/mimi/codec.py", "import asyncio, prometheus_client"),
         (models_are_pure, "models/mimi/codec.py", "from moshi_cluster.services.common import errors"),
         (models_are_pure, "models/moshi_lm/lm.py", "import sentencepiece"),
+        (models_are_pure, "models/kernels/choose.py", "import triton"),
         (audio_is_signal_code, "audio/opus.py", "from moshi_cluster.services.common.errors import InvalidInput"),
         (clients_speak_only_the_protocol, "clients/cli/call.py", "from moshi_cluster.models.mimi import Mimi"),
         (clients_speak_only_the_protocol, "clients/web/page.py", "import moshi_cluster.services.common.rpc"),
@@ -322,6 +326,7 @@ def test_torch_behind_services_common_is_found() -> None:
             "models/loading/source.py",
             "import huggingface_hub\nimport moshi_cluster.models.mimi",
         ),
+        (models_are_pure, "models/kernels/compiled/choose.py", "import triton.language as tl"),
         (clients_speak_only_the_protocol, "clients/cli/call.py", "from moshi_cluster.audio import g711"),
         (nothing_needs_what_measures_it, "training/evaluate/live.py", "from benchmarks.online import caller"),
         (upstream_is_never_imported, "benchmarks/offline/upstream.py", "import moshi"),

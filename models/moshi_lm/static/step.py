@@ -66,7 +66,8 @@ class StaticStep:
     def run(self, rows: Tensor) -> Tensor:
         """rows: int32 [R, 2 + streams] on the device -> replies int32 [R, generated] there."""
         wide = rows.long()
-        slots, calls, known = wide[:, 0], wide[:, 1], wide[:, 2:]
+        slots, calls = wide[:, :2].T.contiguous()
+        known = wide[:, 2:]
         inputs = self.state.inputs(slots, calls, known)
         hidden = self._lm.hidden(inputs, calls, RowAttention(self.rings, self.context, slots, calls))
         settings = self.state.settings(slots)
