@@ -38,6 +38,11 @@ class DeviceStep:
         self._graphs: dict[int, torch.cuda.CUDAGraph] = {}
         self._launched = 0  # rows in flight
 
+    @property
+    def in_flight(self) -> bool:
+        """Whether a step was launched and not finished."""
+        return self._launched > 0
+
     @torch.inference_mode()
     def warm(self) -> None:
         """Runs every bucket once with rows that are nobody's, and records it where the device can.

@@ -47,6 +47,7 @@ class Generator:
         the model's, torch.int8 for 8 bits."""
         self._lm = lm
         self._config = lm.config
+        self.device = torch.device(lm.device)
         self.kv_cache = lm.kv_cache(slots, context, kv_dtype)
         self._timeline = Timeline(lm.config, slots)
         self._sessions: dict[int, _Session] = {}
@@ -67,6 +68,11 @@ class Generator:
         ready_at = len(history) + config.max_delay
         self._sessions[slot] = _Session(sampling, history, ready_at, SpokenText(sampling, config))
         self._timeline.restore(slot, history)
+
+    @property
+    def context(self) -> int:
+        """Frames that a session looks back on."""
+        return self.kv_cache.capacity
 
     @torch.inference_mode()
     def prefill(self, slot: int, max_frames: int) -> int:

@@ -10,6 +10,11 @@ from moshi_cluster.models.moshi_lm.config import LmConfig
 from moshi_cluster.models.moshi_lm.kv_buffer import vector_bytes
 
 _MB = 1_000_000
+SPLIT_PLACES = 512
+"""Places that one program of the attention kernel reads; it leaves its sums in memory."""
+RUNTIME_BYTES = 3_000 * _MB
+"""An estimate: no card was at hand."""
+_LAYER_WIDTHS = 16  # of the model's width: residual stream, queries, keys and values, both halves of the gate
 
 
 @dataclass(frozen=True)
@@ -35,10 +40,32 @@ class SlotSize:
         )
 
 
-def slot_size(config: LmConfig, context: int | None, dtype: torch.dtype) -> SlotSize:
-    """context: frames attended to, if fewer than the configuration's; dtype: of keys and values, int8 for 8 bits."""
-    frames = min(context or config.context, config.context)
+def slot_size(config: LmConfig, context: int | None, dtype: torch.dtype, spare_frames: int = 0) -> SlotSize:
+    """context: frames attended to, if fewer than the configuration's; dtype: of keys and values, int8 for 8 bits;
+    spare_frames: places beyond the context."""
+    frames = min(context or config.context, config.context) + spare_frames
     return SlotSize(config.num_layers, config.num_heads, config.dim // config.num_heads, frames, dtype)
+
+
+@dataclass(frozen=True)
+class StepSize:
+    """What a static step of so many rows needs beside the weights and the slots."""
+
+    config: LmConfig
+    rows: int
+    places: int  # of a ring
+
+    @property
+    def nbytes(self) -> int:
+        """The widest tensors at once, and what the device's runtime takes: its context, recorded steps, workspaces."""
+        config = self.config
+        logits = config.text_card_out * (2 * torch.float32.itemsize + torch.bfloat16.itemsize)
+        layer = _LAYER_WIDTHS * config.dim * torch.float32.itemsize
+        splits = -(-self.places // SPLIT_PLACES) * (config.dim + 2 * config.num_heads) * torch.float32.itemsize
+        return self.rows * (logits + layer + splits) + RUNTIME_BYTES
+
+    def __str__(self) -> str:
+        return f"{self.nbytes / _MB:.0f} MB for a step of {self.rows} rows and the device's runtime"
 
 
 @dataclass(frozen=True)
@@ -48,10 +75,15 @@ class Fit:
     free_bytes: int
     share: float  # of the free memory that slots may take; the rest is for activations and for others
     slot: SlotSize
+    step: StepSize | None = None  # of the static step, whose memory is known
 
     @property
     def slots(self) -> int:
-        return int(self.free_bytes * self.share) // self.slot.nbytes
+        step_bytes = self.step.nbytes if self.step else 0
+        return max(0, int((self.free_bytes - step_bytes) * self.share)) // self.slot.nbytes
 
     def __str__(self) -> str:
-        return f"{self.slots} slots fit: {self.free_bytes / _MB:.0f} MB free x {self.share:g} / {self.slot} each"
+        free = f"{self.free_bytes / _MB:.0f} MB free"
+        if self.step:
+            free = f"({free} - {self.step})"
+        return f"{self.slots} slots fit: {free} x {self.share:g} / {self.slot} each"

@@ -8,7 +8,8 @@ import torch
 
 from moshi_cluster.models.free_memory import free_bytes
 from moshi_cluster.models.moshi_lm import LmConfig
-from moshi_cluster.models.moshi_lm.sizes import Fit, slot_size
+from moshi_cluster.models.moshi_lm.sizes import Fit, SlotSize, StepSize, slot_size
+from moshi_cluster.models.moshi_lm.static import SPARE_PLACES, buckets_for
 from moshi_cluster.services.lm.settings import MOST_SLOTS, MOST_SLOTS_ON_CPU, LmSettings
 
 _LOG = logging.getLogger(__name__)
@@ -16,8 +17,11 @@ _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "int8": torch.i
 _WAYS_OUT = "a shorter context, kv_dtype=int8 or quantize make room"
 
 
+_PLAIN_BATCH = 64
+
+
 class NoRoomError(Exception):
-    """Not one session fits the free memory; the message has the arithmetic."""
+    """Not one session fits the free memory, or fewer than were set; the message has the arithmetic."""
 
 
 def activation_dtype(settings: LmSettings, quantised: bool) -> torch.dtype:
@@ -36,31 +40,61 @@ def kv_dtype(settings: LmSettings, activations: torch.dtype) -> torch.dtype:
     return activations if settings.kv_dtype == "auto" else _DTYPES[settings.kv_dtype]
 
 
+def uses_static_step(settings: LmSettings) -> bool:
+    """As set, else on CUDA."""
+    if settings.static_step == "auto":
+        return torch.device(settings.device).type == "cuda"
+    return settings.static_step == "on"
+
+
+def largest_batch(settings: LmSettings, slots: int) -> int:
+    """Sessions of one step, at most: as set, else 64, or every slot where a step's rows cost no more."""
+    return min(slots, settings.max_batch or (slots if uses_static_step(settings) else _PLAIN_BATCH))
+
+
 def choose_slots(settings: LmSettings, config: LmConfig, dtype: torch.dtype) -> int:
     """As many as set, else as many as fit; logged with the arithmetic. dtype: of keys and values.
 
     Call when the weights are loaded. Raises NoRoomError.
     """
-    size = slot_size(config, settings.context, dtype)
+    on_cpu = torch.device(settings.device).type == "cpu"
+    most = MOST_SLOTS_ON_CPU if on_cpu else MOST_SLOTS
+    static = uses_static_step(settings)
+    size = slot_size(config, settings.context, dtype, SPARE_PLACES if static else 0)
+    step = _step_size(settings, config, size, settings.slots or most) if static and not on_cpu else None
     free = free_bytes(settings.device)
     if settings.slots is not None:
-        _LOG.info("slots: %d as set, %.0f MB of %s", settings.slots, settings.slots * size.nbytes / 1e6, _free(free))
-        if free is not None and settings.slots * size.nbytes > free * settings.memory_share:
-            _LOG.warning(
-                "slots: %d x %s are more than memory_share=%g of what is free: a step's own memory may not fit; %s",
-                settings.slots, size, settings.memory_share, _WAYS_OUT,
-            )  # fmt: skip
+        _check_set(settings, settings.slots, size, step, free)
         return settings.slots
-    most = MOST_SLOTS_ON_CPU if torch.device(settings.device).type == "cpu" else MOST_SLOTS
     if free is None:
         _LOG.info("slots: %d, for free memory is unknown on %s", most, settings.device)
         return most
-    fit = Fit(free, settings.memory_share, size)
+    fit = Fit(free, settings.memory_share, size, step)
     if fit.slots < 1:
         raise NoRoomError(f"{fit}; {_WAYS_OUT}")
     slots = min(fit.slots, most)
     _LOG.info("slots: %d; %s; at most %d on %s", slots, fit, most, settings.device)
     return slots
+
+
+def _step_size(settings: LmSettings, config: LmConfig, slot: SlotSize, slots: int) -> StepSize:
+    return StepSize(config, buckets_for(largest_batch(settings, slots))[-1], slot.context)
+
+
+def _check_set(settings: LmSettings, slots: int, size: SlotSize, step: StepSize | None, free: int | None) -> None:
+    """Slots as set. Where a step's own memory is known they fit or are an error; elsewhere too many are warned of."""
+    _LOG.info("slots: %d as set, %.0f MB of %s", slots, slots * size.nbytes / 1e6, _free(free))
+    if free is None:
+        return
+    if step is not None:
+        fit = Fit(free, 1.0, size, step)
+        if slots > fit.slots:
+            raise NoRoomError(f"slots: {slots} as set, but {fit}; {_WAYS_OUT}")
+    elif slots * size.nbytes > free * settings.memory_share:
+        _LOG.warning(
+            "slots: %d x %s are more than memory_share=%g of what is free: a step's own memory may not fit; %s",
+            slots, size, settings.memory_share, _WAYS_OUT,
+        )  # fmt: skip
 
 
 def _free(free: int | None) -> str:

@@ -8,10 +8,11 @@ from moshi_cluster.models.loading import Checkpoint, FileNames, Part, resolve
 from moshi_cluster.models.loading.inspect_lm import inspect_lm
 from moshi_cluster.models.loading.lm import LmOptions, lm_fingerprint, load_lm
 from moshi_cluster.models.loading.tokenizer import Tokenizer
-from moshi_cluster.models.moshi_lm import Generator
+from moshi_cluster.models.moshi_lm import Generator, MoshiLm
+from moshi_cluster.models.moshi_lm.static import StaticGenerator, buckets_for
 from moshi_cluster.services.common.worker.program import CPU_GATHER_MS, gather_s
 from moshi_cluster.services.lm.engine import program
-from moshi_cluster.services.lm.fitting import activation_dtype, choose_slots, kv_dtype
+from moshi_cluster.services.lm.fitting import activation_dtype, choose_slots, kv_dtype, largest_batch, uses_static_step
 from moshi_cluster.services.lm.server import LmModel
 from moshi_cluster.services.lm.settings import LmSettings
 
@@ -36,7 +37,8 @@ def load(settings: LmSettings) -> LmModel:
     config = lm.config
     tokenizer = Tokenizer(checkpoint.tokenizer, config.existing_text_padding_id)
     slots = choose_slots(settings, config, kv_dtype(settings, dtype))
-    generator = Generator(lm, slots, settings.context, kv_dtype(settings, dtype))
+    max_batch = largest_batch(settings, slots)
+    generator = _generator(lm, settings, slots, max_batch, kv_dtype(settings, dtype))
     return LmModel(
         programs=[
             program(
@@ -44,16 +46,24 @@ def load(settings: LmSettings) -> LmModel:
                 config,
                 tokenizer.piece,
                 slots,
-                settings.max_batch,
+                max_batch,
                 settings.prefill_chunk_frames,
                 gather_s(settings.gather_ms, settings.device, CPU_GATHER_MS),
             )
         ],
         fingerprint=lm_fingerprint(checkpoint, options),
-        context_frames=generator.kv_cache.capacity,
+        context_frames=generator.context,
         text_card=config.text_card,
         audio_card=config.card,
         moshi_codebooks=config.dep_q,
         user_codebooks=config.n_q - config.dep_q,
         sampling=config.lm_gen_config,
     )
+
+
+def _generator(
+    lm: MoshiLm, settings: LmSettings, slots: int, max_batch: int, dtype: torch.dtype
+) -> Generator | StaticGenerator:
+    if uses_static_step(settings):
+        return StaticGenerator(lm, slots, settings.context, dtype, buckets_for(max_batch))
+    return Generator(lm, slots, settings.context, dtype)

@@ -48,7 +48,14 @@ class LmSettings:
     memory_share: float = setting(
         0.8, "Share of the free memory that sessions may take when `slots` is unset.", minimum=0.01, maximum=1.0
     )
-    max_batch: int = setting(64, "Largest batch of one step.", minimum=1, maximum=1024)
+    max_batch: int | None = setting(
+        None, "Largest batch of one step; unset: 64, and every slot with the static step.", minimum=1, maximum=1024
+    )
+    static_step: str = setting(
+        "auto",
+        "A step over fixed buffers, which a GPU records and repeats; auto: on CUDA.",
+        choices=("auto", "on", "off"),
+    )
     gather_ms: float | None = setting(
         None,
         "A frame may wait this long for others to share its step; unset: 1 on a CPU, else 0.",

@@ -102,6 +102,29 @@ class FakeRunner:
         return self._answer(self.specs[slot], index, frame)
 
 
+class FakeOverlappedRunner(FakeRunner):
+    """The same in two halves; the second one is what waits, or fails."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._launched: tuple[list[int], Sequence[Any]] | None = None
+
+    def launch(self, slots: Sequence[int], frames: Sequence[Any]) -> None:
+        assert self._launched is None, "launched while a step was in flight"
+        self.log.append(("launch", list(slots)))
+        self._launched = list(slots), frames
+
+    def finish(self) -> list[Any]:
+        assert self._launched is not None, "nothing was launched"
+        answers = self.step(*self._launched)
+        self._launched = None
+        return answers
+
+    def close(self, slot: int) -> None:
+        assert self._launched is None, "closed while a step was in flight"
+        super().close(slot)
+
+
 def fake_program(
     runner: FakeRunner, slots: int = 4, max_batch: int = 4, name: str = "fake", **timing_s: float
 ) -> Program:

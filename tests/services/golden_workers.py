@@ -36,7 +36,9 @@ def golden_codec(slots: int = 2) -> CodecService:
     return CodecService(settings, lambda: codec_loading.load(settings), EngineMetrics("codec", CollectorRegistry()))
 
 
-def golden_lm(slots: int = 2, context: int | None = None, config: Path | None = None) -> LmService:
+def golden_lm(
+    slots: int = 2, context: int | None = None, config: Path | None = None, static_step: str = "auto"
+) -> LmService:
     """An lm worker in float32, whose history is read in pieces of 16 frames.
 
     context: frames looked back on. config: a file in place of the model's own.
@@ -49,6 +51,7 @@ def golden_lm(slots: int = 2, context: int | None = None, config: Path | None = 
         slots=slots,
         context=context,
         prefill_chunk_frames=16,
+        static_step=static_step,
     )
     return LmService(settings, lambda: lm_loading.load(settings), EngineMetrics("lm", CollectorRegistry()))
 

@@ -13,7 +13,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-SPLIT = 512  # places of a program
+SPLIT = 512  # places of a program, as models.moshi_lm.sizes counts them
 BLOCK = 32  # places read at once: with one warp no register is spilled, and 8-bit keys come 16 bytes at a time
 WARPS = 1
 _LOG2_E = tl.constexpr(math.log2(math.e))

@@ -51,6 +51,7 @@ class StaticGenerator:
         self._timeline = Timeline(lm.config, 0)
         self._sessions: dict[int, _Session] = {}
         self._decoded = 0  # rows of the step in flight that answer a frame, the first ones
+        self.device = torch.device(lm.device)
         self.context = self._step.context
         self.most_rows = self._step.most_rows
 
@@ -73,10 +74,11 @@ class StaticGenerator:
     def prefill(self, slot: int, max_frames: int) -> int:
         """How many frames of a session's state are left to rebuild, 0 when it can step.
 
-        Where no step took some of them along since it was last asked, it rebuilds at most max_frames now.
+        Where no step took some of them along since it was last asked, and none is in flight, it rebuilds at most
+        max_frames now.
         """
         session = self._sessions[slot]
-        if session.left and session.call == session.looked_at:
+        if session.left and session.call == session.looked_at and not self._step.in_flight:
             rows = self._prefill_rows(slot, session, min(max_frames, self.most_rows))
             self._step.launch(rows.int())
             self._step.finish()

@@ -21,6 +21,13 @@ from moshi_cluster.models.moshi_lm.static.session_state import RowSettings, Sess
 
 BUCKETS = (16, 64, 128)
 """Numbers of rows of a step. Below about 200 rows a product costs what reading its weights costs."""
+_STEP, _ROOM = 64, 32
+
+
+def buckets_for(sessions: int) -> tuple[int, ...]:
+    """Numbers of rows for steps of up to so many sessions, with room for the prefill of others."""
+    largest = -(-(sessions + _ROOM) // _STEP) * _STEP
+    return 16, *range(_STEP, largest + 1, _STEP)
 
 
 class StaticStep:
@@ -47,6 +54,11 @@ class StaticStep:
         nobody = [slots, -1] + [-1] * config.streams
         self._step = DeviceStep(self.run, nobody, config.generated, buckets, lm.device)
         self.most_rows = self._step.most_rows
+
+    @property
+    def in_flight(self) -> bool:
+        """Whether a step was launched and not finished."""
+        return self._step.in_flight
 
     def warm(self) -> None:
         """Records every bucket where the device can; no session may be open."""

@@ -6,6 +6,9 @@ A program is one kind of step over one table of slots (the codec runs two, encod
 step runs, frames arrive, and the next batch is whatever waits then: under load the batches grow and the cost of a
 session falls. Only a program with a gather time waits for more, see `Program`.
 
+Where a device works while the host goes on, the loop is the same with its parts in another order: the step before ends,
+the next one is collected and launched, and then the results of the one before are delivered.
+
 The asyncio side holds a `Session` per slot: it submits frames and reads replies. At most `inflight_frames` of a session
 are between submit and the moment its reply has been taken; past that `submit` waits, so a peer that sends too fast or
 does not read is held back by its own stream and every queue here is bounded.
@@ -23,14 +26,19 @@ from typing import Any
 
 from moshi_cluster.audio.frame import FRAME_S
 from moshi_cluster.services.common.errors import EngineFailed, SessionError
-from moshi_cluster.services.common.worker.program import PrepareStats, Program, StepStats
+from moshi_cluster.services.common.worker.program import (
+    Batch,
+    InFlight,
+    OverlappedRunner,
+    PrepareStats,
+    Program,
+    StepStats,
+)
 from moshi_cluster.services.common.worker.session import Reply, Session, Waiting
 from moshi_cluster.services.common.worker.slots import SlotTable
 from moshi_cluster.services.common.worker.turn_watch import TurnWatch
 
 _log = logging.getLogger(__name__)
-
-Batch = list[tuple[Session, Waiting]]
 
 
 class Engine:
@@ -157,11 +165,25 @@ class Engine:
 
     def _turn(self, program: Program) -> None:
         self._turns += 1
-        self._clean_ended(program)
-        if batch := self._collect(program):
-            self._deliver(program, batch, *self._step(program, batch))
+        if isinstance(program.runner, OverlappedRunner):
+            self._overlapped_step(program, program.runner)
+        else:
+            self._clean_ended(program)
+            if batch := self._collect(program):
+                self._deliver(program, batch, *self._step(program, batch))
         self._prepare_one(program)
         self._turns += 1
+
+    def _overlapped_step(self, program: Program, runner: OverlappedRunner) -> None:
+        before, program.in_flight = program.in_flight, None
+        values = runner.finish() if before else ()
+        end_s = time.monotonic()
+        self._clean_ended(program)  # nothing is in flight
+        if batch := self._collect(program):
+            program.in_flight = InFlight(batch, time.monotonic())
+            runner.launch([session.slot for session, _ in batch], [waiting.frame for _, waiting in batch])
+        if before:
+            self._deliver(program, before.batch, values, before.start_s, end_s)
 
     def _clean_ended(self, program: Program) -> None:
         with self._work:
@@ -259,7 +281,7 @@ class Engine:
 
 def _work_due_s(program: Program) -> float:
     """When the program next has something to do; minus infinity for at once. Call under the engine's lock."""
-    if any(session.ended or not session.prepared for session in program.sessions):
+    if program.in_flight or any(session.ended or not session.prepared for session in program.sessions):
         return -math.inf
     return program.step_due_s()
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
-from moshi_cluster.services.common.worker.session import Session
+from moshi_cluster.services.common.worker.session import Session, Waiting
 from moshi_cluster.services.common.worker.slots import SlotTable
+
+Batch = list[tuple[Session, Waiting]]
 
 CPU_GATHER_MS = 1.0
 """Enough for a group of frames that left one hop together to arrive at the next."""
@@ -40,6 +42,25 @@ class Runner(Protocol):
 
     def close(self, slot: int) -> None:
         """Makes the slot as good as new."""
+
+
+@runtime_checkable
+class OverlappedRunner(Runner, Protocol):
+    """A model on a device that works while the host goes on: its step has two halves."""
+
+    def launch(self, slots: Sequence[int], frames: Sequence[Any]) -> None:
+        """Starts a step. Until it is finished only `open`, and `prepare` that launches nothing, may be called."""
+
+    def finish(self) -> Sequence[Any]:
+        """Waits for the step; its results."""
+
+
+@dataclass(frozen=True)
+class InFlight:
+    """A step that was launched and not finished."""
+
+    batch: Batch
+    start_s: float
 
 
 @dataclass(frozen=True)
@@ -79,6 +100,7 @@ class Program:
     """An expected frame may come so late and is still waited for."""
     table: SlotTable = field(init=False)
     sessions: list[Session] = field(init=False, default_factory=list)
+    in_flight: InFlight | None = field(init=False, default=None)  # of an OverlappedRunner
 
     def __post_init__(self) -> None:
         self.table = SlotTable(self.name, self.slots)

@@ -10,7 +10,7 @@ import torch
 from moshi_cluster.models.loading.published import MOSHI_7B
 from moshi_cluster.models.moshi_lm import LmConfig
 from moshi_cluster.services.lm import fitting
-from moshi_cluster.services.lm.fitting import NoRoomError, activation_dtype, choose_slots, kv_dtype
+from moshi_cluster.services.lm.fitting import NoRoomError, activation_dtype, choose_slots, kv_dtype, largest_batch
 from moshi_cluster.services.lm.settings import LmSettings
 
 GIGABYTE = 10**9
@@ -34,7 +34,10 @@ def free(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> p
         (LmSettings(), torch.int8, 23),
         (LmSettings(context=375), torch.bfloat16, 32),
         (LmSettings(memory_share=0.4), torch.bfloat16, 6),
-        (LmSettings(context=375, device="cuda"), torch.bfloat16, 97),
+        (LmSettings(context=375, device="cuda", static_step="off"), torch.bfloat16, 97),
+        # Rings have 72 places more, and a step of 320 rows and the runtime take 3.2 GB first.
+        (LmSettings(context=375, device="cuda"), torch.bfloat16, 71),
+        (LmSettings(context=375, device="cuda", slots=80), torch.bfloat16, 80),
         (LmSettings(slots=3), torch.bfloat16, 3),
         (LmSettings(slots=100), torch.bfloat16, 100),
     ],
@@ -57,6 +60,32 @@ def test_the_arithmetic_is_logged(free: pytest.LogCaptureFixture) -> None:
 def test_slots_that_leave_too_little_are_warned_of(free: pytest.LogCaptureFixture, slots: int, warned: bool) -> None:
     choose_slots(LmSettings(slots=slots), CONFIG, torch.bfloat16)
     assert warned == any("may not fit" in each.message for each in free.records if each.levelno == logging.WARNING)
+
+
+def test_set_slots_that_cannot_fit_beside_a_static_step_are_an_error_with_the_arithmetic(
+    free: pytest.LogCaptureFixture,
+) -> None:
+    settings = LmSettings(device="cuda", slots=26, kv_dtype="int8")
+    with pytest.raises(
+        NoRoomError, match=r"slots: 26 as set, but 25 slots fit: \(24000 MB free - 30\d\d MB for a step"
+    ):
+        choose_slots(settings, CONFIG, torch.int8)
+    assert choose_slots(LmSettings(device="cuda", slots=25), CONFIG, torch.int8) == 25
+
+
+@pytest.mark.parametrize(
+    ("settings", "slots", "batch"),
+    [
+        (LmSettings(), 128, 64),
+        (LmSettings(device="cuda"), 128, 128),
+        (LmSettings(device="cuda", static_step="off"), 128, 64),
+        (LmSettings(static_step="on"), 8, 8),
+        (LmSettings(device="cuda", max_batch=32), 128, 32),
+        (LmSettings(), 8, 8),
+    ],
+)
+def test_the_static_step_takes_every_session_at_once(settings: LmSettings, slots: int, batch: int) -> None:
+    assert largest_batch(settings, slots) == batch
 
 
 def test_where_not_one_fits_the_ways_out_are_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,9 +19,11 @@ from tests.services.in_process import read_all, serving
 pytestmark = [pytest.mark.parity, pytest.mark.usefixtures("nothing_swallowed")]
 
 
-@pytest_asyncio.fixture
-async def stub() -> AsyncIterator[lm_pb2_grpc.LmStub]:
-    async with serving(golden_lm(slots=3)) as listener:  # one spare: a slot is cleaned a moment after its stream ended
+@pytest_asyncio.fixture(params=["off", "on"], ids=["plain step", "static step"])
+async def stub(request: pytest.FixtureRequest) -> AsyncIterator[lm_pb2_grpc.LmStub]:
+    async with serving(
+        golden_lm(slots=3, static_step=request.param)
+    ) as listener:  # one spare: a slot is cleaned a moment after its stream ended
         yield lm_pb2_grpc.LmStub(listener.channel)
 
 

@@ -14,7 +14,7 @@ from moshi_cluster.services.common.errors import EngineFailed, NoFreeSlot
 from moshi_cluster.services.common.worker.engine import Engine
 from moshi_cluster.services.common.worker.program import PrepareStats, Program, StepStats
 from moshi_cluster.services.common.worker.session import Session
-from tests.services.fake_runner import FakeRunner, fake_program
+from tests.services.fake_runner import FakeOverlappedRunner, FakeRunner, fake_program
 from tests.services.in_process import eventually, few_turns
 
 pytestmark = pytest.mark.usefixtures("any_uptime")
@@ -100,6 +100,37 @@ async def test_frames_that_arrive_while_a_step_runs_form_the_next_batch() -> Non
             await session.submit(0)
         runner.let_one()
         assert await runner.step_entered() == [b.slot, c.slot, d.slot]
+
+
+async def test_on_a_device_answers_are_delivered_while_the_next_step_runs() -> None:
+    runner = FakeOverlappedRunner()
+    async with running(fake_program(runner)) as engine:
+        a, b = await opened(engine, *"ab")
+        runner.hold()
+        await a.submit(0)
+        assert await runner.step_entered() == [a.slot]
+        await b.submit(0)
+        runner.let_one()
+        assert await runner.step_entered() == [b.slot]
+        assert await next_value(a) == ("a", 0, 0)
+        assert [entry for entry in runner.log if entry[0] in ("launch", "step")] == [
+            ("launch", [a.slot]),
+            ("step", [a.slot]),
+            ("launch", [b.slot]),
+            ("step", [b.slot]),
+        ]
+        engine.close(b)  # its slot is cleaned when its step has ended
+        runner.let_all()
+    assert runner.log[-1] == ("close", b.slot)
+
+
+async def test_on_a_device_too_a_step_that_fails_fails_the_engine() -> None:
+    runner = FakeOverlappedRunner()
+    async with running(fake_program(runner)) as engine:
+        (session,) = await opened(engine, "a")
+        runner.failure = RuntimeError("device lost")
+        await session.submit(0)
+        assert str(await engine.failed) == "device lost"
 
 
 async def test_a_full_batch_takes_the_frames_that_have_waited_longest() -> None:

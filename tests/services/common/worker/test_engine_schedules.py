@@ -13,7 +13,7 @@ from moshi_cluster.services.common.errors import NoFreeSlot
 from moshi_cluster.services.common.worker.engine import Engine
 from moshi_cluster.services.common.worker.program import Program
 from moshi_cluster.services.common.worker.session import Session
-from tests.services.fake_runner import FakeRunner, fake_program
+from tests.services.fake_runner import FakeOverlappedRunner, FakeRunner, fake_program
 from tests.services.in_process import eventually
 
 _SLOTS = 3
@@ -83,11 +83,17 @@ async def play(plan: list[tuple[str, int]], program: Program, inflight_frames: i
 
 
 @settings(max_examples=150)
-@given(operations, st.integers(1, 3), st.integers(1, 3), st.integers(1, 3))
+@given(
+    operations,
+    st.integers(1, 3),
+    st.integers(1, 3),
+    st.integers(1, 3),
+    st.sampled_from([FakeRunner, FakeOverlappedRunner]),
+)
 def test_who_stays_is_answered_once_and_in_order_and_every_slot_comes_back(
-    plan: list[tuple[str, int]], max_batch: int, prepare_pieces: int, inflight_frames: int
+    plan: list[tuple[str, int]], max_batch: int, prepare_pieces: int, inflight_frames: int, kind: type[FakeRunner]
 ) -> None:
-    runner = FakeRunner(prepare_pieces=prepare_pieces)
+    runner = kind(prepare_pieces=prepare_pieces)
     program = fake_program(runner, slots=_SLOTS, max_batch=max_batch)
     asyncio.run(play(plan, program, inflight_frames))
     assert runner.specs == {}, "a slot was left uncleaned"
