@@ -12,6 +12,9 @@ GHZ_CODEC_TARGET ?= localhost:50052
 GHZ_LM_TARGET ?= localhost:50053
 K6_TARGET ?= localhost:50051
 
+# A machine with a GPU may have nothing but PyTorch with its Triton: no environment is made there.
+GPU_PYTHON ?= $(or $(wildcard $(BIN)/python),python3)
+
 .DEFAULT_GOAL := help
 .PHONY: help install stubs serve demo eval test parity bench load ghz k6 lint format clean
 
@@ -39,6 +42,9 @@ parity: $(STUBS) ## Only the comparisons with the original implementation (GOLDE
 
 bench: $(STUBS) ## Time per LM step and codec frame against batch size
 	$(BIN)/python -m benchmarks.offline
+
+gpu: ## Everything that is measured on a GPU, in 8 minutes, needs PyTorch alone; GPU=--dry: tiny, on a CPU
+	$(GPU_PYTHON) -m benchmarks.gpu $(GPU)
 
 ghz: $(STUBS) ## Load scenarios with the ghz on PATH (GHZ_TARGET=host:port, GHZ_SCENARIOS="smoke ramp", GHZ_CALLS=8, GHZ_CALL_S=5)
 	$(BIN)/python -m benchmarks.ghz $(GHZ_SCENARIOS) --target $(GHZ_TARGET) --codec-target $(GHZ_CODEC_TARGET) \

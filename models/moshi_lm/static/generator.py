@@ -11,7 +11,7 @@ from torch import Tensor
 from moshi_cluster.models.moshi_lm.generator import ReplyFrames
 from moshi_cluster.models.moshi_lm.input_checks import check_history, check_user_codes
 from moshi_cluster.models.moshi_lm.model import MoshiLm
-from moshi_cluster.models.moshi_lm.static.kv_rings import SPARE_PLACES
+from moshi_cluster.models.moshi_lm.static.kv_rings import SPARE_PLACES, KvRing
 from moshi_cluster.models.moshi_lm.static.step import BUCKETS, StaticStep
 from moshi_cluster.models.moshi_lm.timeline import UNKNOWN, Timeline
 from moshi_cluster.models.sampling import Sampling
@@ -55,6 +55,11 @@ class StaticGenerator:
         self.context = self._step.context
         self.most_rows = self._step.most_rows
 
+    @property
+    def rings(self) -> list[KvRing]:
+        """Keys and values, layer by layer."""
+        return self._step.rings
+
     def warm(self) -> None:
         """Records a step of every bucket where the device can; before the first session."""
         self._step.warm()
@@ -84,6 +89,10 @@ class StaticGenerator:
             self._step.finish()
         session.looked_at = session.call
         return session.left
+
+    def left(self, slot: int) -> int:
+        """Frames of a session's state that are left to rebuild; of those a step took along none is."""
+        return self._sessions[slot].left
 
     def step(self, slots: Sequence[int], user_codes: Tensor) -> ReplyFrames:
         """One frame for the listed sessions, as `Generator.step`; prefill of others goes along."""

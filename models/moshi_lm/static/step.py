@@ -47,12 +47,13 @@ class StaticStep:
         self.spare = spare
         self.context = min(context or config.context, config.context)
         self.slots = slots
-        self._lm, self._config = lm, config
+        self._lm, self.config = lm, config
         shape = slots, config.num_heads, self.context + spare, config.dim // config.num_heads
         self.rings = kv_rings(config.num_layers, shape, kv_dtype or lm.dtype, lm.device)
         self.state = SessionState(config, slots, spare, lm.device)
         nobody = [slots, -1] + [-1] * config.streams
         self._step = DeviceStep(self.run, nobody, config.generated, buckets, lm.device)
+        self.buckets = self._step.buckets
         self.most_rows = self._step.most_rows
 
     @property
@@ -97,7 +98,7 @@ class StaticStep:
             return choose(logits, settings.seeds, calls, *rule, known[:, stream], stream)
 
         bias = settings.spoken, settings.counts, settings.remembered, settings.penalties, settings.paddings
-        logits = text_bias(self._lm.text_logits(hidden), *bias, self._config.existing_text_padding_id)
+        logits = text_bias(self._lm.text_logits(hidden), *bias, self.config.existing_text_padding_id)
         text = chosen(0, logits)
         audio = self._lm.audio(hidden, text, lambda codebook, of: chosen(1 + codebook, of))
         return torch.cat((text[:, None], audio), dim=1)

@@ -16,7 +16,7 @@ DEVICE = "cuda" if HAS_CUDA else "cpu"
 Kernel = Callable[..., Any]
 
 
-@pytest.fixture(params=["torch", "triton"])
+@pytest.fixture(params=["torch", pytest.param("triton", marks=[pytest.mark.gpu] if HAS_CUDA else [])])
 def kernel(request: pytest.FixtureRequest) -> Callable[[str, str], Kernel]:
     """(module, name) -> the function."""
     if request.param == "torch":

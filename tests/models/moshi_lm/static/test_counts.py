@@ -44,7 +44,7 @@ def test_a_step_is_few_launches_one_copy_each_way_and_no_other_wait(rows: int, k
     generator, slots = generator_with(rows, kv_dtype)
     bucket = next(bucket for bucket in BUCKETS if bucket >= rows)
     codes = torch.zeros(rows, generator._config.user_codebooks, dtype=torch.int64)
-    with Launches(ring for layer in generator._step.rings for ring in layer.tensors) as step:
+    with Launches(ring for layer in generator.rings for ring in layer.tensors) as step:
         generator.launch(slots, codes)
         generator.finish()
     assert step.kernels.total() <= MOST_LAUNCHES, step.kernels.most_common(20)

@@ -114,7 +114,7 @@ def test_a_restored_session_has_the_state_of_a_stepped_one_bit_for_bit(
     open_ready(stepped, 0, sampling)
     history = speak(stepped, lm.config, 0, caller=5, frames=range(frames))
     open_ready(restored, 2, sampling, history, chunk_frames)
-    for ours, theirs in zip(restored._step.rings, stepped._step.rings, strict=True):
+    for ours, theirs in zip(restored.rings, stepped.rings, strict=True):
         for ring, expected in zip(ours.tensors, theirs.tensors, strict=True):
             assert torch.equal(ring[2], expected[0])
     rest = range(frames, frames + 4)
@@ -135,7 +135,7 @@ def test_a_session_is_the_same_alone_in_a_full_batch_and_in_another_bucket(
         for frame in frames:
             codes = [user_frame(lm.config, caller, frame) for caller in range(neighbours + 1)]
             generator.step(range(neighbours + 1), torch.cat(codes))
-        rings.append([ring[0] for layer in generator._step.rings for ring in layer.tensors])
+        rings.append([ring[0] for layer in generator.rings for ring in layer.tensors])
     for other in rings[1:]:
         assert all(torch.equal(a, b) for a, b in zip(other, rings[0], strict=True))
 
@@ -156,7 +156,7 @@ def test_prefill_goes_along_in_rows_that_decoding_leaves_unused() -> None:
 def test_what_an_earlier_session_left_behind_disturbs_nobody() -> None:
     lm = random_lm()
     generator = static(lm)
-    for layer in generator._step.rings:
+    for layer in generator.rings:
         for ring in layer.tensors:
             ring.fill_(float("nan"))
     open_ready(generator, 1, BIASED)

@@ -1,0 +1,83 @@
+"""`python -m benchmarks.gpu`: everything that has to be measured on a card, in eight minutes at most.
+
+Each part is a process with a time box; its figures are in the file as soon as they are known, and a part that fails or
+is cut off does not stop the next. `--dry` runs everything, tiny, on a CPU.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import time
+import traceback
+from pathlib import Path
+
+import torch
+
+from benchmarks.gpu.parts import MOST_SECONDS, PARTS, Part
+from benchmarks.gpu.report import Figure, Note, Report, table
+from benchmarks.gpu.scale import Scale
+
+_DRY_SECONDS = 300  # against what hangs: a CPU has other times
+
+
+def main() -> int:
+    """0 if every part ran and every check passed."""
+    options = _options()
+    report = Report(options.results)
+    if options.part:
+        return _run_here(next(part for part in PARTS if part.name == options.part), report, options.dry)
+    if not options.dry and not torch.cuda.is_available():
+        print("no CUDA device here; --dry runs everything, tiny, on a CPU", file=sys.stderr)
+        return 2
+    options.results.unlink(missing_ok=True)
+    ends_s = time.monotonic() + MOST_SECONDS
+    for part in PARTS:
+        if not options.only or part.name in options.only:
+            left_s = _DRY_SECONDS if options.dry else min(part.seconds, ends_s - time.monotonic())
+            _run_boxed(part, report, options, left_s)
+    entries = report.entries()
+    print("\n" + table(entries))
+    return int(any(_is_bad(entry) for entry in entries))
+
+
+def _run_boxed(part: Part, report: Report, options: argparse.Namespace, seconds: float) -> None:
+    command = [sys.executable, "-m", "benchmarks.gpu", "--part", part.name, "--results", str(options.results)]
+    try:
+        if seconds <= 0:
+            raise subprocess.TimeoutExpired(command, seconds)
+        subprocess.run([*command, *(["--dry"] if options.dry else [])], check=True, timeout=seconds)
+    except subprocess.TimeoutExpired:
+        report.add(Note(part.name, f"cut off after {max(0.0, seconds):.0f} s"))
+    except subprocess.CalledProcessError as error:
+        report.add(Note(part.name, f"failed with exit code {error.returncode}"))
+
+
+def _run_here(part: Part, report: Report, dry: bool) -> int:
+    try:
+        part.run(Scale(part.name, report, dry))
+    except Exception as error:
+        traceback.print_exc()
+        report.add(Note(part.name, f"{type(error).__name__}: {str(error).splitlines()[0]:.200}"))
+        return 1
+    return 0
+
+
+def _is_bad(entry: Figure | Note) -> bool:
+    if isinstance(entry, Note):
+        return entry.text.startswith(("cut off", "failed"))
+    return entry.failed and "may differ" not in entry.name
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="benchmarks.gpu", description=__doc__)
+    parser.add_argument("--dry", action="store_true", help="tiny shapes on a CPU: shows that the script runs")
+    parser.add_argument("--results", type=Path, default=Path("gpu-results.jsonl"), help="where figures are appended")
+    parser.add_argument("--only", nargs="+", choices=[part.name for part in PARTS], help="some of the parts")
+    parser.add_argument("--part", choices=[part.name for part in PARTS], help=argparse.SUPPRESS)
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

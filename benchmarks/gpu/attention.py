@@ -1,0 +1,70 @@
+"""Ring attention alone: bytes of keys and values per second, beside those of a copy."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from benchmarks.gpu.rates import copy_rate, seconds
+from benchmarks.gpu.scale import Scale
+from moshi_cluster.models.kernels.ring_attention import ring_attention
+from moshi_cluster.models.moshi_lm.static import SPARE_PLACES
+from moshi_cluster.models.moshi_lm.static.kv_rings import KvRing, kv_rings
+
+_WANTED = {torch.int8: 0.75, torch.bfloat16: 0.85}
+_SPLITS = ((512, 32, 1), (512, 64, 2), (256, 32, 1), (1024, 32, 1))  # places, block, warps
+
+
+def run(scale: Scale) -> None:
+    """Rows of random ages up to the fill in shuffled slots; at the largest batch other sizes of splits, too."""
+    rate = copy_rate(scale)
+    for dtype, name in ((torch.int8, "int8"), (torch.bfloat16, "bfloat16")):
+        for rows in scale.batches:
+            ring = _ring(scale, rows, dtype)
+            for fill in scale.fills:
+                share = _share_of_copy(scale, ring, rows, fill, rate)
+                wanted = f">= {_WANTED[dtype]:.0%} of a copy" if (rows, fill) == (scale.batches[-1], 1.0) else ""
+                scale.figure(f"{name}, {rows} rows, {fill:.0%} of the window", 100 * share, "% of a copy", wanted)
+        if scale.device.type == "cuda":
+            _other_splits(scale, ring, rate, name)
+
+
+def _share_of_copy(scale: Scale, ring: KvRing, rows: int, fill: float, rate: float, **tuning: int) -> float:
+    """tuning: of the compiled kernel."""
+    context = scale.lm.config.context
+    random = torch.Generator().manual_seed(rows)
+    slots = torch.randperm(rows, generator=random).to(scale.device)
+    # Random ages: full windows are in any lap, others just short of the fill.
+    ages = torch.randint(context, 9 * context, (rows,), generator=random)
+    lengths = (fill * context * (1 - 0.1 * torch.rand(rows, generator=random))).long()
+    positions = (ages if fill >= 1 else lengths).to(scale.device)
+    q = torch.randn(rows, *ring.keys.shape[1:4:2], device=scale.device, dtype=torch.bfloat16)
+    attend = _compiled(tuning) if tuning else ring_attention
+    stored = ring.keys, ring.values, ring.key_scales, ring.value_scales
+    taken_s = seconds(scale, lambda: attend(q, *stored, slots, positions, context))
+    vector = sum(tensor[0, 0, 0].nbytes for tensor in ring.tensors)
+    read = int((positions + 1).clamp(max=ring.keys.shape[2]).sum()) * ring.keys.shape[1] * vector
+    return read / taken_s / rate
+
+
+def _other_splits(scale: Scale, ring: KvRing, rate: float, name: str) -> None:
+    for split, block, warps in _SPLITS:
+        tuning = {"split": split, "block": block, "warps": warps}
+        share = _share_of_copy(scale, ring, scale.batches[-1], 1.0, rate, **tuning)
+        scale.figure(f"{name}, splits of {split}, blocks of {block}, {warps} warps", 100 * share, "% of a copy")
+
+
+def _compiled(tuning: dict[str, int]):  # type: ignore[no-untyped-def]
+    from moshi_cluster.models.kernels.compiled import ring_attention as compiled
+
+    def attend(*arguments: object) -> Tensor:
+        return compiled.ring_attention(*arguments, **tuning)  # type: ignore[arg-type]
+
+    return attend
+
+
+def _ring(scale: Scale, slots: int, dtype: torch.dtype) -> KvRing:
+    config = scale.lm.config
+    shape = slots, config.num_heads, config.context + SPARE_PLACES, config.dim // config.num_heads
+    (ring,) = kv_rings(1, shape, dtype, scale.device)
+    return ring

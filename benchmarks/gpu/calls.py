@@ -1,0 +1,115 @@
+"""Calls in real time on one card: encode, lm and decode in one process; and a call that joins while others run."""
+
+from __future__ import annotations
+
+import random
+import time
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from benchmarks.gpu.codec import load
+from benchmarks.gpu.lm_step import static_step
+from benchmarks.gpu.scale import Scale, quantile
+from moshi_cluster.models.mimi import Mimi
+from moshi_cluster.models.moshi_lm import Sampling
+from moshi_cluster.models.moshi_lm.static import StaticGenerator, buckets_for
+from moshi_cluster.models.moshi_lm.static.step import StaticStep
+
+_FRAME_S = 0.08
+_WAIT_S = 0.0005
+
+
+def run(scale: Scale) -> None:
+    """Full windows in 8 bits, in random phases, then all in one phase."""
+    most = scale.batches[-1]
+    step = static_step(scale, torch.int8, most)
+    step.warm()
+    mimi = load(scale)
+    calls = min(most, step.slots)
+    for name, phase in (("random phases", random.Random(1).random), ("one phase", lambda: 0.0)):
+        traffic = Traffic(scale, mimi, step, [_FRAME_S * phase() for _ in range(calls)])
+        traffic.run(frames=3 if scale.dry else 150)
+        label = f"{calls} calls, {name}"
+        scale.figure(f"{label}: turnaround p50", 1000 * quantile(traffic.turnaround_s, 0.5), "ms")
+        scale.figure(f"{label}: turnaround p99", 1000 * quantile(traffic.turnaround_s, 0.99), "ms", "<= 60 ms")
+        late = sum(taken_s > _FRAME_S for taken_s in traffic.turnaround_s)
+        scale.figure(f"{label}: frames above 80 ms", late, f"of {len(traffic.turnaround_s)}")
+        scale.figure(f"{label}: mean batch", len(traffic.turnaround_s) / max(1, traffic.steps), "rows")
+
+
+@dataclass
+class Traffic:
+    """Calls whose frames come every 80 ms; whatever waits is the next batch."""
+
+    scale: Scale
+    mimi: Mimi
+    step: StaticStep
+    phases_s: list[float]
+    turnaround_s: list[float] = field(default_factory=list)
+    steps: int = 0
+
+    def run(self, frames: int) -> None:
+        """So many frames of every call."""
+        encoder, decoder = self.mimi.encoder(len(self.phases_s)), self.mimi.decoder(len(self.phases_s))
+        calls = [self.scale.lm.config.context + 1] * len(self.phases_s)
+        self.step.state.open(0, Sampling(), torch.empty(0, self.step.config.streams, dtype=torch.int64))
+        start_s = time.perf_counter() + _FRAME_S
+        due_s = [start_s + phase_s for phase_s in self.phases_s]
+        left = [frames] * len(self.phases_s)
+        while any(left):
+            now_s = time.perf_counter()
+            slots = [slot for slot, due in enumerate(due_s) if left[slot] and due <= now_s]
+            if not slots:
+                time.sleep(_WAIT_S)
+                continue
+            pcm = 0.07 * torch.randn(len(slots), self.mimi.config.frame_samples)
+            codes = encoder.step(slots, pcm).cpu()
+            decoder.step(slots, self._reply(slots, calls, codes)).cpu()
+            done_s = time.perf_counter()
+            self.steps += 1
+            for slot in slots:
+                self.turnaround_s.append(done_s - due_s[slot])
+                due_s[slot] += _FRAME_S
+                calls[slot] += 1
+                left[slot] -= 1
+
+    def _reply(self, slots: list[int], calls: list[int], codes: Tensor) -> Tensor:
+        """The lm's codes for one frame of these calls: int64 [N, K]."""
+        config = self.step.config
+        unknown = torch.full((len(slots), config.generated), -1)
+        where = torch.tensor([slots, [calls[slot] for slot in slots]]).T
+        codes = codes[:, : config.user_codebooks].clamp(max=config.card - 1)
+        self.step.launch(torch.cat((where, unknown, codes), dim=1).int())
+        reply = self.step.finish()[:, 1:].long()
+        return reply.clamp(0, self.mimi.config.bins - 1)[:, : self.mimi.codebooks]
+
+
+def run_join(scale: Scale) -> None:
+    """Steps of running sessions alone, and while another one's history goes along; and how long that takes."""
+    others = 2 if scale.dry else 100
+    frames = scale.lm.config.context
+    others = min(others, scale.slots_that_fit(torch.int8, others + 1) - 1)
+    generator = StaticGenerator(scale.lm, others + 1, kv_dtype=torch.int8, buckets=buckets_for(others))
+    generator.warm()
+    for slot in range(others):
+        generator.open(slot, Sampling(seed=slot))
+        while generator.prefill(slot, 64):
+            pass
+    codes = torch.zeros(others, scale.lm.config.user_codebooks, dtype=torch.int64)
+    alone_ms = [_step_ms(generator, others, codes) for _ in range(scale.steps)]
+    generator.open(others, Sampling(), torch.zeros(frames, scale.lm.config.streams, dtype=torch.int64))
+    joined_ms: list[float] = []
+    start_s = time.perf_counter()
+    while not joined_ms or generator.left(others):
+        joined_ms.append(_step_ms(generator, others, codes))
+    scale.figure(f"{frames} frames restored beside {others} sessions", time.perf_counter() - start_s, "s")
+    grown_ms = quantile(joined_ms, 0.99) - quantile(alone_ms, 0.99)
+    scale.figure("the others' p99 grows by", grown_ms, "ms", "< 5 ms")
+
+
+def _step_ms(generator: StaticGenerator, sessions: int, codes: Tensor) -> float:
+    start_s = time.perf_counter()
+    generator.step(range(sessions), codes)
+    return 1000 * (time.perf_counter() - start_s)

@@ -1,0 +1,49 @@
+"""Mimi on the device: frames of several sessions, encoded and decoded, with IEEE products and with TF32."""
+
+from __future__ import annotations
+
+import time
+
+import torch
+from torch import Tensor
+
+from benchmarks.gpu.scale import Scale, quantile
+from moshi_cluster.models.mimi import Mimi
+from moshi_cluster.models.mimi.config import MimiConfig
+
+
+def load(scale: Scale) -> Mimi:
+    """Random weights of the published size."""
+    size = scale.mimi_size
+    return Mimi.from_tensors(size.tensors(scale.device), MimiConfig.from_dict(size.config), device=scale.device)
+
+
+def run(scale: Scale) -> None:
+    """Milliseconds of a frame by batch, and how many codes TF32 changes."""
+    mimi = load(scale)
+    for rows in scale.batches:
+        exact = _measure(scale, mimi, rows, tf32=False)
+        rounded = _measure(scale, mimi, rows, tf32=True)
+        agreement = float((exact == rounded).float().mean())
+        scale.figure(f"{rows} rows: codes that TF32 leaves as they are", 100 * agreement, "%")
+
+
+def _measure(scale: Scale, mimi: Mimi, rows: int, tf32: bool) -> Tensor:
+    """Times a frame there and back; gives the codes of all frames."""
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = tf32
+    random = torch.Generator().manual_seed(rows)
+    encoder, decoder = mimi.encoder(rows), mimi.decoder(rows)
+    codes, there_ms, back_ms = [], [], []
+    for _ in range(scale.steps):
+        pcm = 0.07 * torch.randn(rows, mimi.config.frame_samples, generator=random)
+        start_s = time.perf_counter()
+        codes.append(encoder.step(range(rows), pcm).cpu())
+        middle_s = time.perf_counter()
+        decoder.step(range(rows), codes[-1]).cpu()
+        there_ms.append(1000 * (middle_s - start_s))
+        back_ms.append(1000 * (time.perf_counter() - middle_s))
+    kind = "TF32" if tf32 else "IEEE"
+    scale.figure(f"{kind}, {rows} rows: encode p50", quantile(there_ms, 0.5), "ms")
+    scale.figure(f"{kind}, {rows} rows: decode p50", quantile(back_ms, 0.5), "ms")
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+    return torch.stack(codes)

@@ -1,0 +1,102 @@
+"""Scale of a run: Moshi's size on a card, or everything tiny on a CPU, to see that the script runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from benchmarks.gpu.report import Figure, Note, Report
+from benchmarks.offline.model_sizes import MODEL_SIZES
+from benchmarks.offline.random_on_device import on_device
+from moshi_cluster.models.accelerator import prepare_thread
+from moshi_cluster.models.free_memory import free_bytes
+from moshi_cluster.models.loading.published import MOSHI_7B
+from moshi_cluster.models.moshi_lm import LmConfig, MoshiLm
+from moshi_cluster.models.moshi_lm.sizes import Fit, StepSize, slot_size
+from moshi_cluster.models.moshi_lm.static import SPARE_PLACES
+
+_TINY = MOSHI_7B | {
+    "dim": 64,
+    "text_card": 100,
+    "card": 32,
+    "num_heads": 4,
+    "num_layers": 2,
+    "context": 40,
+    "depformer_dim": 32,
+    "depformer_dim_feedforward": 66,
+    "depformer_num_heads": 2,
+    "depformer_num_layers": 1,
+}
+
+
+@dataclass
+class Scale:
+    """What the parts run with, and where their figures go."""
+
+    part: str
+    report: Report
+    dry: bool
+
+    def __post_init__(self) -> None:
+        self.device = torch.device("cpu" if self.dry else "cuda:0")
+        self.config: Mapping[str, Any] = _TINY if self.dry else MOSHI_7B
+        self.batches = (1, 2) if self.dry else (1, 16, 64, 128)
+        self.steps = 2 if self.dry else 40
+        self.fills = (1.0,) if self.dry else (0.25, 0.5, 1.0)
+        prepare_thread(self.device)
+        if self.dry:
+            torch.set_num_threads(1)
+
+    def figure(self, name: str, value: float, unit: str, wanted: str = "") -> None:
+        self.report.add(Figure(self.part, name, value, unit, wanted))
+
+    def check(self, name: str, passed: bool) -> None:
+        self.report.add(Figure(self.part, name, float(passed), "passed"))
+
+    def note(self, text: str) -> None:
+        self.report.add(Note(self.part, text))
+
+    @cached_property
+    def tensors(self) -> dict[str, Tensor]:
+        """Random weights of the LM, made on the device."""
+        torch.manual_seed(1)
+        return on_device(self.config, self.device)
+
+    @cached_property
+    def lm(self) -> MoshiLm:
+        config = LmConfig.from_dict(self.config)
+        return MoshiLm.from_tensors(self.tensors, config, torch.bfloat16, self.device)
+
+    @property
+    def step_weight_bytes(self) -> int:
+        """Of the weights that every step reads: all but the tables."""
+        return sum(tensor.nbytes for name, tensor in self.tensors.items() if "emb" not in name)
+
+    def slots_that_fit(self, kv_dtype: torch.dtype, most: int) -> int:
+        """Slots with full windows that the free memory holds beside a step of as many rows."""
+        size = slot_size(self.lm.config, None, kv_dtype, SPARE_PLACES)
+        free = free_bytes(self.device)
+        if self.dry or free is None:
+            return most
+        return min(most, Fit(free, 1.0, size, StepSize(self.lm.config, most, size.context)).slots)
+
+    @property
+    def mimi_size(self) -> Any:
+        """The codec's size: the published one, or a small one."""
+        codecs = [size for size in MODEL_SIZES if size.kind == "mimi"]
+        return codecs[0] if self.dry else codecs[-1]
+
+    def synchronise(self) -> None:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+
+
+def quantile(values: list[float], q: float) -> float:
+    """The value below which a share q of them lies."""
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, int(q * len(ordered)))]

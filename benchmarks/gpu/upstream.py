@@ -1,0 +1,82 @@
+"""Upstream's own step in turns with ours, on the same weights. Both rings do not fit at once: theirs, ours, theirs."""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import importlib.util
+import statistics
+import time
+from types import ModuleType
+from typing import Any
+
+import torch
+
+from benchmarks.gpu.lm_step import RunningSessions, static_step
+from benchmarks.gpu.scale import Scale, quantile
+
+_WANTED = {(1, 1.0): ">= 2.4 x", (16, 1.0): ">= 1.9 x", (64, 1.0): ">= 2.2 x", (64, 0.25): ">= 4 x"}
+_FILLS = (0.25, 1.0)
+_FIRST_STEPS = 4  # record its graphs
+
+
+def run(scale: Scale) -> None:
+    """Ratios by sessions and fill, 8-bit keys and values of ours against theirs, which read the whole ring always."""
+    if not importlib.util.find_spec("moshi"):
+        scale.note("left out: there is no package moshi here (carry the wheels of moshi 0.2.13 and einops in)")
+        return
+    models = importlib.import_module("moshi.models")
+    lm = models.loaders.get_moshi_lm(None, dict(scale.config), device="meta", dtype=torch.bfloat16)
+    lm.load_state_dict(_as_theirs(scale), assign=True)
+    for sessions in scale.batches[:3]:
+        before_ms = _theirs_ms(scale, models, lm, sessions)
+        ours_ms = _ours_ms(scale, sessions)
+        theirs_ms = statistics.mean((before_ms, _theirs_ms(scale, models, lm, sessions)))
+        scale.figure(f"{sessions} sessions: upstream", theirs_ms, "ms")
+        for fill, taken_ms in ours_ms.items():
+            label = f"{sessions} sessions, {fill:.0%} of the window"
+            scale.figure(f"{label}: ours, int8", taken_ms, "ms")
+            scale.figure(f"{label}: times faster", theirs_ms / taken_ms, "x", _WANTED.get((sessions, fill), ""))
+
+
+def _as_theirs(scale: Scale) -> dict[str, torch.Tensor]:
+    """Our tensors under their names; norms are kept in float32 there."""
+    return {name: tensor.float() if name.endswith("alpha") else tensor for name, tensor in scale.tensors.items()}
+
+
+def _theirs_ms(scale: Scale, models: ModuleType, lm: Any, sessions: int) -> float:
+    """Median of a step of theirs; the sessions end with it."""
+    generator = models.LMGen(lm, temp=0.8, temp_text=0.7, top_k=250, top_k_text=25)
+    codes = torch.zeros(sessions, scale.lm.config.user_codebooks, 1, dtype=torch.int64, device=scale.device)
+    taken_ms = []
+    with generator.streaming(sessions):
+        for _ in range(_FIRST_STEPS + scale.steps):
+            start_s = time.perf_counter()
+            generator.step(codes)
+            scale.synchronise()
+            taken_ms.append(1000 * (time.perf_counter() - start_s))
+    del generator
+    _free_memory()
+    return quantile(taken_ms[_FIRST_STEPS:], 0.5)
+
+
+def _ours_ms(scale: Scale, sessions: int) -> dict[float, float]:
+    """Median of a step of ours by fill."""
+    step = static_step(scale, torch.int8, sessions)
+    if step.slots < sessions:
+        raise MemoryError(f"{sessions} slots do not fit, {step.slots} do")
+    step.warm()
+    taken_ms = {}
+    for fill in _FILLS:
+        running = RunningSessions(step, range(sessions), [int(fill * scale.lm.config.context)] * sessions)
+        running.frame()
+        taken_ms[fill] = quantile([running.frame()[0] for _ in range(scale.steps)], 0.5)
+    del step, running
+    _free_memory()
+    return taken_ms
+
+
+def _free_memory() -> None:
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()

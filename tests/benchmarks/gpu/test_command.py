@@ -1,0 +1,64 @@
+"""That `make gpu` runs, tiny and on a CPU: every part gives figures, and a part that fails stops no other."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from benchmarks.gpu import __main__ as command
+from benchmarks.gpu.parts import MOST_SECONDS, PARTS, Part
+from benchmarks.gpu.report import Figure, Note, Report, table
+from benchmarks.gpu.scale import Scale
+
+ROOT = Path(__file__).parents[3]
+
+
+def test_a_dry_run_has_figures_of_every_part_and_every_equality_holds(tmp_path: Path) -> None:
+    results = tmp_path / "results.jsonl"
+    run = subprocess.run(
+        [sys.executable, "-m", "benchmarks.gpu", "--dry", "--results", str(results)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=280,
+    )
+    assert run.returncode == 0, run.stdout + run.stderr
+    entries = [json.loads(line) for line in results.read_text().splitlines()]
+    assert {entry["part"] for entry in entries} == {part.name for part in PARTS}
+    assert all(entry["value"] == 1 for entry in entries if entry.get("unit") == "passed")
+    for figure in ("copy, read + write", "int8: recorded = eager", "turnaround p99", "the others' p99 grows by"):
+        assert figure in run.stdout.partition("| part |")[2]
+
+
+def test_all_parts_together_keep_to_eight_minutes() -> None:
+    assert sum(part.seconds for part in PARTS) <= MOST_SECONDS == 480
+
+
+def test_without_a_device_it_says_how_to_run_dry(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(command.torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(sys, "argv", ["gpu"])
+    assert command.main() == 2
+    assert "--dry" in capsys.readouterr().err
+
+
+def test_a_part_that_fails_leaves_a_note(tmp_path: Path) -> None:
+    def broken(scale: Scale) -> None:
+        scale.figure("before", 1.0, "s")
+        raise RuntimeError("the card is gone")
+
+    report = Report(tmp_path / "results.jsonl")
+    assert command._run_here(Part("broken", 1, broken), report, dry=True) == 1
+    assert report.entries() == [Figure("broken", "before", 1.0, "s"), Note("broken", "RuntimeError: the card is gone")]
+
+
+def test_a_failed_check_is_seen_in_the_table_and_by_the_exit_code() -> None:
+    failed = Figure("checks", "recorded = eager", 0.0, "passed")
+    assert failed.failed and command._is_bad(failed)
+    assert not command._is_bad(Figure("step", "p50", 0.0, "ms"))
+    assert "| checks | recorded = eager | FAILED |" in table([failed])
