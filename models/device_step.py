@@ -11,6 +11,12 @@ import torch
 from torch import Tensor
 
 Run = Callable[[Tensor], Tensor]  # rows [R, columns] on the device -> results [R, ...] there
+_SMALLEST, _STEP = 16, 64
+
+
+def buckets_up_to(rows: int) -> tuple[int, ...]:
+    """Numbers of rows, so that the last one holds that many."""
+    return _SMALLEST, *range(_STEP, -(-rows // _STEP) * _STEP + 1, _STEP)
 
 
 class DeviceStep:

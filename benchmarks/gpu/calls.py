@@ -13,6 +13,7 @@ from benchmarks.gpu.codec import load
 from benchmarks.gpu.lm_step import static_step
 from benchmarks.gpu.scale import Scale, quantile
 from moshi_cluster.models.mimi import Mimi
+from moshi_cluster.models.mimi.static import static_decoder, static_encoder
 from moshi_cluster.models.moshi_lm import Sampling
 from moshi_cluster.models.moshi_lm.static import StaticGenerator, buckets_for
 from moshi_cluster.models.moshi_lm.static.step import StaticStep
@@ -52,7 +53,11 @@ class Traffic:
 
     def run(self, frames: int) -> None:
         """So many frames of every call."""
-        encoder, decoder = self.mimi.encoder(len(self.phases_s)), self.mimi.decoder(len(self.phases_s))
+        encoder, decoder = (
+            half(self.mimi, len(self.phases_s), self.scale.batches) for half in (static_encoder, static_decoder)
+        )
+        encoder.warm()
+        decoder.warm()
         calls = [self.scale.lm.config.context + 1] * len(self.phases_s)
         self.step.state.open(0, Sampling(), torch.empty(0, self.step.config.streams, dtype=torch.int64))
         start_s = time.perf_counter() + _FRAME_S
@@ -65,8 +70,8 @@ class Traffic:
                 time.sleep(_WAIT_S)
                 continue
             pcm = 0.07 * torch.randn(len(slots), self.mimi.config.frame_samples)
-            codes = encoder.step(slots, pcm).cpu()
-            decoder.step(slots, self._reply(slots, calls, codes)).cpu()
+            codes = encoder.step(slots, pcm)
+            decoder.step(slots, self._reply(slots, calls, codes))
             done_s = time.perf_counter()
             self.steps += 1
             for slot in slots:

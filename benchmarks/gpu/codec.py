@@ -1,4 +1,4 @@
-"""Mimi on the device: frames of several sessions, encoded and decoded, with IEEE products and with TF32."""
+"""Mimi's static steps: frames of several sessions, encoded and decoded, with IEEE products and with TF32."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from torch import Tensor
 from benchmarks.gpu.scale import Scale, quantile
 from moshi_cluster.models.mimi import Mimi
 from moshi_cluster.models.mimi.config import MimiConfig
+from moshi_cluster.models.mimi.static import static_decoder, static_encoder
 
 
 def load(scale: Scale) -> Mimi:
@@ -32,14 +33,16 @@ def _measure(scale: Scale, mimi: Mimi, rows: int, tf32: bool) -> Tensor:
     """Times a frame there and back; gives the codes of all frames."""
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = tf32
     random = torch.Generator().manual_seed(rows)
-    encoder, decoder = mimi.encoder(rows), mimi.decoder(rows)
+    encoder, decoder = static_encoder(mimi, rows, [rows]), static_decoder(mimi, rows, [rows])
+    encoder.warm()
+    decoder.warm()
     codes, there_ms, back_ms = [], [], []
     for _ in range(scale.steps):
         pcm = 0.07 * torch.randn(rows, mimi.config.frame_samples, generator=random)
         start_s = time.perf_counter()
-        codes.append(encoder.step(range(rows), pcm).cpu())
+        codes.append(encoder.step(range(rows), pcm))
         middle_s = time.perf_counter()
-        decoder.step(range(rows), codes[-1]).cpu()
+        decoder.step(range(rows), codes[-1])
         there_ms.append(1000 * (middle_s - start_s))
         back_ms.append(1000 * (time.perf_counter() - middle_s))
     kind = "TF32" if tf32 else "IEEE"

@@ -58,9 +58,17 @@ class Quantizer:
 
     def decode(self, codes: Tensor) -> Tensor:
         """codes: int64 [N, K], K up to the active number -> latents [N, D]. Raises ValueError for a code >= bins."""
+        self.check(codes)
+        return self.latents(codes)
+
+    def check(self, codes: Tensor) -> None:
+        """codes: int64 [N, K]. Raises ValueError for too many codebooks or a code >= bins."""
         K = codes.shape[1]
         if K not in range(1, len(self._books) + 1):
             raise ValueError(f"{K} codebooks, this codec has {len(self._books)} active")
         if codes.numel() and not 0 <= int(codes.min()) <= int(codes.max()) < self._bins:
             raise ValueError(f"a code is outside 0..{self._bins - 1}")
-        return F.embedding_bag(codes + self._first_rows[:K], self._latents, mode="sum")
+
+    def latents(self, codes: Tensor) -> Tensor:
+        """`decode` of codes that were checked."""
+        return F.embedding_bag(codes + self._first_rows[: codes.shape[1]], self._latents, mode="sum")

@@ -29,6 +29,6 @@ if __name__ == "__main__":
             PREFIX,
             _service,
             lambda settings: max_bundle_bytes(_MAX_MESSAGE_BYTES),
-            lambda settings: 2 * settings.slots + _SPARE_STREAMS,
+            lambda settings: 2 * settings.held_slots + _SPARE_STREAMS,
         )
     )

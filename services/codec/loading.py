@@ -29,10 +29,11 @@ def load(settings: CodecSettings) -> CodecModel:
     return CodecModel(
         programs=programs(
             mimi,
-            settings.slots,
-            settings.max_batch,
+            settings.held_slots,
+            settings.largest_batch,
             gather_s(settings.encode_gather_ms, settings.device, _CPU_ENCODE_GATHER_MS),
             gather_s(settings.decode_gather_ms, settings.device, CPU_GATHER_MS),
+            settings.uses_static_step,
         ),
         fingerprint=checkpoint.fingerprint,
         frame_samples=mimi.config.frame_samples,

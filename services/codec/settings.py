@@ -26,8 +26,20 @@ class CodecSettings:
     config: str | None = setting(None, "The checkpoint's config.json, as above.")
     device: str = setting("cpu", "torch device, for example cpu or cuda:0.")
     threads: int = setting(1, "CPU threads of one step.", minimum=1, maximum=256)
-    slots: int = setting(32, "Encode streams, and as many decode streams, held at once.", minimum=1, maximum=1024)
-    max_batch: int = setting(64, "Largest batch of one step.", minimum=1, maximum=1024)
+    slots: int | None = setting(
+        None,
+        "Encode streams, and as many decode streams, held at once; unset: 32 on a CPU, 128 elsewhere.",
+        minimum=1,
+        maximum=1024,
+    )
+    max_batch: int | None = setting(
+        None, "Largest batch of one step; unset: 64, and every slot with the static step.", minimum=1, maximum=1024
+    )
+    static_step: str = setting(
+        "auto",
+        "Steps over fixed buffers, which a GPU records and repeats; auto: on CUDA.",
+        choices=("auto", "on", "off"),
+    )
     encode_gather_ms: float | None = setting(
         None,
         "A frame may wait this long for others to be encoded with; unset: 18 on a CPU, else 0.",
@@ -47,3 +59,21 @@ class CodecSettings:
     idle_timeout_s: float = setting(60.0, "A stream that neither sends nor reads for this long ends.", minimum=0.1)
     drain_grace_s: float = setting(30.0, "Time that running streams have after SIGTERM.", minimum=0.0)
     log_level: str = setting("info", "Least serious lines to log.", choices=("debug", "info", "warning", "error"))
+
+    @property
+    def held_slots(self) -> int:
+        """`slots`, or its default on this device."""
+        return self.slots or (32 if self._is_on("cpu") else 128)
+
+    @property
+    def uses_static_step(self) -> bool:
+        """As set, else on CUDA."""
+        return self._is_on("cuda") if self.static_step == "auto" else self.static_step == "on"
+
+    @property
+    def largest_batch(self) -> int:
+        """`max_batch`, or its default."""
+        return min(self.held_slots, self.max_batch or (self.held_slots if self.uses_static_step else 64))
+
+    def _is_on(self, kind: str) -> bool:
+        return self.device.partition(":")[0] == kind

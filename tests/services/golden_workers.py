@@ -24,7 +24,7 @@ from moshi_cluster.v1 import codec_pb2, common_pb2, lm_pb2
 from tests.golden_set import golden_dir
 
 
-def golden_codec(slots: int = 2) -> CodecService:
+def golden_codec(slots: int = 2, static_step: str = "auto") -> CodecService:
     """A codec worker with Mimi at 8 codebooks."""
     golden = golden_dir()
     settings = CodecSettings(
@@ -32,6 +32,7 @@ def golden_codec(slots: int = 2) -> CodecService:
         mimi_weights=str(golden / "mimi_tiny/mimi.safetensors"),
         mimi_config=str(golden / "mimi_tiny/mimi_config.json"),
         slots=slots,
+        static_step=static_step,
     )
     return CodecService(settings, lambda: codec_loading.load(settings), EngineMetrics("codec", CollectorRegistry()))
 

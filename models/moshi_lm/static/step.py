@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from moshi_cluster.models.device_step import DeviceStep
+from moshi_cluster.models.device_step import DeviceStep, buckets_up_to
 from moshi_cluster.models.kernels.choose import choose
 from moshi_cluster.models.kernels.text_bias import text_bias
 from moshi_cluster.models.moshi_lm.model import MoshiLm
@@ -21,13 +21,12 @@ from moshi_cluster.models.moshi_lm.static.session_state import RowSettings, Sess
 
 BUCKETS = (16, 64, 128)
 """Numbers of rows of a step. Below about 200 rows a product costs what reading its weights costs."""
-_STEP, _ROOM = 64, 32
+_ROOM = 32
 
 
 def buckets_for(sessions: int) -> tuple[int, ...]:
     """Numbers of rows for steps of up to so many sessions, with room for the prefill of others."""
-    largest = -(-(sessions + _ROOM) // _STEP) * _STEP
-    return 16, *range(_STEP, largest + 1, _STEP)
+    return buckets_up_to(sessions + _ROOM)
 
 
 class StaticStep:

@@ -17,9 +17,9 @@ from tests.services.in_process import eventually, read, read_all, serving, statu
 pytestmark = [pytest.mark.parity, pytest.mark.usefixtures("nothing_swallowed")]
 
 
-@pytest.fixture
-async def codec() -> CodecService:
-    return golden_codec(slots=2)
+@pytest.fixture(params=["off", "on"], ids=["plain step", "static step"])
+async def codec(request: pytest.FixtureRequest) -> CodecService:
+    return golden_codec(slots=2, static_step=request.param)
 
 
 @pytest_asyncio.fixture

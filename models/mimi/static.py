@@ -1,0 +1,209 @@
+"""Static steps of Mimi: sessions' state in fixed buffers on the device, one pass over rows of (slot, frame).
+
+As many rows as the smallest bucket that holds them; those left over work in a scratch slot of their own. Attention
+reads the rings where they lie. What a device records knows no number of the host.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from moshi_cluster.models.device_step import DeviceStep
+from moshi_cluster.models.kernels.ring_attention import ring_attention, turn_and_write
+from moshi_cluster.models.layers.rope import Rope
+from moshi_cluster.models.mimi.config import MimiConfig
+from moshi_cluster.models.mimi.encoder_decoder import LatentDecoder, LatentEncoder
+from moshi_cluster.models.mimi.mimi import Mimi
+from moshi_cluster.models.mimi.quantizer import Quantizer
+
+
+class RowAttention:
+    """Attention of one frame of each row, T positions of its slot, over rings [slots, heads, places, head_width]."""
+
+    def __init__(self, state: RowState, slots: Tensor, starts: Tensor) -> None:
+        """slots, starts: int64 [R], each row's slot and the first of its new positions."""
+        config = state.config
+        self._state, self._slots = state, slots
+        self._positions = starts[:, None] + state.newer
+        self._flat_slots = slots[:, None].expand(-1, config.positions_per_frame).flatten()
+        self._flat_positions = self._positions.flatten()
+        self.rotation = state.rope.rotations(self._flat_positions)
+
+    def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """q, k, v: [R, T, heads, head_width], q and k rotated -> the same shape.
+
+        As in the plain step all T positions are written first, and the first ones see as many keys fewer.
+        """
+        stored = self._state.keys[layer], self._state.values[layer], None, None
+        qkv = torch.stack((q, k, v), dim=2).flatten(0, 1)
+        turns = self._state.scale.expand(len(qkv), -1, -1, -1)
+        scaled = turn_and_write(qkv, turns, self._flat_slots, self._flat_positions, *stored).view(q.shape)
+        context, T = self._state.config.context, q.shape[1]
+        seen = [
+            ring_attention(
+                scaled[:, t].contiguous(),
+                *stored,
+                self._slots,
+                self._positions[:, t].contiguous(),
+                context - (T - 1 - t),
+            )
+            for t in range(T)
+        ]
+        return torch.stack(seen, dim=1).view(q.shape)
+
+
+class RowState:
+    """What every slot remembers, and the scratch slot: past inputs of convolutions, keys and values, frames run."""
+
+    def __init__(self, config: MimiConfig, history_floats: int, slots: int, device: torch.device) -> None:
+        self.config = config
+        self.slots = slots
+        self._history = torch.zeros(slots + 1, history_floats, device=device)
+        self._frames = torch.zeros(slots + 1, dtype=torch.int64, device=device)
+        shape = config.layers, slots + 1, config.heads, config.context, config.head_width
+        self.keys, self.values = (torch.zeros(shape, device=device) for _ in range(2))
+        self.rope = Rope(config.head_width, config.max_period, device)
+        self.newer = torch.arange(config.positions_per_frame, device=device)
+        scale = torch.ones(1, 2, 1, config.head_width // 2, dtype=torch.complex64, device=device)
+        scale[:, 0] *= config.head_width**-0.5
+        self.scale = scale  # of queries and keys, which come rotated
+
+    def reset(self, slot: int) -> None:
+        """Makes a slot as good as new; keys and values of before no later frame sees."""
+        self._history[slot] = 0
+        self._frames[slot] = 0
+
+    def fetch(self, slots: Tensor) -> tuple[Tensor, Tensor, RowAttention]:
+        """The convolutions' past [R, floats], a copy; bool [R], rows without a frame yet; attention of the next one."""
+        frames = self._frames[slots]
+        attend = RowAttention(self, slots, frames * self.config.positions_per_frame)
+        return self._history[slots], frames == 0, attend
+
+    def advance(self, slots: Tensor, history: Tensor) -> None:
+        """Stores the convolutions' past after a frame."""
+        self._history[slots] = history
+        self._frames[slots] += 1
+
+    def check(self, slots: Sequence[int], rows: int) -> None:
+        """Raises ValueError unless `slots` are distinct, exist and number `rows`."""
+        if len(slots) != rows or len(set(slots)) != rows or not all(0 <= slot < self.slots for slot in slots):
+            raise ValueError(f"slots {list(slots)}: not {rows} distinct numbers below {self.slots}")
+
+
+class StaticEncoder:
+    """Frames of samples to codes, in two halves. The rows' samples travel as the bits of int32."""
+
+    def __init__(
+        self,
+        encoder: LatentEncoder,
+        quantizer: Quantizer,
+        state: RowState,
+        codebooks: int,
+        buckets: Sequence[int],
+        device: torch.device,
+    ) -> None:
+        self._encoder, self._quantizer, self._state = encoder, quantizer, state
+        self._samples = state.config.frame_samples
+        nobody = [state.slots] + [0] * self._samples
+        self._step = DeviceStep(self._run, nobody, codebooks, buckets, device)
+        self.device = device
+
+    def warm(self) -> None:
+        """Records every bucket where the device can."""
+        self._step.warm()
+
+    def launch(self, slots: Sequence[int], pcm: Tensor) -> None:
+        """Starts one frame of the listed slots, pcm: float32 [N, 1920]. Raises ValueError, as the plain encoder."""
+        if pcm.dim() != 2 or pcm.shape[1] != self._samples:
+            raise ValueError(f"pcm has shape {list(pcm.shape)}, expected [N, {self._samples}]")
+        self._state.check(slots, pcm.shape[0])
+        bits = pcm.to("cpu", torch.float32).contiguous().view(torch.int32)
+        self._step.launch(torch.cat((torch.tensor(list(slots), dtype=torch.int32)[:, None], bits), dim=1))
+
+    def finish(self) -> Tensor:
+        """Waits for the frame: codes int64 [N, K] on the host."""
+        return self._step.finish().long()
+
+    def step(self, slots: Sequence[int], pcm: Tensor) -> Tensor:
+        """Both halves."""
+        self.launch(slots, pcm)
+        return self.finish()
+
+    def reset(self, slot: int) -> None:
+        """Makes a slot as good as new."""
+        self._state.reset(slot)
+
+    def _run(self, rows: Tensor) -> Tensor:
+        slots, pcm = rows[:, 0].long(), rows[:, 1:].contiguous().view(torch.float32)
+        history, fresh, attend = self._state.fetch(slots)
+        latents = self._encoder(pcm, history, fresh, attend)
+        self._state.advance(slots, history)
+        return self._quantizer.encode(latents.squeeze(1)).int()
+
+
+class StaticDecoder:
+    """Codes to frames of samples, in two halves."""
+
+    def __init__(
+        self,
+        decoder: LatentDecoder,
+        quantizer: Quantizer,
+        state: RowState,
+        codebooks: int,
+        buckets: Sequence[int],
+        device: torch.device,
+    ) -> None:
+        self._decoder, self._quantizer, self._state = decoder, quantizer, state
+        self._codebooks = codebooks
+        nobody = [state.slots] + [0] * codebooks
+        self._step = DeviceStep(self._run, nobody, state.config.frame_samples, buckets, device)
+        self.device = device
+
+    def warm(self) -> None:
+        """Records every bucket where the device can."""
+        self._step.warm()
+
+    def launch(self, slots: Sequence[int], codes: Tensor) -> None:
+        """Starts one frame of the listed slots, codes: int64 [N, K], all K. Raises ValueError, as the plain decoder."""
+        if codes.dim() != 2 or codes.shape[1] != self._codebooks:
+            raise ValueError(f"codes have shape {list(codes.shape)}, expected [N, {self._codebooks}]")
+        self._state.check(slots, codes.shape[0])
+        codes = codes.cpu()
+        self._quantizer.check(codes)
+        self._step.launch(torch.cat((torch.tensor(list(slots))[:, None], codes), dim=1).int())
+
+    def finish(self) -> Tensor:
+        """Waits for the frame: pcm float32 [N, 1920] on the host."""
+        return self._step.finish().view(torch.float32)
+
+    def step(self, slots: Sequence[int], codes: Tensor) -> Tensor:
+        """Both halves."""
+        self.launch(slots, codes)
+        return self.finish()
+
+    def reset(self, slot: int) -> None:
+        """Makes a slot as good as new."""
+        self._state.reset(slot)
+
+    def _run(self, rows: Tensor) -> Tensor:
+        slots = rows[:, 0].long()
+        latents = self._quantizer.latents(rows[:, 1:].long())
+        history, _, attend = self._state.fetch(slots)
+        pcm: Tensor = self._decoder(latents[:, None], history, attend)
+        self._state.advance(slots, history)
+        return pcm.contiguous().view(torch.int32)
+
+
+def static_encoder(mimi: Mimi, slots: int, buckets: Sequence[int]) -> StaticEncoder:
+    """Room for `slots` sessions that encode frame by frame."""
+    state = RowState(mimi.config, mimi.latent_encoder.history.floats, slots, mimi.device)
+    return StaticEncoder(mimi.latent_encoder, mimi.quantizer, state, mimi.codebooks, buckets, mimi.device)
+
+
+def static_decoder(mimi: Mimi, slots: int, buckets: Sequence[int]) -> StaticDecoder:
+    """Room for `slots` sessions that decode frame by frame."""
+    state = RowState(mimi.config, mimi.latent_decoder.history.floats, slots, mimi.device)
+    return StaticDecoder(mimi.latent_decoder, mimi.quantizer, state, mimi.codebooks, buckets, mimi.device)
