@@ -22,7 +22,7 @@ def depth_attention_reference(qkv: Tensor, buffer: Tensor, step: int) -> Tensor:
     """
     torch.mul(qkv, _scales(qkv.shape[-1], qkv.device), out=buffer.select(2, step))
     if step == 0:  # softmax over one key
-        return buffer[:, 2, 0].flatten(1).to(qkv.dtype)
+        return buffer[:, 2, 0].flatten(1).to(qkv.dtype, copy=True)
     queries, keys, values = buffer.unbind(1)
     past = step + 1
     scores = (keys.narrow(1, 0, past) * queries.narrow(1, step, 1)).sum(dim=-1, keepdim=True)

@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from moshi_cluster.models.layers.placement import on_cpu
+
 _PACK_ROWS = 8  # rows the packed layout is tuned for; any number of rows runs
 LEAST_ROWS = {torch.float32: 4, torch.bfloat16: 2}
 """Fewer rows are padded: a single row takes another kernel, which sums in another order for some shapes, and in float32
@@ -23,7 +25,7 @@ class Linear:
     def __init__(self, weight: Tensor, bias: Tensor | None = None) -> None:
         """weight: [out, in] and bias: [out] on the device and in the type they run in (float32 or bfloat16)."""
         self.out_features, self.in_features = weight.shape
-        self._packed = weight.device.type == "cpu"
+        self._packed = on_cpu(weight.device)
         self.least_rows = LEAST_ROWS[weight.dtype] if self._packed else 1
         if self._packed:
             weight = torch.ops.mkldnn._reorder_linear_weight(weight.contiguous(), _PACK_ROWS)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from moshi_cluster.models.kernels.elementwise import rms_norm
+from moshi_cluster.models.layers.placement import on_cpu
 
 
 class RmsNorm:
@@ -26,7 +27,7 @@ class RmsNorm:
 
     def __call__(self, x: Tensor) -> Tensor:
         """x: [..., D] -> the same shape and type."""
-        if x.device.type != "cpu":
+        if not on_cpu(x.device):
             return rms_norm(x, self._alpha, self._eps)
         wide = x.float()
         length = torch.linalg.vector_norm(wide, dim=-1, keepdim=True).hypot_(self._floor)

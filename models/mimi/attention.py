@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from moshi_cluster.models.layers.placement import on_cpu
 from moshi_cluster.models.layers.rope import Rope
 from moshi_cluster.models.mimi.config import MimiConfig
 
@@ -79,7 +80,7 @@ class MimiKvCache:
 
     def frame(self, slots: Sequence[int], starts: Sequence[int]) -> Attend:
         """Attention for one frame of the given slots, whose first new position is `starts`."""
-        kind = SlotBySlotAttention if self.keys.device.type == "cpu" else MaskedAttention
+        kind = SlotBySlotAttention if on_cpu(self.keys.device) else MaskedAttention
         return kind(self, slots, starts)
 
     def place(self, slots: Sequence[int], starts: Sequence[int]) -> tuple[Tensor, Tensor]:

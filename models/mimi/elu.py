@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from moshi_cluster.models.layers.placement import on_cpu
+
 _CHUNK = 65536
 """Floats per call: they fit the cache, and torch gives them to two threads at most, in halves of whole vectors."""
 # Tensors, because torch makes one of a Python number at every call, which costs as much as the arithmetic.
@@ -21,7 +23,7 @@ def elu(x: Tensor) -> Tensor:
     Floats that fill no pair of vectors at the end of an array go through another exp2, which rounds otherwise; whole
     vectors per session keep its bits the same wherever it stands in the batch.
     """
-    if x.device.type != "cpu":
+    if not on_cpu(x.device):
         return F.elu(x)
     if x.numel() <= _CHUNK:
         return _by_exp2(x, None)

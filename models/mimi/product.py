@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from moshi_cluster.models.layers.linear import Linear
+from moshi_cluster.models.layers.placement import on_cpu
 
 _SMALL_MATRIX = 16384
 _LITTLE_WORK = 1 << 20
@@ -36,7 +37,7 @@ class Product(Protocol):
 def product(weight: Tensor, bias: Tensor | None, steps: int) -> Product:
     """weight: [out, in]; bias: [out]; steps: T of a frame, any T is a multiple of it."""
     small = weight.numel() <= _SMALL_MATRIX and steps * weight.numel() <= _LITTLE_WORK
-    one_per_session = small and weight.device.type == "cpu" and OnePerSession.is_safe(weight, steps)
+    one_per_session = small and on_cpu(weight.device) and OnePerSession.is_safe(weight, steps)
     return OnePerSession(weight, bias) if one_per_session else _OneForAll(weight, bias)
 
 

@@ -11,6 +11,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from moshi_cluster.models.layers.placement import on_cpu
 from moshi_cluster.models.mimi.config import MimiConfig
 from moshi_cluster.models.mimi.convolution import CausalConv, CausalTransposedConv, steps_per_row, toeplitz
 from moshi_cluster.models.mimi.elu import elu
@@ -113,7 +114,7 @@ def _run(layers: Sequence[_SeanetLayer], x: Tensor, histories: Sequence[Tensor])
 def _run_long(layers: Sequence[_SeanetLayer], x: Tensor, histories: Sequence[Tensor], floats: int) -> Tensor:
     """floats: activations of a session in one layer."""
     group = max(1, _GROUP_FLOATS // floats)
-    if x.device.type != "cpu" or x.shape[0] <= group:
+    if not on_cpu(x.device) or x.shape[0] <= group:
         return _run(layers, x, histories)
     pasts = zip(*(history.split(group) for history in histories), strict=True)
     return torch.cat([_run(layers, rows, past) for rows, past in zip(x.split(group), pasts, strict=True)])

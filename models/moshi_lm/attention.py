@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from moshi_cluster.models.layers.placement import on_cpu
 from moshi_cluster.models.layers.rope import rotate
 from moshi_cluster.models.moshi_lm.kv_buffer import KvBuffer, Rows
 
@@ -160,7 +161,7 @@ class _Group:
     def __call__(self, q: Tensor, keys: KvBuffer, values: KvBuffer) -> Tensor:
         key_parts = keys.read(self._slots, self._padded, q.dtype)
         value_parts = values.read(self._slots, self._padded, q.dtype)
-        if q.device.type == "cpu":
+        if on_cpu(q.device):
             return _two_products(q, *key_parts, *value_parts, self._seen)
         keys_values = _decoded(*key_parts), _decoded(*value_parts)
         out = F.scaled_dot_product_attention(q.unsqueeze(2), *keys_values, attn_mask=self._seen, scale=1.0)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from moshi_cluster.models.kernels.depth_attention import depth_attention, depth_attention_reference
+from moshi_cluster.models.layers.placement import on_cpu
 from moshi_cluster.models.layers.table import Table
 from moshi_cluster.models.moshi_lm.config import LmConfig
 from moshi_cluster.models.moshi_lm.embeddings import load_table
@@ -75,6 +76,6 @@ class _DepthLayer:
     def __call__(self, x: Tensor, step: int, block: int, buffer: Tensor) -> Tensor:
         """x: [N, D] of one step -> the same."""
         qkv = self._qkv[block](self._attention_norm(x)).view(x.shape[0], 3, self._heads, self._head_dim)
-        attend = depth_attention_reference if x.device.type == "cpu" else depth_attention
+        attend = depth_attention_reference if on_cpu(x.device) else depth_attention
         x = self._out[block].add(attend(qkv, buffer, step), x)
         return self._feed_forward[block](self._feed_forward_norm(x), x)

@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from moshi_cluster.models.kernels.elementwise import silu_gate
+from moshi_cluster.models.layers.placement import on_cpu
 from moshi_cluster.models.moshi_lm.weights import LmWeights
 
 
@@ -20,7 +21,7 @@ class GatedFeedForward:
     def __call__(self, x: Tensor, residual: Tensor) -> Tensor:
         """x, residual: [N, D] -> residual + the branch of x."""
         inside = self._in(x)
-        if x.device.type != "cpu":
+        if not on_cpu(x.device):
             return self._out.add(silu_gate(inside), residual)
         a, b = inside.chunk(2, dim=1)
         return self._out.add(F.silu(a).mul_(b), residual)

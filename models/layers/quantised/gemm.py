@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from moshi_cluster.models.layers.linear import Linear
+from moshi_cluster.models.layers.placement import on_cpu
 from moshi_cluster.models.layers.quantised.int4_gemm import Int4Gemm
 from moshi_cluster.models.layers.quantised.int8_gemm import SLICES, PerGroupInt8Gemm, PerRowInt8Gemm
 from moshi_cluster.models.layers.quantised.matrix import QuantisedMatrix
@@ -30,7 +31,7 @@ def gemm(matrix: QuantisedMatrix, dtype: torch.dtype) -> Gemm:
     """The product with a matrix, on its device, for activations of type dtype."""
     rows, columns = matrix.shape
     fits = rows % _KERNEL_ROWS == 0 and columns % _KERNEL_COLUMNS == 0
-    if matrix.device.type == "cpu":
+    if on_cpu(matrix.device):
         return _cpu_gemm(matrix, dtype) if fits and dtype in SLICES else Linear(matrix.dense(dtype))
     return _device_gemm(matrix, dtype) if fits else DequantisingGemm(matrix)
 
