@@ -31,6 +31,7 @@ class RowAttention:
         self._flat_slots = slots[:, None].expand(-1, config.positions_per_frame).flatten()
         self._flat_positions = self._positions.flatten()
         self.rotation = state.rope.rotations(self._flat_positions)
+        self._turns = state.scale.repeat(len(self._flat_positions), 1, 1, 1)
 
     def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """q, k, v: [R, T, heads, head_width], q and k rotated -> the same shape.
@@ -39,8 +40,7 @@ class RowAttention:
         """
         stored = self._state.keys[layer], self._state.values[layer], None, None
         qkv = torch.stack((q, k, v), dim=2).flatten(0, 1)
-        turns = self._state.scale.expand(len(qkv), -1, -1, -1)
-        scaled = turn_and_write(qkv, turns, self._flat_slots, self._flat_positions, *stored).view(q.shape)
+        scaled = turn_and_write(qkv, self._turns, self._flat_slots, self._flat_positions, *stored).view(q.shape)
         context, T = self._state.config.context, q.shape[1]
         seen = [
             ring_attention(

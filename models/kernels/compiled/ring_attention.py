@@ -33,7 +33,7 @@ def turn_and_write(
 ) -> Tensor:
     rows, _, heads, head_dim = qkv.shape
     q = torch.empty(rows, heads, head_dim, dtype=qkv.dtype, device=qkv.device)
-    turns = torch.view_as_real(rotations)
+    turns = torch.view_as_real(rotations.contiguous())
     sizes = heads, keys.shape[2], head_dim
     stored = keys, values, key_scales, value_scales
     turn_and_write_kernel[heads, rows](

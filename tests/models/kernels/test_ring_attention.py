@@ -137,7 +137,7 @@ def _empty(slots: int, ring: torch.dtype) -> tuple[Tensor, Tensor, Tensor | None
 def test_eight_bits_are_the_plain_paths_bit_for_bit(kernel: Get) -> None:
     qkv = torch.randn(4, 3, HEADS, D, generator=torch.Generator().manual_seed(3)).to(DEVICE)
     qkv[1, 2] = 0  # a vector of zeros has a scale, too
-    ones = torch.ones(4, 2, 1, D // 2, dtype=torch.complex64, device=DEVICE)
+    ones = torch.ones(1, 2, 1, D // 2, dtype=torch.complex64, device=DEVICE).expand(4, -1, -1, -1)
     where = torch.arange(4, device=DEVICE), torch.tensor([0, 7, CAPACITY, 99], device=DEVICE)
     stored = _empty(4, torch.int8)
     kernel("ring_attention", "turn_and_write")(qkv, ones, *where, *stored)
