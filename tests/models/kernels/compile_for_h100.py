@@ -38,6 +38,10 @@ def kernels() -> dict[str, tuple[Any, dict[str, Any], dict[str, str], int]]:
         split = {"CONTEXT": CONTEXT, "SPLIT_": ring_attention.SPLIT, "SPLITS": SPLITS, "BLOCK_": ring_attention.BLOCK}
         made[f"split_{kind}"] = ring_attention.split_kernel, sizes | split, rings, ring_attention.WARPS
         made[f"turn_and_write_{kind}"] = ring_attention.turn_and_write_kernel, sizes, rings, 1
+    mimi = {"HEADS": 8, "CAPACITY": 250, "CONTEXT": 249, "D": 64, "INT8": False}
+    mimi |= {"SPLIT_": ring_attention.SPLIT, "SPLITS": 1, "BLOCK_": ring_attention.BLOCK}
+    floats = {"q_at": "*fp32", "keys": "*fp32", "values": "*fp32"}
+    made["split_mimi"] = ring_attention.split_kernel, mimi, floats, ring_attention.WARPS
     whole = {
         "HEADS": HEADS,
         "CAPACITY": CAPACITY,

@@ -16,6 +16,7 @@ ROOT = Path(__file__).parents[3]
 KERNELS = (
     "split_int8",
     "split_bf16",
+    "split_mimi",
     "turn_and_write_int8",
     "turn_and_write_bf16",
     "combine",
