@@ -52,6 +52,12 @@ def largest_batch(settings: LmSettings, slots: int) -> int:
     return min(slots, settings.max_batch or (slots if uses_static_step(settings) else _PLAIN_BATCH))
 
 
+def step_buckets(settings: LmSettings, max_batch: int) -> tuple[int, ...]:
+    """Numbers of rows of the static step, for batches of at most max_batch."""
+    buckets = buckets_for(max_batch)
+    return buckets[-1:] if settings.one_bucket else buckets
+
+
 def choose_slots(settings: LmSettings, config: LmConfig, dtype: torch.dtype) -> int:
     """As many as set, else as many as fit; logged with the arithmetic. dtype: of keys and values.
 

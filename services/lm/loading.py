@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import torch
 
 from moshi_cluster.models.loading import Checkpoint, FileNames, Part, resolve
@@ -9,12 +11,22 @@ from moshi_cluster.models.loading.inspect_lm import inspect_lm
 from moshi_cluster.models.loading.lm import LmOptions, lm_fingerprint, load_lm
 from moshi_cluster.models.loading.tokenizer import Tokenizer
 from moshi_cluster.models.moshi_lm import Generator, MoshiLm
-from moshi_cluster.models.moshi_lm.static import StaticGenerator, buckets_for
+from moshi_cluster.models.moshi_lm.static import StaticGenerator
 from moshi_cluster.services.common.worker.program import CPU_GATHER_MS, gather_s
 from moshi_cluster.services.lm.engine import program
-from moshi_cluster.services.lm.fitting import activation_dtype, choose_slots, kv_dtype, largest_batch, uses_static_step
+from moshi_cluster.services.lm.fitting import (
+    activation_dtype,
+    choose_slots,
+    kv_dtype,
+    largest_batch,
+    step_buckets,
+    uses_static_step,
+)
 from moshi_cluster.services.lm.server import LmModel
 from moshi_cluster.services.lm.settings import LmSettings
+
+_MPS_PRIORITY = "CUDA_MPS_CLIENT_PRIORITY"  # NVIDIA's Multi-Process Service, environment variables
+_PRIORITIES = {"normal": 0, "below": 1}
 
 
 def find(settings: LmSettings) -> Checkpoint:
@@ -28,6 +40,7 @@ def find(settings: LmSettings) -> Checkpoint:
 def load(settings: LmSettings) -> LmModel:
     """Finds, downloads if need be, and loads the LM and its tokenizer. Raises CheckpointError and NoRoomError."""
     torch.set_num_threads(settings.threads)
+    set_mps_priority(settings)
     checkpoint = find(settings)
     assert checkpoint.lm_weights is not None and checkpoint.tokenizer is not None  # Part.LM asked for them
     options = LmOptions(settings.quantize, settings.fuse_lora)
@@ -64,6 +77,11 @@ def load(settings: LmSettings) -> LmModel:
 def _generator(
     lm: MoshiLm, settings: LmSettings, slots: int, max_batch: int, dtype: torch.dtype
 ) -> Generator | StaticGenerator:
-    if uses_static_step(settings):
-        return StaticGenerator(lm, slots, settings.context, dtype, buckets_for(max_batch))
-    return Generator(lm, slots, settings.context, dtype)
+    if not uses_static_step(settings):
+        return Generator(lm, slots, settings.context, dtype)
+    return StaticGenerator(lm, slots, settings.context, dtype, step_buckets(settings, max_batch))
+
+
+def set_mps_priority(settings: LmSettings) -> None:
+    """Tells MPS, which looks when CUDA is first used, unless whoever started this process has."""
+    os.environ.setdefault(_MPS_PRIORITY, str(_PRIORITIES[settings.mps_priority]))

@@ -56,6 +56,15 @@ class LmSettings:
         "A step over fixed buffers, which a GPU records and repeats; auto: on CUDA.",
         choices=("auto", "on", "off"),
     )
+    one_bucket: bool = setting(
+        False,
+        "The static step always has its largest number of rows: no bit depends on how many calls there are.",
+    )
+    mps_priority: str = setting(
+        "below",
+        "Of this worker on a card that it shares under NVIDIA's MPS; below lets the codec's short steps pass.",
+        choices=("normal", "below"),
+    )
     gather_ms: float | None = setting(
         None,
         "A frame may wait this long for others to share its step; unset: 1 on a CPU, else 0.",

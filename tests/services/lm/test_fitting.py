@@ -10,7 +10,14 @@ import torch
 from moshi_cluster.models.loading.published import MOSHI_7B
 from moshi_cluster.models.moshi_lm import LmConfig
 from moshi_cluster.services.lm import fitting
-from moshi_cluster.services.lm.fitting import NoRoomError, activation_dtype, choose_slots, kv_dtype, largest_batch
+from moshi_cluster.services.lm.fitting import (
+    NoRoomError,
+    activation_dtype,
+    choose_slots,
+    kv_dtype,
+    largest_batch,
+    step_buckets,
+)
 from moshi_cluster.services.lm.settings import LmSettings
 
 GIGABYTE = 10**9
@@ -114,3 +121,9 @@ def test_types_follow_the_weights_and_the_device_unless_set(
 ) -> None:
     assert activation_dtype(settings, quantised) == activations
     assert kv_dtype(settings, activations) == memory
+
+
+def test_one_bucket_is_the_largest_of_those_that_there_would_be() -> None:
+    usual = step_buckets(LmSettings(), 100)
+    assert len(usual) > 1 and usual[-1] >= 100
+    assert step_buckets(LmSettings(one_bucket=True), 100) == usual[-1:]

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from moshi_cluster.services.lm.loading import set_mps_priority
+from moshi_cluster.services.lm.settings import LmSettings
 from moshi_cluster.v1 import common_pb2, lm_pb2_grpc, worker_pb2, worker_pb2_grpc
 from tests.services.golden_workers import golden_config, golden_lm, open_with
 from tests.services.in_process import read, serving
@@ -61,3 +64,15 @@ async def test_gateways_are_told_how_far_the_model_looks_back(context: int | Non
         watch = worker_pb2_grpc.WorkerStub(listener.channel).WatchCapacity(worker_pb2.WatchCapacityRequest())
         assert (await read(watch)).context_frames == told
         watch.cancel()
+
+
+@pytest.mark.parametrize(("priority", "told"), [("below", "1"), ("normal", "0")])
+def test_mps_is_told_the_priority_unless_the_environment_has_one(
+    priority: str, told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CUDA_MPS_CLIENT_PRIORITY", "7")
+    set_mps_priority(LmSettings(mps_priority=priority))
+    assert os.environ["CUDA_MPS_CLIENT_PRIORITY"] == "7"
+    monkeypatch.delenv("CUDA_MPS_CLIENT_PRIORITY")
+    set_mps_priority(LmSettings(mps_priority=priority))
+    assert os.environ["CUDA_MPS_CLIENT_PRIORITY"] == told

@@ -1,4 +1,4 @@
-"""What has to be equal on a real device, bit for bit, at tiny and at Moshi's shapes: `pytest -m gpu`."""
+"""What has to be equal on a real device, bit for bit, at tiny shapes: `pytest -m gpu`; `make gpu` has Moshi's."""
 
 from __future__ import annotations
 
