@@ -29,6 +29,8 @@ if importlib.util.find_spec("torch"):
     import torch
 
     torch.set_num_threads(1)
+    if not torch.cuda.is_available():
+        os.environ.setdefault("TRITON_INTERPRET", "1")  # read when Triton is first imported, whoever does it
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -15,7 +15,7 @@ from moshi_cluster.services.common.rpc import statuses
 from moshi_cluster.services.common.session_stream import Method, Methods, Request, Response
 from moshi_cluster.v1 import trunk_pb2, trunk_pb2_grpc
 
-_ITEMS_A_TURN = 64  # of the event loop; what a gateway sends for a step of sixty-four calls
+_OPENS_AT_ONCE, _OPENS_PAUSE_S = 64, 0.01  # streams of one gateway; the engine needs the interpreter in between
 
 _log = logging.getLogger(__name__)
 
@@ -90,13 +90,16 @@ class MuxServerConnection:
             await asyncio.gather(*running, return_exceptions=True)
 
     async def _read(self, bundles: AsyncIterator[trunk_pb2.TrunkBundle]) -> None:
+        opens = 0
         async for bundle in bundles:
-            for number, item in enumerate(bundle.items, 1):
+            for item in bundle.items:
                 if self._outbox.is_full:
                     await self._outbox.until_writable()
                 self._take(item)
-                if number % _ITEMS_A_TURN == 0:
-                    await asyncio.sleep(0)  # other gateways, and the engine's answers, get their turn
+                opens += item.HasField("open")
+                if opens == _OPENS_AT_ONCE:
+                    opens = 0
+                    await asyncio.sleep(_OPENS_PAUSE_S)
 
     async def _stalled(self) -> NoReturn:
         await self._outbox.until_stalled()

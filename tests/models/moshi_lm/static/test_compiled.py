@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 
 import pytest
 import torch
@@ -20,7 +19,6 @@ SAMPLING = Sampling(0.7, 9, 0.8, 20, 3, padding_multiplier=-1, repetition_penalt
 @pytest.mark.skipif(not importlib.util.find_spec("triton"), reason="no triton here: pip install triton")
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a device to run them on: pytest -m gpu")
 def test_it_says_what_the_plain_generator_says(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(os.environ, "TRITON_INTERPRET", "1")
     from moshi_cluster.models.kernels.compiled import choose, ring_attention, text_bias
 
     for module, name, kernel in (
