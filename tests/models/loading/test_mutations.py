@@ -23,7 +23,7 @@ _PEAK, _NOW = "VmHWM", "VmRSS"
 # Many matrices of one size, as in the published models: what one of them needs on its way is little beside the file.
 DEEP = CONFIG | {"dim": 256, "num_heads": 4, "num_layers": 12, "hidden_scale": 4.125, "text_card": 512}
 DEEP_LAYOUTS = ("pytorch-bf16", "pytorch-int8", "mlx-q8", "mlx-q4", "candle-q8")
-DEEP_SLACK_BYTES = 8 << 20
+DEEP_SLACK_BYTES = 12 << 20  # what malloc keeps
 SLACK_BYTES = 24 << 20  # the interpreter's own comings and goings: an error with its traceback, a parsed header
 
 

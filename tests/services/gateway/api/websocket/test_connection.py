@@ -40,7 +40,7 @@ async def test_every_frame_is_answered_with_two_packets_and_its_text() -> None:
         assert chatter.text == " 0 2 4"
         await chatter.socket.close()
         await all_of_it.until_free()
-        assert all_of_it.sample("moshi_gateway_sessions_total", outcome="ok") == 1
+        await eventually(lambda: all_of_it.sample("moshi_gateway_sessions_total", outcome="ok") == 1)
         assert all_of_it.sample("moshi_gateway_frames_total", kind="out") == 5
 
 

@@ -169,7 +169,7 @@ async def test_a_conversation_is_kept_after_any_close_but_a_goodbye(code: int) -
             await close_with(chatter, code)
         await all_of_it.until_free()
         outcome = "ok" if code == 1000 else "CANCELLED"
-        assert all_of_it.sample("moshi_gateway_sessions_total", outcome=outcome) == 1
+        await eventually(lambda: all_of_it.sample("moshi_gateway_sessions_total", outcome=outcome) == 1)
         assert await back_with(key, all_of_it, lm) == ((False, 0) if code == 1000 else (True, 3))
 
 
