@@ -59,7 +59,8 @@ def _run_here(part: Part, report: Report, dry: bool) -> int:
         part.run(Scale(part.name, report, dry))
     except Exception as error:
         traceback.print_exc()
-        report.add(Note(part.name, f"{type(error).__name__}: {str(error).splitlines()[0]:.200}"))
+        first_line = str(error).partition("\n")[0]
+        report.add(Note(part.name, f"{type(error).__name__}: {first_line:.200}"))
         return 1
     return 0
 
@@ -73,7 +74,9 @@ def _is_bad(entry: Figure | Note) -> bool:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="benchmarks.gpu", description=__doc__)
     parser.add_argument("--dry", action="store_true", help="tiny shapes on a CPU: shows that the script runs")
-    parser.add_argument("--results", type=Path, default=Path("gpu-results.jsonl"), help="where figures are appended")
+    parser.add_argument(
+        "--results", type=Path, default=Path("gpu-results.jsonl"), help="where figures go, written anew by each run"
+    )
     parser.add_argument("--only", nargs="+", choices=[part.name for part in PARTS], help="some of the parts")
     parser.add_argument("--part", choices=[part.name for part in PARTS], help=argparse.SUPPRESS)
     return parser.parse_args()

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from benchmarks.gpu.codec import load
 from benchmarks.gpu.lm_step import static_step
-from benchmarks.gpu.scale import Scale, quantile
+from benchmarks.gpu.scale import Scale, free_memory, quantile
+from moshi_cluster.models.device_step import buckets_up_to
 from moshi_cluster.models.mimi import Mimi
 from moshi_cluster.models.mimi.static import static_decoder, static_encoder
 from moshi_cluster.models.moshi_lm import Sampling
@@ -53,16 +54,19 @@ class Traffic:
 
     def run(self, frames: int) -> None:
         """So many frames of every call."""
+        free_memory()
+        sessions = len(self.phases_s)
         encoder, decoder = (
-            half(self.mimi, len(self.phases_s), self.scale.batches) for half in (static_encoder, static_decoder)
+            half(self.mimi, sessions, buckets_up_to(sessions)) for half in (static_encoder, static_decoder)
         )
         encoder.warm()
         decoder.warm()
-        calls = [self.scale.lm.config.context + 1] * len(self.phases_s)
-        self.step.state.open(0, Sampling(), torch.empty(0, self.step.config.streams, dtype=torch.int64))
+        calls = [self.scale.lm.config.context + 1] * sessions
+        for slot in range(sessions):
+            self.step.state.open(slot, Sampling(seed=slot), torch.empty(0, self.step.config.streams, dtype=torch.int64))
         start_s = time.perf_counter() + _FRAME_S
         due_s = [start_s + phase_s for phase_s in self.phases_s]
-        left = [frames] * len(self.phases_s)
+        left = [frames] * sessions
         while any(left):
             now_s = time.perf_counter()
             slots = [slot for slot, due in enumerate(due_s) if left[slot] and due <= now_s]

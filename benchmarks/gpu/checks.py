@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from benchmarks.gpu.scale import Scale
+from benchmarks.gpu.scale import Scale, free_memory
 from moshi_cluster.models.moshi_lm import MoshiLm, Sampling
 from moshi_cluster.models.moshi_lm.static import StaticGenerator
 
@@ -21,9 +21,9 @@ def run(scale: Scale) -> None:
     small = scale.batches[-2]
     for kv_dtype in (torch.int8, torch.bfloat16):
         name = str(kv_dtype).removeprefix("torch.")
-        slots = min(most, scale.slots_that_fit(kv_dtype, most))
+        slots = scale.slots_that_fit(kv_dtype, most)
         alone = said(scale.lm, kv_dtype, [most], slots, neighbours=0)
-        batch = said(scale.lm, kv_dtype, [most], slots, neighbours=small - 1)
+        batch = said(scale.lm, kv_dtype, [most], slots, neighbours=min(small, slots) - 1)
         other = said(scale.lm, kv_dtype, [small], slots, neighbours=0)
         eager = said(scale.lm, kv_dtype, [most], slots, neighbours=0, recorded=False)
         scale.check(f"{name}: recorded = eager", torch.equal(alone, eager))
@@ -36,7 +36,8 @@ def said(
     lm: MoshiLm, kv_dtype: torch.dtype, buckets: Sequence[int], slots: int, neighbours: int, recorded: bool = True
 ) -> Tensor:
     """What the session in slot 0 says beside so many others, [frames, generated]."""
-    generator = StaticGenerator(lm, max(slots, neighbours + 1), kv_dtype=kv_dtype, buckets=buckets)
+    free_memory()
+    generator = StaticGenerator(lm, slots, kv_dtype=kv_dtype, buckets=buckets)
     if recorded:
         generator.warm()
     sessions = range(neighbours + 1)
@@ -47,6 +48,7 @@ def said(
 
 def prefill_is_stepping(lm: MoshiLm, kv_dtype: torch.dtype, buckets: Sequence[int]) -> bool:
     """Whether keys and values of a history that was prefilled are those of the conversation, bit for bit."""
+    free_memory()
     generator = StaticGenerator(lm, 2, kv_dtype=kv_dtype, buckets=buckets)
     generator.warm()
     _open(generator, 0, None)

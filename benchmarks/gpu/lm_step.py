@@ -12,6 +12,7 @@ from benchmarks.gpu.rates import copy_rate
 from benchmarks.gpu.scale import Scale, quantile
 from moshi_cluster.models.moshi_lm import Generator, Sampling
 from moshi_cluster.models.moshi_lm.sizes import slot_size
+from moshi_cluster.models.moshi_lm.static import buckets_for
 from moshi_cluster.models.moshi_lm.static.step import StaticStep
 
 _KINDS = ((torch.int8, "int8"), (torch.bfloat16, "bfloat16"))
@@ -48,23 +49,22 @@ class RunningSessions:
 
 
 def static_step(scale: Scale, kv_dtype: torch.dtype, most: int | None = None) -> StaticStep:
-    """A static step for the largest batch that fits."""
+    """A static step for as many sessions as fit, in the worker's buckets."""
     slots = scale.slots_that_fit(kv_dtype, most or scale.batches[-1])
-    buckets = [rows for rows in scale.batches if rows <= slots] or [slots]
-    return StaticStep(scale.lm, slots, kv_dtype=kv_dtype, buckets=buckets)
+    return StaticStep(scale.lm, slots, kv_dtype=kv_dtype, buckets=buckets_for(slots))
 
 
 def run(scale: Scale) -> None:
-    """Per kind of keys and values: seconds to record, then the step by batch and fill."""
+    """Per kind of keys and values: seconds to record, then the step by sessions and fill."""
     rate = copy_rate(scale)
     for kv_dtype, name in _KINDS:
         step = static_step(scale, kv_dtype)
         start_s = time.perf_counter()
         step.warm()
         scale.figure(f"{name}: recording {len(step.buckets)} buckets", time.perf_counter() - start_s, "s")
-        for rows in step.buckets:
+        for sessions in [sessions for sessions in scale.batches if sessions <= step.slots]:
             for fill in scale.fills:
-                _measure(scale, step, rows, fill, name, _floor_ms(scale, kv_dtype, rows, fill, rate))
+                _measure(scale, step, sessions, fill, name, _floor_ms(scale, kv_dtype, sessions, fill, rate))
         if scale.device.type == "cuda":
             scale.figure(f"{name}: most memory", torch.cuda.max_memory_allocated(scale.device) / 1e9, "GB")
         del step
@@ -87,22 +87,22 @@ def run_eager(scale: Scale) -> None:
     scale.figure(f"plain step, {len(slots)} fresh sessions, p50", quantile(taken_ms, 0.5), "ms")
 
 
-def _measure(scale: Scale, step: StaticStep, rows: int, fill: float, name: str, floor_ms: float) -> None:
-    calls = [int(fill * scale.lm.config.context) + 1] * rows
-    sessions = RunningSessions(step, list(reversed(range(rows))), calls)
-    sessions.frame()
-    taken = [sessions.frame() for _ in range(scale.steps)]
+def _measure(scale: Scale, step: StaticStep, sessions: int, fill: float, name: str, floor_ms: float) -> None:
+    calls = [int(fill * scale.lm.config.context) + 1] * sessions
+    running = RunningSessions(step, list(reversed(range(sessions))), calls)
+    running.frame()
+    taken = [running.frame() for _ in range(scale.steps)]
     whole_ms, host_ms = ([pair[i] for pair in taken] for i in (0, 1))
-    label = f"{name}, {rows} rows, {fill:.0%} of the window"
+    label = f"{name}, {sessions} sessions, {fill:.0%} of the window"
     full = fill >= 1 and name == "int8"
-    wanted = {64: "<= 1.5 x floor", 128: "<= 40 ms"}.get(rows, "") if full else ""
+    wanted = {64: "<= 1.5 x floor", 128: "<= 40 ms"}.get(sessions, "") if full else ""
     scale.figure(f"{label}: p50", quantile(whole_ms, 0.5), "ms", wanted)
     scale.figure(f"{label}: p99", quantile(whole_ms, 0.99), "ms")
     scale.figure(f"{label}: p50 / floor", quantile(whole_ms, 0.5) / floor_ms, "x")
     scale.figure(f"{label}: host until launched, p50", quantile(host_ms, 0.5), "ms")
 
 
-def _floor_ms(scale: Scale, kv_dtype: torch.dtype, rows: int, fill: float, rate: float) -> float:
+def _floor_ms(scale: Scale, kv_dtype: torch.dtype, sessions: int, fill: float, rate: float) -> float:
     """Reading the weights, keys and values once, at the rate of a copy."""
     size = slot_size(scale.lm.config, None, kv_dtype)
-    return 1000 * (scale.step_weight_bytes + rows * fill * size.nbytes) / rate
+    return 1000 * (scale.step_weight_bytes + sessions * fill * size.nbytes) / rate

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,7 +19,7 @@ from moshi_cluster.models.free_memory import free_bytes
 from moshi_cluster.models.loading.published import MOSHI_7B
 from moshi_cluster.models.moshi_lm import LmConfig, MoshiLm
 from moshi_cluster.models.moshi_lm.sizes import Fit, StepSize, slot_size
-from moshi_cluster.models.moshi_lm.static import SPARE_PLACES
+from moshi_cluster.models.moshi_lm.static import SPARE_PLACES, buckets_for
 
 _TINY = MOSHI_7B | {
     "dim": 64,
@@ -78,12 +79,13 @@ class Scale:
         return sum(tensor.nbytes for name, tensor in self.tensors.items() if "emb" not in name)
 
     def slots_that_fit(self, kv_dtype: torch.dtype, most: int) -> int:
-        """Slots with full windows that the free memory holds beside a step of as many rows."""
+        """Slots with full windows that the free memory holds beside a step for as many sessions."""
         size = slot_size(self.lm.config, None, kv_dtype, SPARE_PLACES)
+        free_memory()
         free = free_bytes(self.device)
         if self.dry or free is None:
             return most
-        return min(most, Fit(free, 1.0, size, StepSize(self.lm.config, most, size.context)).slots)
+        return min(most, Fit(free, 1.0, size, StepSize(self.lm.config, buckets_for(most)[-1], size.context)).slots)
 
     @property
     def mimi_size(self) -> Any:
@@ -94,6 +96,13 @@ class Scale:
     def synchronise(self) -> None:
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
+
+
+def free_memory() -> None:
+    """Gives back what nothing refers to: a static step and what it records refer to each other, until this runs."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
 
 
 def quantile(values: list[float], q: float) -> float:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import importlib
 import importlib.util
 import statistics
@@ -13,7 +12,7 @@ from typing import Any
 import torch
 
 from benchmarks.gpu.lm_step import RunningSessions, static_step
-from benchmarks.gpu.scale import Scale, quantile
+from benchmarks.gpu.scale import Scale, free_memory, quantile
 
 _WANTED = {(1, 1.0): ">= 2.4 x", (16, 1.0): ">= 1.9 x", (64, 1.0): ">= 2.2 x", (64, 0.25): ">= 4 x"}
 _FILLS = (0.25, 1.0)
@@ -56,7 +55,7 @@ def _theirs_ms(scale: Scale, models: ModuleType, lm: Any, sessions: int) -> floa
             scale.synchronise()
             taken_ms.append(1000 * (time.perf_counter() - start_s))
     del generator
-    _free_memory()
+    free_memory()
     return quantile(taken_ms[_FIRST_STEPS:], 0.5)
 
 
@@ -72,11 +71,5 @@ def _ours_ms(scale: Scale, sessions: int) -> dict[float, float]:
         running.frame()
         taken_ms[fill] = quantile([running.frame()[0] for _ in range(scale.steps)], 0.5)
     del step, running
-    _free_memory()
+    free_memory()
     return taken_ms
-
-
-def _free_memory() -> None:
-    gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()

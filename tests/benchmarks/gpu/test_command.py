@@ -47,14 +47,21 @@ def test_without_a_device_it_says_how_to_run_dry(
     assert "--dry" in capsys.readouterr().err
 
 
-def test_a_part_that_fails_leaves_a_note(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (RuntimeError("the card is gone\nsince noon"), "RuntimeError: the card is gone"),
+        (StopIteration(), "StopIteration: "),
+    ],
+)
+def test_a_part_that_fails_leaves_a_note(tmp_path: Path, error: Exception, text: str) -> None:
     def broken(scale: Scale) -> None:
         scale.figure("before", 1.0, "s")
-        raise RuntimeError("the card is gone")
+        raise error
 
     report = Report(tmp_path / "results.jsonl")
     assert command._run_here(Part("broken", 1, broken), report, dry=True) == 1
-    assert report.entries() == [Figure("broken", "before", 1.0, "s"), Note("broken", "RuntimeError: the card is gone")]
+    assert report.entries() == [Figure("broken", "before", 1.0, "s"), Note("broken", text)]
 
 
 def test_a_failed_check_is_seen_in_the_table_and_by_the_exit_code() -> None:

@@ -1,0 +1,36 @@
+"""What the parts of `make gpu` share: memory that comes back, and steps as the workers have them."""
+
+from __future__ import annotations
+
+import weakref
+from pathlib import Path
+
+import pytest
+import torch
+
+from benchmarks.gpu.lm_step import RunningSessions, static_step
+from benchmarks.gpu.report import Report
+from benchmarks.gpu.scale import Scale
+from moshi_cluster.models.moshi_lm.static import buckets_for
+
+
+@pytest.fixture
+def scale(tmp_path: Path) -> Scale:
+    return Scale("part", Report(tmp_path / "results.jsonl"), dry=True)
+
+
+def test_rings_of_a_finished_step_are_gone_when_slots_are_counted(scale: Scale) -> None:
+    step = static_step(scale, torch.int8)
+    ring = weakref.ref(step.rings[0].keys)
+    del step
+    scale.slots_that_fit(torch.int8, 2)
+    assert ring() is None
+
+
+def test_all_slots_that_fit_are_stepped_at_once_in_the_buckets_of_a_worker(
+    scale: Scale, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scale, "slots_that_fit", lambda kv_dtype, most: 18)
+    step = static_step(scale, torch.int8)
+    assert step.buckets == list(buckets_for(18))
+    RunningSessions(step, range(18), [1] * 18).frame()
