@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import os
+import signal
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -34,6 +36,7 @@ FLOODS: Mapping[str, Flood] = (
 _SETTLE_S = 2.0  # calls have opened
 _AFTER_S = 1.0  # what was late is there
 _REST_S = 4.0  # the next callers have the flood's address: it may call again by then
+_OVERDUE_S = 60.0  # a flood that has not ended by then will not; its process gets little time
 _NICE = 19  # floods come from other machines: what these cost to make is not the cluster's
 
 
@@ -64,7 +67,7 @@ class Round:
 async def flooding_process() -> AsyncIterator[ProcessPoolExecutor]:
     """A process of lowest priority for floods, started and warm."""
     with ProcessPoolExecutor(1, get_context("spawn"), initializer=_step_back) as process:
-        await asyncio.get_running_loop().run_in_executor(process, _flood, "web-pings", Ports("", "", "", ""), 0.0)
+        await _flooded(process, "web-pings", Ports("", "", "", ""), 0.0)
         yield process
 
 
@@ -78,20 +81,20 @@ async def beside(
 ) -> Round:
     """The callers call; `part_s` seconds later the flood begins, and lasts as long."""
     watch = ProcessWatch(pids)
-    async with grpc.aio.insecure_channel(ports.gateway, DIRECT) as channel:
-        calls = [asyncio.create_task(caller.call(channel, showing(ports.token))) for caller in callers]
+    async with grpc.aio.insecure_channel(ports.gateway, DIRECT) as channel, asyncio.TaskGroup() as calls:
+        for caller in callers:
+            calls.create_task(caller.call(channel, showing(ports.token)))
         await asyncio.sleep(_SETTLE_S)
         quiet_s = time.monotonic()
         await asyncio.sleep(part_s)
         watch.sample()
         flood_s = time.monotonic()
-        tally = await asyncio.get_running_loop().run_in_executor(process, _flood, name, ports, part_s)
+        tally = await _flooded(process, name, ports, part_s)
         over_s = time.monotonic()
         watch.sample()
         await asyncio.sleep(_AFTER_S)
         for caller in callers:
             caller.hang_up()
-        await asyncio.gather(*calls)
     await asyncio.sleep(_REST_S)
     return Round(
         name,
@@ -118,8 +121,18 @@ def _step_back() -> None:
         Path("/proc/self/autogroup").write_text(str(_NICE))
 
 
+async def _flooded(process: ProcessPoolExecutor, name: str, ports: Ports, seconds: float) -> Tally:
+    """Raises TimeoutError, or BrokenProcessPool, if it does not end by itself."""
+    async with asyncio.timeout(seconds + _OVERDUE_S):
+        return await asyncio.get_running_loop().run_in_executor(process, _flood, name, ports, seconds)
+
+
 def _flood(name: str, ports: Ports, seconds: float) -> Tally:
-    return uvloop.run(run(FLOODS[name], ports, seconds))
+    signal.alarm(math.ceil(seconds + _OVERDUE_S))  # ends this process: its pool waits for it without a deadline
+    try:
+        return uvloop.run(run(FLOODS[name], ports, seconds))
+    finally:
+        signal.alarm(0)
 
 
 def _part(callers: Sequence[Caller], begin_s: float, end_s: float) -> Part:

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import os
+import time
+from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 import pytest
 
+from benchmarks.abuse import beside as beside_module
 from benchmarks.abuse.__main__ import main
-from benchmarks.abuse.beside import FLOODS, Part, Round
+from benchmarks.abuse.beside import FLOODS, Part, Round, flooding_process
 from benchmarks.abuse.flood import Flood, Ports, Tally, run
 from benchmarks.abuse.verdict import broken, table
 from tests.services.gateway.api.websocket.chatter import HTTP
@@ -71,6 +77,39 @@ async def test_a_flood_reaches_the_gateway(name: str) -> None:
         while not tally.sent:
             tally = await run(Flood("", FLOODS[name].clients[:2]), ports, seconds)
             seconds *= 2
+
+
+async def test_a_flood_that_fails_ends_the_callers_calls(monkeypatch: pytest.MonkeyPatch) -> None:
+    ends: list[str] = []
+
+    class Talking:
+        async def call(self, *_: object) -> None:
+            try:
+                await asyncio.sleep(600)
+            finally:
+                ends.append("ended")
+
+    def fails(*_: object) -> Tally:
+        raise OSError("no port is free")
+
+    monkeypatch.setattr(beside_module, "_flood", fails)
+    monkeypatch.setattr(beside_module, "_SETTLE_S", 0.0)
+    with ThreadPoolExecutor(1) as thread, pytest.RaisesGroup(OSError):
+        callers = [Talking(), Talking()]
+        await beside_module.beside(thread, "web-pings", Ports("", "", "", ""), callers, {"own": os.getpid()}, 0.0)  # type: ignore[arg-type]
+    assert ends == ["ended", "ended"]
+
+
+async def test_a_flood_that_never_ends_is_ended_with_its_process() -> None:
+    with pytest.raises(BrokenProcessPool):
+        async with flooding_process() as process:
+            await asyncio.get_running_loop().run_in_executor(process, _hangs)
+
+
+def _hangs() -> None:
+    beside_module._OVERDUE_S = 0.5
+    beside_module.run = lambda *_: time.sleep(60)  # type: ignore[assignment]
+    beside_module._flood("web-pings", Ports("", "", "", ""), 0.0)
 
 
 def test_every_kind_of_flood_is_there() -> None:
