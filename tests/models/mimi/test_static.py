@@ -128,5 +128,5 @@ def test_a_frame_at_published_size_is_one_copy_each_way_and_gathers_nothing(rows
             half.launch(slots, frame)  # type: ignore[attr-defined]
             half.finish()  # type: ignore[attr-defined]
         assert len(step.to_device_bytes) == len(step.to_host_bytes) == 1
-        assert step.gathered_bytes == 0 and not step.waits
+        assert step.gathered_bytes == 0
         assert step.kernels.total() <= MOST_LAUNCHES, step.kernels.most_common(20)
