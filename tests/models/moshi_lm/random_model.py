@@ -48,64 +48,87 @@ KINDS = {"moshi": MOSHI_LIKE, "hibiki": HIBIKI_LIKE, "listening": LISTENING, "la
 
 def random_tensors(config: dict[str, Any]) -> dict[str, Tensor]:
     """Weights of normal size, so that activations and choices are diverse."""
-    generator = torch.Generator().manual_seed(1)
+    weights = _RandomWeights(config)
+    tensors = weights.norm("out_norm", config["dim"]) | weights.temporal()
+    return tensors | weights.depth() if config["dep_q"] else tensors
 
-    def matrix(rows: int, columns: int) -> Tensor:
-        return torch.randn(rows, columns, generator=generator) * columns**-0.5
 
-    def norm(name: str, width: int) -> dict[str, Tensor]:
-        scale = torch.rand(width, generator=generator) + 0.5
-        if config["norm"].startswith("rms"):
-            return {f"{name}.alpha": scale.view(1, 1, width)}
-        return {f"{name}.weight": scale, f"{name}.bias": torch.randn(width, generator=generator) * 0.1}
+class _RandomWeights:
+    """Weights of one configuration, drawn one after the other: what is made earlier decides what comes later."""
 
-    def attention(layer: str, width: int, blocks: int) -> dict[str, Tensor]:
-        return {
-            f"{layer}.self_attn.in_proj_weight": matrix(blocks * 3 * width, width),
-            f"{layer}.self_attn.out_proj.weight": matrix(blocks * width, width),
-            **norm(f"{layer}.norm1", width),
-            **norm(f"{layer}.norm2", width),
-        }
+    def __init__(self, config: dict[str, Any]) -> None:
+        self._config = config
+        self._generator = torch.Generator().manual_seed(1)
 
-    def gate(name: str, width: int, hidden: int) -> dict[str, Tensor]:
-        return {
-            f"{name}.linear_in.weight": matrix(2 * hidden, width),
-            f"{name}.linear_out.weight": matrix(width, hidden),
-        }
-
-    dim, depth, steps = config["dim"], config["depformer_dim"], config["dep_q"]
-    blocks = max(config.get("depformer_weights_per_step_schedule") or range(steps), default=-1) + 1
-    rank = config.get("depformer_low_rank_embeddings")
-    tensors = norm("out_norm", dim)
-    tensors["text_emb.weight"] = matrix(config["text_card"] + 1, dim)
-    tensors["text_linear.weight"] = matrix(config["text_card"], dim) * 3
-    for k in range(config["n_q"]):
-        tensors[f"emb.{k}.weight"] = matrix(config["card"] + 1, dim)
-    for i in range(config["num_layers"]):
-        layer = f"transformer.layers.{i}"
-        tensors |= attention(layer, dim, 1)
-        if config["gating"] == "silu":
-            tensors |= gate(f"{layer}.gating", dim, 2 * int(config["hidden_scale"] * dim) // 3)
-        else:
-            tensors[f"{layer}.linear1.weight"] = matrix(4 * dim, dim)
-            tensors[f"{layer}.linear2.weight"] = matrix(dim, 4 * dim)
-    if steps == 0:
+    def temporal(self) -> dict[str, Tensor]:
+        """The embeddings, the Temporal Transformer and the text head."""
+        config, dim = self._config, self._config["dim"]
+        tensors = {"text_emb.weight": self._matrix(config["text_card"] + 1, dim)}
+        tensors["text_linear.weight"] = self._matrix(config["text_card"], dim) * 3
+        for k in range(config["n_q"]):
+            tensors[f"emb.{k}.weight"] = self._matrix(config["card"] + 1, dim)
+        for i in range(config["num_layers"]):
+            layer = f"transformer.layers.{i}"
+            tensors |= self._attention(layer, dim, 1) | self._feed_forward(layer, dim)
         return tensors
-    names = ["depformer_text_emb", *(f"depformer_emb.{k}" for k in range(steps - 1))]
-    for name, vocabulary in zip(names, [config["text_card"] + 1] + [config["card"] + 1] * (steps - 1), strict=True):
-        tensors[f"{name}.weight"] = matrix(vocabulary, rank or depth)
-        if rank:
-            tensors[f"{name}.low_rank.weight"] = matrix(depth, rank)
-    for k in range(steps):
-        tensors[f"linears.{k}.weight"] = matrix(config["card"], depth) * 3
-    for block in range(blocks):
-        tensors[f"depformer_in.{block}.weight"] = matrix(depth, dim)
-    for i in range(config["depformer_num_layers"]):
-        layer = f"depformer.layers.{i}"
-        tensors |= attention(layer, depth, blocks)
+
+    def depth(self) -> dict[str, Tensor]:
+        """The Depth Transformer, its inputs and its heads."""
+        config, depth, steps = self._config, self._config["depformer_dim"], self._config["dep_q"]
+        blocks = max(config.get("depformer_weights_per_step_schedule") or range(steps)) + 1
+        tensors = self._depth_embeddings(depth, steps)
+        for k in range(steps):
+            tensors[f"linears.{k}.weight"] = self._matrix(config["card"], depth) * 3
         for block in range(blocks):
-            tensors |= gate(f"{layer}.gating.{block}", depth, 2 * config["depformer_dim_feedforward"] // 3)
-    return tensors
+            tensors[f"depformer_in.{block}.weight"] = self._matrix(depth, config["dim"])
+        for i in range(config["depformer_num_layers"]):
+            layer = f"depformer.layers.{i}"
+            tensors |= self._attention(layer, depth, blocks)
+            for block in range(blocks):
+                tensors |= self._gate(f"{layer}.gating.{block}", depth, 2 * config["depformer_dim_feedforward"] // 3)
+        return tensors
+
+    def norm(self, name: str, width: int) -> dict[str, Tensor]:
+        scale = torch.rand(width, generator=self._generator) + 0.5
+        if self._config["norm"].startswith("rms"):
+            return {f"{name}.alpha": scale.view(1, 1, width)}
+        return {f"{name}.weight": scale, f"{name}.bias": torch.randn(width, generator=self._generator) * 0.1}
+
+    def _depth_embeddings(self, depth: int, steps: int) -> dict[str, Tensor]:
+        """Of the text, then of every code but the last."""
+        tensors, rank = {}, self._config.get("depformer_low_rank_embeddings")
+        cards = {"depformer_text_emb": self._config["text_card"]}
+        cards |= {f"depformer_emb.{k}": self._config["card"] for k in range(steps - 1)}
+        for name, card in cards.items():
+            tensors[f"{name}.weight"] = self._matrix(card + 1, rank or depth)
+            if rank:
+                tensors[f"{name}.low_rank.weight"] = self._matrix(depth, rank)
+        return tensors
+
+    def _feed_forward(self, layer: str, dim: int) -> dict[str, Tensor]:
+        if self._config["gating"] == "silu":
+            return self._gate(f"{layer}.gating", dim, 2 * int(self._config["hidden_scale"] * dim) // 3)
+        return {
+            f"{layer}.linear1.weight": self._matrix(4 * dim, dim),
+            f"{layer}.linear2.weight": self._matrix(dim, 4 * dim),
+        }
+
+    def _attention(self, layer: str, width: int, blocks: int) -> dict[str, Tensor]:
+        return {
+            f"{layer}.self_attn.in_proj_weight": self._matrix(blocks * 3 * width, width),
+            f"{layer}.self_attn.out_proj.weight": self._matrix(blocks * width, width),
+            **self.norm(f"{layer}.norm1", width),
+            **self.norm(f"{layer}.norm2", width),
+        }
+
+    def _gate(self, name: str, width: int, hidden: int) -> dict[str, Tensor]:
+        return {
+            f"{name}.linear_in.weight": self._matrix(2 * hidden, width),
+            f"{name}.linear_out.weight": self._matrix(width, hidden),
+        }
+
+    def _matrix(self, rows: int, columns: int) -> Tensor:
+        return torch.randn(rows, columns, generator=self._generator) * columns**-0.5
 
 
 @cache
