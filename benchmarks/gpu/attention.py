@@ -31,7 +31,7 @@ def run(scale: Scale) -> None:
 
 def _share_of_copy(scale: Scale, ring: KvRing, rows: int, fill: float, rate: float, **tuning: int) -> float:
     """tuning: of the compiled kernel."""
-    context = scale.lm.config.context
+    context = scale.lm_config.context
     random = torch.Generator().manual_seed(rows)
     slots = torch.randperm(rows, generator=random).to(scale.device)
     # Random ages: full windows are in any lap, others just short of the fill.
@@ -64,7 +64,7 @@ def _compiled(tuning: dict[str, int]):  # type: ignore[no-untyped-def]
 
 
 def _ring(scale: Scale, slots: int, dtype: torch.dtype) -> KvRing:
-    config = scale.lm.config
+    config = scale.lm_config
     shape = slots, config.num_heads, config.context + SPARE_PLACES, config.dim // config.num_heads
     (ring,) = kv_rings(1, shape, dtype, scale.device)
     return ring

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from benchmarks.gpu.codec import load
 from benchmarks.gpu.lm_step import static_step
-from benchmarks.gpu.scale import Scale, free_memory, quantile
+from benchmarks.gpu.scale import Scale, free_memory
+from benchmarks.online.quantiles import quantile
 from moshi_cluster.models.device_step import buckets_up_to
 from moshi_cluster.models.mimi import Mimi
 from moshi_cluster.models.mimi.static import static_decoder, static_encoder
@@ -61,7 +62,7 @@ class Traffic:
         )
         encoder.warm()
         decoder.warm()
-        calls = [self.scale.lm.config.context + 1] * sessions
+        calls = [self.scale.lm_config.context + 1] * sessions
         for slot in range(sessions):
             self.step.state.open(slot, Sampling(seed=slot), torch.empty(0, self.step.config.streams, dtype=torch.int64))
         start_s = time.perf_counter() + _FRAME_S
@@ -98,7 +99,7 @@ class Traffic:
 def run_join(scale: Scale) -> None:
     """Steps of running sessions alone, and while another one's history goes along; and how long that takes."""
     others = 2 if scale.dry else 100
-    frames = scale.lm.config.context
+    frames = scale.lm_config.context
     others = min(others, scale.slots_that_fit(torch.int8, others + 1) - 1)
     generator = StaticGenerator(scale.lm, others + 1, kv_dtype=torch.int8, buckets=buckets_for(others))
     generator.warm()
@@ -106,9 +107,9 @@ def run_join(scale: Scale) -> None:
         generator.open(slot, Sampling(seed=slot))
         while generator.prefill(slot, 64):
             pass
-    codes = torch.zeros(others, scale.lm.config.user_codebooks, dtype=torch.int64)
+    codes = torch.zeros(others, scale.lm_config.user_codebooks, dtype=torch.int64)
     alone_ms = [_step_ms(generator, others, codes) for _ in range(scale.steps)]
-    generator.open(others, Sampling(), torch.zeros(frames, scale.lm.config.streams, dtype=torch.int64))
+    generator.open(others, Sampling(), torch.zeros(frames, scale.lm_config.streams, dtype=torch.int64))
     joined_ms: list[float] = []
     start_s = time.perf_counter()
     while not joined_ms or generator.left(others):

@@ -7,7 +7,8 @@ import time
 import torch
 from torch import Tensor
 
-from benchmarks.gpu.scale import Scale, free_memory, quantile
+from benchmarks.gpu.scale import Scale, free_memory
+from benchmarks.online.quantiles import quantile
 from moshi_cluster.models.device_step import buckets_up_to
 from moshi_cluster.models.mimi import Mimi
 from moshi_cluster.models.mimi.config import MimiConfig

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from benchmarks.gpu.rates import copy_rate
-from benchmarks.gpu.scale import Scale, quantile
+from benchmarks.gpu.scale import Scale
+from benchmarks.online.quantiles import quantile
 from moshi_cluster.models.moshi_lm import Generator, Sampling
 from moshi_cluster.models.moshi_lm.sizes import slot_size
 from moshi_cluster.models.moshi_lm.static import buckets_for
@@ -78,7 +79,7 @@ def run_eager(scale: Scale) -> None:
         generator.open(slot, Sampling(seed=slot))
         while generator.prefill(slot, 1):
             pass
-    codes = torch.zeros(len(slots), scale.lm.config.user_codebooks, dtype=torch.int64)
+    codes = torch.zeros(len(slots), scale.lm_config.user_codebooks, dtype=torch.int64)
     taken_ms = []
     for _ in range(scale.steps):
         start_s = time.perf_counter()
@@ -88,7 +89,7 @@ def run_eager(scale: Scale) -> None:
 
 
 def _measure(scale: Scale, step: StaticStep, sessions: int, fill: float, name: str, floor_ms: float) -> None:
-    calls = [int(fill * scale.lm.config.context) + 1] * sessions
+    calls = [int(fill * scale.lm_config.context) + 1] * sessions
     running = RunningSessions(step, list(reversed(range(sessions))), calls)
     running.frame()
     taken = [running.frame() for _ in range(scale.steps)]
@@ -104,5 +105,5 @@ def _measure(scale: Scale, step: StaticStep, sessions: int, fill: float, name: s
 
 def _floor_ms(scale: Scale, kv_dtype: torch.dtype, sessions: int, fill: float, rate: float) -> float:
     """Reading the weights, keys and values once, at the rate of a copy."""
-    size = slot_size(scale.lm.config, None, kv_dtype)
+    size = slot_size(scale.lm_config, None, kv_dtype)
     return 1000 * (scale.step_weight_bytes + sessions * fill * size.nbytes) / rate

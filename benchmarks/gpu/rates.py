@@ -51,7 +51,7 @@ def seconds(scale: Scale, call: Callable[[], object], times: int = 10) -> float:
 
 
 def _shapes(scale: Scale) -> list[tuple[int, int]]:
-    config = scale.lm.config
+    config = scale.lm_config
     dim, depth, tensors = config.dim, config.depformer_dim, scale.tensors
     wide = tensors["transformer.layers.0.gating.linear_in.weight"].shape[0]
     deep = tensors["depformer.layers.0.gating.0.linear_in.weight"].shape[0]

@@ -69,9 +69,12 @@ class Scale:
         return on_device(self.config, self.device)
 
     @cached_property
+    def lm_config(self) -> LmConfig:
+        return LmConfig.from_dict(self.config)
+
+    @cached_property
     def lm(self) -> MoshiLm:
-        config = LmConfig.from_dict(self.config)
-        return MoshiLm.from_tensors(self.tensors, config, torch.bfloat16, self.device)
+        return MoshiLm.from_tensors(self.tensors, self.lm_config, torch.bfloat16, self.device)
 
     @property
     def step_weight_bytes(self) -> int:
@@ -80,12 +83,13 @@ class Scale:
 
     def slots_that_fit(self, kv_dtype: torch.dtype, most: int) -> int:
         """Slots with full windows that the free memory holds beside a step for as many sessions."""
-        size = slot_size(self.lm.config, None, kv_dtype, SPARE_PLACES)
+        config = self.lm.config  # the model is made before free memory is looked at
+        size = slot_size(config, None, kv_dtype, SPARE_PLACES)
         free_memory()
         free = free_bytes(self.device)
         if self.dry or free is None:
             return most
-        return min(most, Fit(free, 1.0, size, StepSize(self.lm.config, buckets_for(most)[-1], size.context)).slots)
+        return min(most, Fit(free, 1.0, size, StepSize(config, buckets_for(most)[-1], size.context)).slots)
 
     @property
     def mimi_size(self) -> Any:
@@ -103,9 +107,3 @@ def free_memory() -> None:
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
-
-
-def quantile(values: list[float], q: float) -> float:
-    """The value below which a share q of them lies."""
-    ordered = sorted(values)
-    return ordered[min(len(ordered) - 1, int(q * len(ordered)))]

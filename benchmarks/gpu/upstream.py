@@ -12,7 +12,8 @@ from typing import Any
 import torch
 
 from benchmarks.gpu.lm_step import RunningSessions, static_step
-from benchmarks.gpu.scale import Scale, free_memory, quantile
+from benchmarks.gpu.scale import Scale, free_memory
+from benchmarks.online.quantiles import quantile
 
 _WANTED = {(1, 1.0): ">= 2.4 x", (16, 1.0): ">= 1.9 x", (64, 1.0): ">= 2.2 x", (64, 0.25): ">= 4 x"}
 _FILLS = (0.25, 1.0)
@@ -46,7 +47,7 @@ def _as_theirs(scale: Scale) -> dict[str, torch.Tensor]:
 def _theirs_ms(scale: Scale, models: ModuleType, lm: Any, sessions: int) -> float:
     """Median of a step of theirs; the sessions end with it."""
     generator = models.LMGen(lm, temp=0.8, temp_text=0.7, top_k=250, top_k_text=25)
-    codes = torch.zeros(sessions, scale.lm.config.user_codebooks, 1, dtype=torch.int64, device=scale.device)
+    codes = torch.zeros(sessions, scale.lm_config.user_codebooks, 1, dtype=torch.int64, device=scale.device)
     taken_ms = []
     with generator.streaming(sessions):
         for _ in range(_FIRST_STEPS + scale.steps):
@@ -67,7 +68,7 @@ def _ours_ms(scale: Scale, sessions: int) -> dict[float, float]:
     step.warm()
     taken_ms = {}
     for fill in _FILLS:
-        running = RunningSessions(step, range(sessions), [int(fill * scale.lm.config.context)] * sessions)
+        running = RunningSessions(step, range(sessions), [int(fill * scale.lm_config.context)] * sessions)
         running.frame()
         taken_ms[fill] = quantile([running.frame()[0] for _ in range(scale.steps)], 0.5)
     del step, running
