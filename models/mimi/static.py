@@ -6,6 +6,7 @@ reads the rings where they lie. What a device records knows no number of the hos
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 import torch
@@ -18,6 +19,7 @@ from moshi_cluster.models.mimi.config import MimiConfig
 from moshi_cluster.models.mimi.encoder_decoder import LatentDecoder, LatentEncoder
 from moshi_cluster.models.mimi.mimi import Mimi
 from moshi_cluster.models.mimi.quantizer import Quantizer
+from moshi_cluster.models.mimi.streaming import check_slots
 
 
 class RowAttention:
@@ -87,14 +89,48 @@ class RowState:
         self._history[slots] = history
         self._frames[slots] += 1
 
-    def check(self, slots: Sequence[int], rows: int) -> None:
-        """Raises ValueError unless `slots` are distinct, exist and number `rows`."""
-        if len(slots) != rows or len(set(slots)) != rows or not all(0 <= slot < self.slots for slot in slots):
-            raise ValueError(f"slots {list(slots)}: not {rows} distinct numbers below {self.slots}")
+
+class StaticHalf(ABC):
+    """Encoder or decoder: rows of (slot, a frame's int32) through a device's step, launched and finished one by one."""
+
+    def __init__(self, state: RowState, taken: int, given: int, buckets: Sequence[int], device: torch.device) -> None:
+        """taken, given: int32 of a frame on its way in and out."""
+        self._state = state
+        self._step = DeviceStep(self._run, [state.slots] + [0] * taken, given, buckets, device)
+        self.device = device
+
+    def warm(self) -> None:
+        """Records every bucket where the device can."""
+        self._step.warm()
+
+    @abstractmethod
+    def launch(self, slots: Sequence[int], frames: Tensor) -> None:
+        """Starts one frame of the listed slots. Raises ValueError, as the plain half."""
+
+    @abstractmethod
+    def finish(self) -> Tensor:
+        """Waits for the frame, which is on the host then."""
+
+    def step(self, slots: Sequence[int], frames: Tensor) -> Tensor:
+        """One frame of the listed slots: `launch`, then `finish`."""
+        self.launch(slots, frames)
+        return self.finish()
+
+    def reset(self, slot: int) -> None:
+        """Makes a slot as good as new."""
+        self._state.reset(slot)
+
+    def _launch(self, slots: Sequence[int], frames: Tensor) -> None:
+        """frames: int32 [N, taken] on the host."""
+        self._step.launch(torch.cat((torch.tensor(list(slots), dtype=torch.int32)[:, None], frames), dim=1))
+
+    @abstractmethod
+    def _run(self, rows: Tensor) -> Tensor:
+        """rows: int32 [R, 1 + taken] on the device -> int32 [R, given] there."""
 
 
-class StaticEncoder:
-    """Frames of samples to codes, in two halves. The rows' samples travel as the bits of int32."""
+class StaticEncoder(StaticHalf):
+    """Frames of samples to codes. The rows' samples travel as the bits of int32."""
 
     def __init__(
         self,
@@ -105,36 +141,20 @@ class StaticEncoder:
         buckets: Sequence[int],
         device: torch.device,
     ) -> None:
-        self._encoder, self._quantizer, self._state = encoder, quantizer, state
+        self._encoder, self._quantizer = encoder, quantizer
         self._samples = state.config.frame_samples
-        nobody = [state.slots] + [0] * self._samples
-        self._step = DeviceStep(self._run, nobody, codebooks, buckets, device)
-        self.device = device
+        super().__init__(state, self._samples, codebooks, buckets, device)
 
-    def warm(self) -> None:
-        """Records every bucket where the device can."""
-        self._step.warm()
-
-    def launch(self, slots: Sequence[int], pcm: Tensor) -> None:
-        """Starts one frame of the listed slots, pcm: float32 [N, 1920]. Raises ValueError, as the plain encoder."""
-        if pcm.dim() != 2 or pcm.shape[1] != self._samples:
-            raise ValueError(f"pcm has shape {list(pcm.shape)}, expected [N, {self._samples}]")
-        self._state.check(slots, pcm.shape[0])
-        bits = pcm.to("cpu", torch.float32).contiguous().view(torch.int32)
-        self._step.launch(torch.cat((torch.tensor(list(slots), dtype=torch.int32)[:, None], bits), dim=1))
+    def launch(self, slots: Sequence[int], frames: Tensor) -> None:
+        """Starts one frame of the listed slots: float32 [N, 1920]. Raises ValueError, as the plain encoder."""
+        if frames.dim() != 2 or frames.shape[1] != self._samples:
+            raise ValueError(f"pcm has shape {list(frames.shape)}, expected [N, {self._samples}]")
+        check_slots(slots, frames.shape[0], self._state.slots)
+        self._launch(slots, frames.to("cpu", torch.float32).contiguous().view(torch.int32))
 
     def finish(self) -> Tensor:
         """Waits for the frame: codes int64 [N, K] on the host."""
         return self._step.finish().long()
-
-    def step(self, slots: Sequence[int], pcm: Tensor) -> Tensor:
-        """Both halves."""
-        self.launch(slots, pcm)
-        return self.finish()
-
-    def reset(self, slot: int) -> None:
-        """Makes a slot as good as new."""
-        self._state.reset(slot)
 
     def _run(self, rows: Tensor) -> Tensor:
         slots, pcm = rows[:, 0].long(), rows[:, 1:].contiguous().view(torch.float32)
@@ -144,8 +164,8 @@ class StaticEncoder:
         return self._quantizer.encode(latents.squeeze(1)).int()
 
 
-class StaticDecoder:
-    """Codes to frames of samples, in two halves."""
+class StaticDecoder(StaticHalf):
+    """Codes to frames of samples, which come back as the bits of int32."""
 
     def __init__(
         self,
@@ -156,37 +176,22 @@ class StaticDecoder:
         buckets: Sequence[int],
         device: torch.device,
     ) -> None:
-        self._decoder, self._quantizer, self._state = decoder, quantizer, state
+        self._decoder, self._quantizer = decoder, quantizer
         self._codebooks = codebooks
-        nobody = [state.slots] + [0] * codebooks
-        self._step = DeviceStep(self._run, nobody, state.config.frame_samples, buckets, device)
-        self.device = device
+        super().__init__(state, codebooks, state.config.frame_samples, buckets, device)
 
-    def warm(self) -> None:
-        """Records every bucket where the device can."""
-        self._step.warm()
-
-    def launch(self, slots: Sequence[int], codes: Tensor) -> None:
-        """Starts one frame of the listed slots, codes: int64 [N, K], all K. Raises ValueError, as the plain decoder."""
-        if codes.dim() != 2 or codes.shape[1] != self._codebooks:
-            raise ValueError(f"codes have shape {list(codes.shape)}, expected [N, {self._codebooks}]")
-        self._state.check(slots, codes.shape[0])
-        codes = codes.cpu()
+    def launch(self, slots: Sequence[int], frames: Tensor) -> None:
+        """Starts one frame of the listed slots: int64 [N, K], all K. Raises ValueError, as the plain decoder."""
+        if frames.dim() != 2 or frames.shape[1] != self._codebooks:
+            raise ValueError(f"codes have shape {list(frames.shape)}, expected [N, {self._codebooks}]")
+        check_slots(slots, frames.shape[0], self._state.slots)
+        codes = frames.cpu()
         self._quantizer.check(codes)
-        self._step.launch(torch.cat((torch.tensor(list(slots))[:, None], codes), dim=1).int())
+        self._launch(slots, codes.int())
 
     def finish(self) -> Tensor:
         """Waits for the frame: pcm float32 [N, 1920] on the host."""
         return self._step.finish().view(torch.float32)
-
-    def step(self, slots: Sequence[int], codes: Tensor) -> Tensor:
-        """Both halves."""
-        self.launch(slots, codes)
-        return self.finish()
-
-    def reset(self, slot: int) -> None:
-        """Makes a slot as good as new."""
-        self._state.reset(slot)
 
     def _run(self, rows: Tensor) -> Tensor:
         slots = rows[:, 0].long()

@@ -30,11 +30,8 @@ class SlotStates:
         self._frames[slot] = 0
 
     def check(self, slots: Sequence[int], rows: int) -> None:
-        """Raises ValueError unless `slots` are distinct, exist and number `rows`."""
-        if len(slots) != rows:
-            raise ValueError(f"{len(slots)} slots but {rows} rows")
-        if len(set(slots)) != rows or not all(0 <= slot < len(self._frames) for slot in slots):
-            raise ValueError(f"slots {list(slots)}: not distinct numbers below {len(self._frames)}")
+        """As `check_slots`."""
+        check_slots(slots, rows, len(self._frames))
 
     def fetch(self, slots: Sequence[int]) -> Tensor:
         """The convolutions' past, a copy [N, floats]."""
@@ -121,3 +118,11 @@ class StreamingDecoder:
     def reset(self, slot: int) -> None:
         """Makes a slot as good as new, whatever went through it."""
         self._states.reset(slot)
+
+
+def check_slots(slots: Sequence[int], rows: int, most: int) -> None:
+    """Raises ValueError unless `slots` number `rows`, are distinct, and exist among so many."""
+    if len(slots) != rows:
+        raise ValueError(f"{len(slots)} slots but {rows} rows")
+    if len(set(slots)) != rows or not all(0 <= slot < most for slot in slots):
+        raise ValueError(f"slots {list(slots)}: not distinct numbers below {most}")
