@@ -18,6 +18,9 @@ from moshi_cluster.models.kernels.int8_vectors import int8_codes
 from moshi_cluster.models.kernels.operator import operator
 from moshi_cluster.models.layers.rope import rotate
 
+SPLIT_PLACES = 512
+"""Places of a ring that one program of the compiled kernel reads; it leaves its sums in memory."""
+
 
 def turn_and_write_reference(
     qkv: Tensor,

@@ -6,12 +6,11 @@ from dataclasses import dataclass
 
 import torch
 
+from moshi_cluster.models.kernels.ring_attention import SPLIT_PLACES
 from moshi_cluster.models.moshi_lm.config import LmConfig
 from moshi_cluster.models.moshi_lm.kv_buffer import vector_bytes
 
 _MB = 1_000_000
-SPLIT_PLACES = 512
-"""Places that one program of the attention kernel reads; it leaves its sums in memory."""
 RUNTIME_BYTES = 3_000 * _MB
 """An estimate: no card was at hand."""
 _LAYER_WIDTHS = 16  # of the model's width: residual stream, queries, keys and values, both halves of the gate

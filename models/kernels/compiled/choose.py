@@ -11,10 +11,12 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from moshi_cluster.models.kernels.noise import SPLITMIX_FIRST, SPLITMIX_SECOND, SPLITMIX_STEP
+
 TILE = 2048
-_STEP = tl.constexpr(0x9E3779B97F4A7C15)  # as models.kernels.noise
-_FIRST = tl.constexpr(0xBF58476D1CE4E5B9)
-_SECOND = tl.constexpr(0x94D049BB133111EB)
+_STEP = tl.constexpr(SPLITMIX_STEP)
+_FIRST = tl.constexpr(SPLITMIX_FIRST)
+_SECOND = tl.constexpr(SPLITMIX_SECOND)
 
 
 def choose(

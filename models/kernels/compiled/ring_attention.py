@@ -13,11 +13,14 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-SPLIT = 512  # places of a program, as models.moshi_lm.sizes counts them
+from moshi_cluster.models.kernels.int8_vectors import LARGEST, LEAST_MAGNITUDE
+from moshi_cluster.models.kernels.ring_attention import SPLIT_PLACES
+
 BLOCK = 32  # places read at once: with one warp no register is spilled, and 8-bit keys come 16 bytes at a time
 WARPS = 1
 _LOG2_E = tl.constexpr(math.log2(math.e))
-_LEAST_MAGNITUDE = tl.constexpr(1e-30)  # as models.kernels.int8_vectors
+_LARGEST = tl.constexpr(float(LARGEST))
+_LEAST_MAGNITUDE = tl.constexpr(LEAST_MAGNITUDE)
 _ROUND = tl.constexpr(12582912.0)  # 1.5 * 2^23: added and subtracted it rounds to the nearest, halves to even
 
 
@@ -59,7 +62,7 @@ def ring_attention(
     slots: Tensor,
     positions: Tensor,
     context: int,
-    split: int = SPLIT,
+    split: int = SPLIT_PLACES,
     block: int = BLOCK,
     warps: int = WARPS,
 ) -> Tensor:
@@ -198,6 +201,6 @@ def _turned(source, turn, D: tl.constexpr):
 @triton.jit
 def _store_int8(x, ring, scales, at, D: tl.constexpr):
     wide = x.to(tl.float32)
-    scale = tl.math.div_rn(tl.maximum(tl.max(tl.abs(wide), axis=0), _LEAST_MAGNITUDE), 127.0)
+    scale = tl.math.div_rn(tl.maximum(tl.max(tl.abs(wide), axis=0), _LEAST_MAGNITUDE), _LARGEST)
     tl.store(ring + at * D + tl.arange(0, D), (tl.math.div_rn(wide, scale) + _ROUND - _ROUND).to(tl.int8))
     tl.store(scales + at, scale)

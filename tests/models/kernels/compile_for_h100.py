@@ -19,10 +19,11 @@ from triton.backends.nvidia.compiler import get_ptxas
 from triton.compiler import ASTSource
 
 from moshi_cluster.models.kernels.compiled import choose, depth_attention, elementwise, ring_attention, text_bias
+from moshi_cluster.models.kernels.ring_attention import SPLIT_PLACES
 
 TARGET = GPUTarget("cuda", 90, 32)
 HEADS, D, CAPACITY, CONTEXT = 32, 128, 3072, 3000
-SPLITS = CAPACITY // ring_attention.SPLIT
+SPLITS = CAPACITY // SPLIT_PLACES
 INTEGERS = ("slots", "positions", "seeds", "calls", "top_ks", "forced", "spoken", "counts", "remembered", "out_token")
 DOUBLES = ("temperatures", "penalties", "paddings")
 FLOATS = ("key_scales", "value_scales", "sums", "weights", "turns", "alpha", "buffer")
@@ -35,18 +36,18 @@ def kernels() -> dict[str, tuple[Any, dict[str, Any], dict[str, str], int]]:
     for kind, stored in (("int8", "*i8"), ("bf16", "*bf16")):
         rings = {"keys": stored, "values": stored}
         sizes = {"HEADS": HEADS, "CAPACITY": CAPACITY, "D": D, "INT8": kind == "int8"}
-        split = {"CONTEXT": CONTEXT, "SPLIT_": ring_attention.SPLIT, "SPLITS": SPLITS, "BLOCK_": ring_attention.BLOCK}
+        split = {"CONTEXT": CONTEXT, "SPLIT_": SPLIT_PLACES, "SPLITS": SPLITS, "BLOCK_": ring_attention.BLOCK}
         made[f"split_{kind}"] = ring_attention.split_kernel, sizes | split, rings, ring_attention.WARPS
         made[f"turn_and_write_{kind}"] = ring_attention.turn_and_write_kernel, sizes, rings, 1
     mimi = {"HEADS": 8, "CAPACITY": 250, "CONTEXT": 249, "D": 64, "INT8": False}
-    mimi |= {"SPLIT_": ring_attention.SPLIT, "SPLITS": 1, "BLOCK_": ring_attention.BLOCK}
+    mimi |= {"SPLIT_": SPLIT_PLACES, "SPLITS": 1, "BLOCK_": ring_attention.BLOCK}
     floats = {"q_at": "*fp32", "keys": "*fp32", "values": "*fp32"}
     made["split_mimi"] = ring_attention.split_kernel, mimi, floats, ring_attention.WARPS
     whole = {
         "HEADS": HEADS,
         "CAPACITY": CAPACITY,
         "D": D,
-        "SPLIT_": ring_attention.SPLIT,
+        "SPLIT_": SPLIT_PLACES,
         "SPLITS": SPLITS,
         "PADDED": 8,
     }
