@@ -16,7 +16,7 @@ K6_TARGET ?= localhost:50051
 GPU_PYTHON ?= $(or $(wildcard $(BIN)/python),python3)
 
 .DEFAULT_GOAL := help
-.PHONY: help install stubs serve demo eval test parity bench load ghz k6 lint format clean
+.PHONY: help install stubs serve demo eval test parity bench gpu load ghz k6 lint format clean
 
 help: ## This list
 	@grep -E '^[a-z0-9]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10

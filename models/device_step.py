@@ -37,7 +37,7 @@ class DeviceStep:
         if self._recorded:
             self._rows_on_host = self._rows_on_host.pin_memory()
             self._results_on_host = self._results_on_host.pin_memory()
-            self._done = torch.cuda.Event(blocking=True)  # waits without holding the interpreter
+            self._done = torch.cuda.Event(blocking=True)  # a thread that waits sleeps, it does not spin
         self._rows = self._rows_on_host.to(self._device, copy=True)
         self._results = torch.zeros_like(self._results_on_host, device=self._device)
         self._run = run
