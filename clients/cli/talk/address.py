@@ -51,7 +51,7 @@ def shown(target: str) -> str:
 def _parts(url: str) -> SplitResult:
     try:
         parts = urlsplit(url)
-        is_url = parts.scheme in _SCHEMES and parts.netloc and parts.port != 0
+        is_url = parts.scheme in _SCHEMES and parts.hostname and parts.port != 0
     except ValueError:  # brackets without end, a port beyond 65535
         is_url = False
     if not is_url:

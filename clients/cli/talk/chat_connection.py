@@ -49,7 +49,7 @@ async def chat_connection(url: str, options: CallOptions) -> AsyncIterator[ChatC
                     heartbeat=_HEARTBEAT_S,
                     timeout=aiohttp.ClientWSTimeout(ws_close=_CLOSE_TIMEOUT_S),
                 )
-        except (aiohttp.ClientError, TimeoutError) as error:
+        except (aiohttp.ClientError, UnicodeError, TimeoutError) as error:
             raise CallError(f"no gateway answers at {shown(address.url)}: {_reason(error)}") from error
         async with socket:
             yield ChatConnection(socket)
@@ -155,7 +155,9 @@ def parse_metadata(found: dict[str, Any]) -> list[Heard]:
 
 
 def _reason(error: Exception) -> str:
-    """Why there is no WebSocket. An answer with a status would name the whole address."""
+    """Why there is no WebSocket. An answer with a status, and an address that is none, would name all of it."""
+    if isinstance(error, aiohttp.InvalidURL | UnicodeError):
+        return "no such host can be"
     if isinstance(error, aiohttp.WSServerHandshakeError):
         return f"status {error.status} instead of a WebSocket"
     return str(error) or f"silent for {_CONNECT_TIMEOUT_S:g} s"

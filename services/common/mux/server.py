@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, Generic, NoReturn
 
@@ -11,11 +12,10 @@ import grpc
 
 from moshi_cluster.services.common.errors import Draining, LimitReached, session_error
 from moshi_cluster.services.common.mux.buffers import End, Inbox, Outbox
+from moshi_cluster.services.common.mux.open_pace import OpenPace
 from moshi_cluster.services.common.rpc import statuses
 from moshi_cluster.services.common.session_stream import Method, Methods, Request, Response
 from moshi_cluster.v1 import trunk_pb2, trunk_pb2_grpc
-
-_OPENS_AT_ONCE, _OPENS_PAUSE_S = 64, 0.01  # streams of one gateway; the engine needs the interpreter in between
 
 _log = logging.getLogger(__name__)
 
@@ -90,16 +90,14 @@ class MuxServerConnection:
             await asyncio.gather(*running, return_exceptions=True)
 
     async def _read(self, bundles: AsyncIterator[trunk_pb2.TrunkBundle]) -> None:
-        opens = 0
+        pace = OpenPace()
         async for bundle in bundles:
             for item in bundle.items:
                 if self._outbox.is_full:
                     await self._outbox.until_writable()
                 self._take(item)
-                opens += item.HasField("open")
-                if opens == _OPENS_AT_ONCE:
-                    opens = 0
-                    await asyncio.sleep(_OPENS_PAUSE_S)
+                if item.HasField("open") and (delay_s := pace.delay_s(time.monotonic())):
+                    await asyncio.sleep(delay_s)
 
     async def _stalled(self) -> NoReturn:
         await self._outbox.until_stalled()

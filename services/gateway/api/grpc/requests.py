@@ -96,7 +96,7 @@ class CallerMessages:
         return message
 
     async def _discard(self) -> None:
-        with contextlib.suppress(DecodeError):
+        with contextlib.suppress(DecodeError, OverQuota):  # of a message that is too large, too
             await self._next()
         await self._budget.spend(MESSAGE_S, Spending.CONTROL)
 

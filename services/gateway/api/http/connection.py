@@ -26,6 +26,7 @@ _BYTES_PER_S, _BYTES_AT_ONCE = 128 * 1024, 512 * 1024  # the largest Opus there 
 _KERNEL_BUFFER_BYTES = 64 * 1024  # of what came and was not read, or megabytes would wait for a slow pace
 _RESPONSE_TIMEOUT_S = 60.0
 _LAST_BYTES_TIMEOUT_S = 5.0
+_VOUCH_INTERVAL_S = 5.0  # shorter than any heartbeat
 
 _log = logging.getLogger(__name__)
 
@@ -42,8 +43,11 @@ class HttpConnection(RequestHandler):
         "_parsing",
         "_metrics",
         "_next_slice",
+        "_on_heard",
         "_response_timeout_s",
         "_unread",
+        "_vouch_interval_s",
+        "_vouching",
         "address",
         "admit",
     )
@@ -57,10 +61,11 @@ class HttpConnection(RequestHandler):
         request_timeout_s: float,
         leave: Callable[[], None],
         response_timeout_s: float = _RESPONSE_TIMEOUT_S,
+        vouch_interval_s: float = _VOUCH_INTERVAL_S,
     ) -> None:
         """parsing: pays for it. address: the client's, as far as the connection tells. request_timeout_s: for the first
         request, and for each next one. leave: called once it is over. response_timeout_s: for a client to read a
-        response.
+        response. vouch_interval_s: shorter than the heartbeat of any WebSocket.
         """
         loop = asyncio.get_running_loop()
         super().__init__(manager, loop=loop, keepalive_timeout=request_timeout_s, access_log=cast(Any, None))
@@ -71,6 +76,7 @@ class HttpConnection(RequestHandler):
         self._metrics = metrics
         self._leave = leave
         self._response_timeout_s = response_timeout_s
+        self._vouch_interval_s = vouch_interval_s
         self._bytes_pace = Pace(_BYTES_PER_S, _BYTES_AT_ONCE, now_s)
         self._parsing = parsing
         self._held: HeldTransport | None = None
@@ -78,6 +84,8 @@ class HttpConnection(RequestHandler):
         self._next_slice: asyncio.Handle | Turn | None = None
         self._end: asyncio.Handle | None = None
         self._is_lost = False
+        self._on_heard: Callable[[], None] | None = None
+        self._vouching: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Waits for the first request."""
@@ -97,7 +105,7 @@ class HttpConnection(RequestHandler):
     def connection_lost(self, exc: BaseException | None) -> None:
         """Ends whatever was going on."""
         self._is_lost = True
-        for timer in (self._next_slice, self._end):
+        for timer in (self._next_slice, self._end, self._vouching):
             if timer is not None:
                 timer.cancel()
         self._unread.clear()
@@ -108,6 +116,7 @@ class HttpConnection(RequestHandler):
 
     def set_parser(self, parser: Any, data_received_cb: Callable[[], None] | None = None) -> None:
         """From now on it is a WebSocket, read by this parser."""
+        self._on_heard = data_received_cb
         super().set_parser(cast(Any, _AdmittingParser(parser, self.admit)), data_received_cb)
 
     def data_received(self, data: bytes) -> None:
@@ -133,9 +142,18 @@ class HttpConnection(RequestHandler):
             piece = bytes(self._unread[:_SLICE_BYTES])
             del self._unread[:_SLICE_BYTES]
             delay_s = self._parse(piece)
+            self._vouch()
         held.hold(bool(self._unread or delay_s))
         if self._unread or delay_s:
             self._next_slice = asyncio.get_running_loop().call_later(delay_s, self._in_turn)
+
+    def _vouch(self) -> None:
+        """While a call takes nothing more, the client is not silent but unheard: no heartbeat may count it as gone."""
+        if self._vouching is not None:
+            self._vouching.cancel()
+        if self._held is not None and not self._held.is_wanted and self._on_heard is not None and not self._is_lost:
+            self._on_heard()
+            self._vouching = asyncio.get_running_loop().call_later(self._vouch_interval_s, self._vouch)
 
     def _in_turn(self) -> None:
         self._next_slice = self._parsing.turns.soon(self._read_slice)

@@ -49,6 +49,8 @@ def test_a_token_is_a_header_wherever_it_was_given(url: str, options: CallOption
         f"http://[x/?token={SECRET}",
         f"http://x:99999/?token={SECRET}",
         f"http://{SECRET}@x/?token=a",
+        f"http://{SECRET}@/",
+        f"http://me:{SECRET}@:80/",
     ],
 )
 def test_what_is_wrong_with_an_address_is_said_without_what_may_be_secret(url: str) -> None:

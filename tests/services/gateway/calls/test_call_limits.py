@@ -153,5 +153,6 @@ async def test_a_caller_who_sends_hours_at_once_is_read_no_faster_than_they_spea
         assert all_of_it.sample("moshi_gateway_frames_total", kind="dropped") == 0
         assert written < 500  # the connection is full
         writing.cancel()
+        await asyncio.gather(writing, return_exceptions=True)
         caller.call.cancel()
         await all_of_it.until_free()

@@ -199,6 +199,12 @@ async def test_audio_before_start_is_refused_by_name_however_much_follows() -> N
         assert (code, details) == (grpc.StatusCode.INVALID_ARGUMENT, "start: must be the first message")
 
 
+async def test_several_messages_that_are_too_large_are_refused_as_such() -> None:
+    async with cluster() as all_of_it:
+        code, details = await status_of_burst(all_of_it, START, *[LARGE] * 40)
+        assert (code, details) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "the message is too large")
+
+
 async def test_five_thousand_marks_at_once_are_refused_as_too_many() -> None:
     mark = control(mark=Control.Mark(name="x"))
     async with cluster(max_messages_per_s=100.0, reply_notes_max=10_000) as all_of_it:

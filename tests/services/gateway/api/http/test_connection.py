@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+import aiohttp
 import pytest
 from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
@@ -28,6 +29,7 @@ pytestmark = pytest.mark.usefixtures("nothing_swallowed")
 
 PAGE: dict[str, Any] = HTTP | {"web_dir": "clients/web"}
 SECRET = "secret-token-7fe1"
+_LONG_BYTES = 800_000  # more than aiohttp takes before anybody reads
 
 
 class Wire:
@@ -113,6 +115,7 @@ async def connections(**options: Any) -> AsyncIterator[tuple[int, set[HttpConnec
     """A port with an answer of a megabyte behind it, and the connections that it has; options: of each."""
     application = web.Application()
     application.router.add_get("/", _megabyte)
+    application.router.add_get("/slow", _slow)
     runner = web.AppRunner(application, shutdown_timeout=0.1)
     await runner.setup()
     metrics, live = GatewayMetrics(CollectorRegistry()), set()
@@ -138,6 +141,33 @@ async def connections(**options: Any) -> AsyncIterator[tuple[int, set[HttpConnec
 
 async def _megabyte(request: web.Request) -> web.Response:
     return web.Response(body=bytes(1 << 20))
+
+
+async def _slow(request: web.Request) -> web.WebSocketResponse:
+    """Takes nothing for ten heartbeats, then everything; says how many bytes that was."""
+    websocket = web.WebSocketResponse(heartbeat=0.2, max_msg_size=1 << 20, autoping=False)
+    await websocket.prepare(request)
+    await asyncio.sleep(2.0)
+    total_bytes = 0
+    async for message in websocket:
+        if message.type is web.WSMsgType.BINARY:
+            total_bytes += len(message.data)
+        if total_bytes == _LONG_BYTES:
+            await websocket.send_str(str(total_bytes))
+    return websocket
+
+
+async def test_a_client_that_is_not_read_for_long_is_not_taken_for_gone() -> None:
+    """As one who sends a file: its answers to pings wait behind what it has sent."""
+    async with connections(vouch_interval_s=0.02) as (port, live), aiohttp.ClientSession() as session:
+        async with session.ws_connect(f"http://127.0.0.1:{port}/slow", autoping=False) as client:
+            for _ in range(_LONG_BYTES // 100_000):
+                await client.send_bytes(bytes(100_000))
+            async with asyncio.timeout(60):
+                while (message := await client.receive()).type is aiohttp.WSMsgType.PING:
+                    await client.pong(message.data)
+            assert message.data == str(_LONG_BYTES)
+        await eventually(lambda: not live)
 
 
 async def test_a_client_that_does_not_read_its_answer_is_let_go() -> None:
