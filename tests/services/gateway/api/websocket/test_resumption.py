@@ -143,6 +143,7 @@ async def test_a_conversation_whose_model_is_gone_begins_anew() -> None:
         await all_of_it.until_free()
         address = all_of_it.listening[1].target
         await all_of_it.listening[1].server.stop(None)
+        await eventually(lambda: all_of_it.sample("moshi_gateway_workers", service="lm") == 0)
         async with serving(EchoLm(checkpoint="2e3"), address=address):
             await eventually(lambda: all_of_it.sample("moshi_gateway_workers", service="lm") == 1)
             async with chatting(all_of_it, STATS, **coming_back(key)) as back:
