@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from moshi_cluster.services.common.listening import Host
 from moshi_cluster.services.common.settings import setting
+from moshi_cluster.services.common.worker.program import largest_batch, uses_static_step
 
 PREFIX = "MOSHI_CODEC_"
 
@@ -63,17 +64,14 @@ class CodecSettings:
     @property
     def held_slots(self) -> int:
         """`slots`, or its default on this device."""
-        return self.slots or (32 if self._is_on("cpu") else 128)
+        return self.slots or (32 if self.device.partition(":")[0] == "cpu" else 128)
 
     @property
     def uses_static_step(self) -> bool:
         """As set, else on CUDA."""
-        return self._is_on("cuda") if self.static_step == "auto" else self.static_step == "on"
+        return uses_static_step(self.static_step, self.device)
 
     @property
     def largest_batch(self) -> int:
         """`max_batch`, or its default."""
-        return min(self.held_slots, self.max_batch or (self.held_slots if self.uses_static_step else 64))
-
-    def _is_on(self, kind: str) -> bool:
-        return self.device.partition(":")[0] == kind
+        return largest_batch(self.max_batch, self.held_slots, self.uses_static_step)

@@ -115,7 +115,7 @@ class GatewayMetrics:
         (self._digits if is_key else self._ignored_digits).inc()
 
     def http_refused(self, reason: str) -> None:
-        """Counts a connection that was refused: connections, client, descriptors, origin or openings."""
+        """Counts a connection that was refused: connections, client, descriptors, origin, proxy or openings."""
         self._http_refused.labels(reason).inc()
 
     def bad_request(self) -> None:

@@ -10,14 +10,12 @@ from moshi_cluster.models.free_memory import free_bytes
 from moshi_cluster.models.moshi_lm import LmConfig
 from moshi_cluster.models.moshi_lm.sizes import Fit, SlotSize, StepSize, slot_size
 from moshi_cluster.models.moshi_lm.static import SPARE_PLACES, buckets_for
+from moshi_cluster.services.common.worker import program
 from moshi_cluster.services.lm.settings import MOST_SLOTS, MOST_SLOTS_ON_CPU, LmSettings
 
 _LOG = logging.getLogger(__name__)
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "int8": torch.int8}
 _WAYS_OUT = "a shorter context, kv_dtype=int8 or quantize make room"
-
-
-_PLAIN_BATCH = 64
 
 
 class NoRoomError(Exception):
@@ -42,14 +40,12 @@ def kv_dtype(settings: LmSettings, activations: torch.dtype) -> torch.dtype:
 
 def uses_static_step(settings: LmSettings) -> bool:
     """As set, else on CUDA."""
-    if settings.static_step == "auto":
-        return torch.device(settings.device).type == "cuda"
-    return settings.static_step == "on"
+    return program.uses_static_step(settings.static_step, settings.device)
 
 
 def largest_batch(settings: LmSettings, slots: int) -> int:
-    """Sessions of one step, at most: as set, else 64, or every slot where a step's rows cost no more."""
-    return min(slots, settings.max_batch or (slots if uses_static_step(settings) else _PLAIN_BATCH))
+    """Sessions of one step, at most."""
+    return program.largest_batch(settings.max_batch, slots, uses_static_step(settings))
 
 
 def step_buckets(settings: LmSettings, max_batch: int) -> tuple[int, ...]:

@@ -165,8 +165,8 @@ class Engine:
 
     def _turn(self, program: Program) -> None:
         self._turns += 1
-        if isinstance(program.runner, OverlappedRunner):
-            self._overlapped_step(program, program.runner)
+        if program.overlapped is not None:
+            self._overlapped_step(program, program.overlapped)
         else:
             self._clean_ended(program)
             if batch := self._collect(program):

@@ -11,6 +11,8 @@ from moshi_cluster.services.common.worker.slots import SlotTable
 
 Batch = list[tuple[Session, Waiting]]
 
+_PLAIN_BATCH = 64
+
 CPU_GATHER_MS = 1.0
 """Enough for a group of frames that left one hop together to arrive at the next."""
 
@@ -20,6 +22,16 @@ def gather_s(setting_ms: float | None, device: str, cpu_default_ms: float) -> fl
     if setting_ms is not None:
         return setting_ms / 1000
     return cpu_default_ms / 1000 if device == "cpu" else 0.0
+
+
+def uses_static_step(choice: str, device: str) -> bool:
+    """choice: the setting `static_step`; auto is on CUDA. device: as torch names it."""
+    return choice == "on" or (choice == "auto" and device.partition(":")[0] == "cuda")
+
+
+def largest_batch(asked: int | None, slots: int, static: bool) -> int:
+    """Sessions of one step, at most: as asked, else 64, or every slot with a static step, whose rows cost no more."""
+    return min(slots, asked or (slots if static else _PLAIN_BATCH))
 
 
 class Runner(Protocol):
@@ -100,10 +112,13 @@ class Program:
     """An expected frame may come so late and is still waited for."""
     table: SlotTable = field(init=False)
     sessions: list[Session] = field(init=False, default_factory=list)
-    in_flight: InFlight | None = field(init=False, default=None)  # of an OverlappedRunner
+    overlapped: OverlappedRunner | None = field(init=False)
+    """`runner`, where its step has two halves."""
+    in_flight: InFlight | None = field(init=False, default=None)  # of `overlapped`
 
     def __post_init__(self) -> None:
         self.table = SlotTable(self.name, self.slots)
+        self.overlapped = self.runner if isinstance(self.runner, OverlappedRunner) else None
 
     def step_due_s(self) -> float:
         """When the next step may begin, infinite while no frame waits. Call under the engine's lock."""

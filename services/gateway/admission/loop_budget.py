@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import dataclass
 from enum import Enum
 
 from moshi_cluster.services.common.errors import OverQuota
-from moshi_cluster.services.gateway.admission.rate_limits import Pace
+from moshi_cluster.services.gateway.admission.rate_limits import Pace, RateQuota
 from moshi_cluster.services.gateway.admission.turns import Turns
 
 MESSAGE_S = 0.0001
@@ -20,7 +19,11 @@ MESSAGE_S = 0.0001
 EVENT_S = 0.0003
 """What it takes to answer a control."""
 
-_LOOPBACK_SHARE = 0.016
+# What each may have of the loop's time, and at once.
+_AUDIO_SHARE, _AUDIO_AT_ONCE_S = 0.04, 0.2  # 100 packets a second take 0.03
+_LOOPBACK_SHARE = 0.016  # nobody speaks to anybody there, and 20 ms packets will do
+_CONTROL_SHARE, _CONTROL_AT_ONCE_S = 0.005, 0.02  # ten a second
+_PARSING_SHARE, _PARSING_AT_ONCE_S = 0.02, 0.02  # 50 pages a second take 0.005
 _SPARE_SHARE, _SPARE_AT_ONCE_S = 0.1, 0.05
 _WAIT_SHARE, _WAIT_AT_ONCE_S = 0.1, 3.0
 _TURN_S = 0.001
@@ -33,23 +36,12 @@ class Spending(Enum):
     CONTROL = "control"
 
 
-@dataclass
-class _Purse:
-    """Time for one purpose."""
+_TIME = "seconds of the loop"
 
-    share: float
-    at_once_s: float
-    last_s: float
-    left_s: float
 
-    def pay(self, now_s: float, amount_s: float) -> bool:
-        """Whether there was enough."""
-        self.left_s = min(self.at_once_s, self.left_s + (now_s - self.last_s) * self.share)
-        self.last_s = now_s
-        if self.left_s < amount_s:
-            return False
-        self.left_s -= amount_s
-        return True
+def _empty(share: float, at_once_s: float, now_s: float) -> RateQuota:
+    """Empty at first, or there would be some again for everybody who calls again."""
+    return RateQuota(share, 0.0, _TIME, now_s, most=at_once_s)
 
 
 class LoopBudget:
@@ -76,11 +68,11 @@ class ParsingBudget:
         self.turns = turns
         """Of those who have had one and want more."""
         self._spare = spare
-        self._own = _Purse(0.02, 0.02, now_s, 0.0)  # 50 pages a second take 0.005; empty at first, as a call's
+        self._own = _empty(_PARSING_SHARE, _PARSING_AT_ONCE_S, now_s)
 
     def delay_s(self, now_s: float, amount_s: float) -> float:
         """Counts time of the loop that was taken; how long to wait before any more is."""
-        return 0.0 if self._own.pay(now_s, amount_s) else self._spare.delay_s(now_s, amount_s)
+        return 0.0 if self._own.has(now_s, amount_s) else self._spare.delay_s(now_s, amount_s)
 
 
 class CallBudget:
@@ -90,15 +82,16 @@ class CallBudget:
         self.turns = turns
         """Of those who have had one and want more."""
         self._spare = spare
-        self._own = {  # empty at first, or there would be some again for everybody who calls again
-            Spending.AUDIO: _Purse(0.04, 0.2, now_s, 0.0),  # 100 packets a second take 0.03
-            Spending.CONTROL: _Purse(0.005, 0.02, now_s, 0.0),  # ten a second
+        self._own = {
+            Spending.AUDIO: _empty(_AUDIO_SHARE, _AUDIO_AT_ONCE_S, now_s),
+            Spending.CONTROL: _empty(_CONTROL_SHARE, _CONTROL_AT_ONCE_S, now_s),
         }
-        self._patience = _Purse(_WAIT_SHARE, _WAIT_AT_ONCE_S, now_s, _WAIT_AT_ONCE_S)
+        self._patience = RateQuota(_WAIT_SHARE, _WAIT_AT_ONCE_S, _TIME, now_s)
 
-    def narrow(self) -> None:
-        """The call turns out to be a loopback call: nobody speaks to anybody, and 20 ms packets will do."""
-        self._own[Spending.AUDIO].share = _LOOPBACK_SHARE
+    def narrow(self, now_s: float | None = None) -> None:
+        """The call turns out to be a loopback call, before it has sent anything."""
+        began_s = time.monotonic() if now_s is None else now_s
+        self._own[Spending.AUDIO] = _empty(_LOOPBACK_SHARE, _AUDIO_AT_ONCE_S, began_s)
 
     async def spend(self, amount_s: float, on: Spending) -> None:
         """Counts time of the loop, and waits until as much is there. Raises OverQuota as `delay_s` does."""
@@ -110,10 +103,10 @@ class CallBudget:
 
         Raises OverQuota when the call has waited for three seconds, and for more than a tenth of the time before.
         """
-        if self._own[on].pay(now_s, amount_s):
+        if self._own[on].has(now_s, amount_s):
             return 0.0
         delay_s = self._spare.delay_s(now_s, amount_s)
-        if delay_s and not self._patience.pay(now_s, delay_s):
+        if delay_s and not self._patience.has(now_s, delay_s):
             raise OverQuota("more than this gateway has time for", "TOO_MUCH_WORK")
         return delay_s
 

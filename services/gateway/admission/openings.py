@@ -36,6 +36,8 @@ class Openings:
         if delay_s > _MOST_WAIT_S:
             pace.delay_s(now_s, -1.0)
             raise OverQuota(
-                "too many calls begun by this client; try again in a few seconds", "TOO_MANY_OPENINGS", 3000
+                "too many calls begun by this client; try again in a few seconds",
+                "TOO_MANY_OPENINGS",
+                round(1000 * _MOST_WAIT_S),
             )
         return delay_s

@@ -26,11 +26,17 @@ class RateQuota:
 
     def take(self, now_s: float, amount: float = 1.0) -> None:
         """Counts an amount. Raises OverQuota."""
+        if not self.has(now_s, amount):
+            raise over_rate(self._what, self._per_s)
+
+    def has(self, now_s: float, amount: float) -> bool:
+        """Counts an amount if there is as much; whether there was."""
         self._left = min(self._most, self._left + (now_s - self._last_s) * self._per_s)
         self._last_s = now_s
         if self._left < amount:
-            raise over_rate(self._what, self._per_s)
+            return False
         self._left -= amount
+        return True
 
 
 def over_rate(what: str, per_s: float) -> OverQuota:

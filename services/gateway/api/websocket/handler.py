@@ -81,7 +81,7 @@ class WebSocketHandler:
 
     async def handle(self, request: web.Request) -> web.WebSocketResponse:
         """The request's whole life. The upgrade succeeds, because browsers show a page nothing of one that does not;
-        but not for pages of sites that are not allowed.
+        but not for pages of sites that are not allowed, and not for who begins too many calls.
         """
         websocket = web.WebSocketResponse(
             timeout=_CLOSE_TIMEOUT_S,
@@ -93,14 +93,15 @@ class WebSocketHandler:
             writer_limit=_WRITE_BUFFER_BYTES,
         )
         self._check(request, websocket)
-        await self._enter(request)
+        client = self._client(request)
+        await self._enter(client)
         frames = FrameMeter(self._settings.max_messages_per_s)
         cast(Admitting, request.protocol).admit = frames.admit
         await websocket.prepare(request)
         _keep_buffers_short(request)
         self._sockets.add(websocket)
         try:
-            end = await self._session(request, websocket, frames)
+            end = await self._session(client, request, websocket, frames)
         finally:
             self._sockets.discard(websocket)
         await _close(websocket, end)
@@ -120,18 +121,21 @@ class WebSocketHandler:
             self._manager.metrics.bad_request()
             raise web.HTTPBadRequest(text="expected a WebSocket\n")
 
-    async def _enter(self, request: web.Request) -> None:
+    async def _enter(self, client: str) -> None:
         """Raises HTTPException for a client that begins too many."""
         try:
-            await self._manager.openings.enter(self._client(request))
+            await self._manager.openings.enter(client)
         except OverQuota as error:
             self._manager.metrics.http_refused("openings")
-            raise web.HTTPTooManyRequests(text=f"{error}\n", headers={"Retry-After": "3"}) from None
+            retry_after_s = -(-(error.retry_after_ms or 0) // 1000)
+            raise web.HTTPTooManyRequests(text=f"{error}\n", headers={"Retry-After": str(retry_after_s)}) from None
 
-    async def _session(self, request: web.Request, websocket: web.WebSocketResponse, frames: FrameMeter) -> _End:
+    async def _session(
+        self, client: str, request: web.Request, websocket: web.WebSocketResponse, frames: FrameMeter
+    ) -> _End:
         try:
             async with self._manager.session() as session_id:
-                return await self._converse(session_id, request, websocket, frames)
+                return await self._converse(session_id, client, request, websocket, frames)
         except Exception as error:
             known = session_error(error)
             if known is None:
@@ -140,10 +144,10 @@ class WebSocketHandler:
             return _end_of(known)
 
     async def _converse(
-        self, session_id: str, request: web.Request, websocket: web.WebSocketResponse, frames: FrameMeter
+        self, session_id: str, client: str, request: web.Request, websocket: web.WebSocketResponse, frames: FrameMeter
     ) -> _End:
         settings = self._settings
-        token, client = _token(request), self._client(request)
+        token = _token(request)
         await self._manager.authenticate(token, client)
         asked = parse_query(request.query, settings, subprotocol.resume_key(request.headers))
         budget = self._manager.loop_budget.call()

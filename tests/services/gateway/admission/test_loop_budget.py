@@ -79,7 +79,7 @@ def test_floods_take_a_fraction_of_the_loop_also_when_they_call_again(
 def test_a_loopback_call_has_enough_for_packets_of_20_ms() -> None:
     loop = LoopBudget(0.0)
     call, flood = loop.call(0.0), loop.call(0.0)
-    call.narrow()
+    call.narrow(0.0)
     for index in range(1, 2000):
         with contextlib.suppress(OverQuota):
             while not flood.delay_s(index / 50, _TAKES_S[AUDIO], AUDIO):
