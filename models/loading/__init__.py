@@ -4,7 +4,7 @@ What a worker needs of one part only is imported from its own module, so that a 
 LM's: `models.loading.lm.load_lm`, `models.loading.mimi.load_mimi`, `models.loading.tokenizer.Tokenizer`.
 """
 
-from moshi_cluster.models.loading.checkpoint import Checkpoint, FileNames, Part, resolve
+from moshi_cluster.models.loading.checkpoint import Checkpoint, FileNames, Part, codec_fingerprint, resolve
 from moshi_cluster.models.loading.errors import CheckpointError, MissingFileError, MissingTensorError
 from moshi_cluster.models.loading.safetensors_file import SafetensorsFile
 
@@ -16,5 +16,6 @@ __all__ = [
     "MissingTensorError",
     "Part",
     "SafetensorsFile",
+    "codec_fingerprint",
     "resolve",
 ]

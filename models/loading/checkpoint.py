@@ -103,10 +103,28 @@ def resolve(source: str | None, files: FileNames = FileNames(), parts: Part = Pa
     )
 
 
-def _mimi_config(files: FileNames, config: Config, source: Source | None) -> dict[str, Any] | None:
+def codec_fingerprint(source: str | None, files: FileNames = FileNames()) -> str:
+    """Fingerprint of the codec that belongs to a checkpoint, as `resolve` has it for Part.MIMI alone.
+
+    Empty when the codec's files are not on this machine; nothing but config.json is downloaded for it. Raises
+    CheckpointError for a source or a config.json that cannot be.
+    """
+    where = parse_source(source) if source is not None else None
+    config = read_config(_named(files.config), where)
+    try:
+        mimi_config = _mimi_config(files, config, where, download=False)
+        mimi_weights = _find("mimi", files.mimi, config.mimi_name, where, download=False)
+    except CheckpointError:
+        return ""
+    return fingerprint((None, mimi_config), (mimi_weights,))
+
+
+def _mimi_config(
+    files: FileNames, config: Config, source: Source | None, download: bool = True
+) -> dict[str, Any] | None:
     if files.mimi_config is None and config.mimi_config_name is None:
         return None
-    return read_object(_find("mimi_config", files.mimi_config, config.mimi_config_name or "", source))
+    return read_object(_find("mimi_config", files.mimi_config, config.mimi_config_name or "", source, download))
 
 
 def _find_lm(name: str | None, source: Source | None) -> Path:
@@ -121,10 +139,10 @@ def _find_lm(name: str | None, source: Source | None) -> Path:
     raise MissingFileError(f"{source}: no LM, none of {', '.join(published.LM_NAMES)}")
 
 
-def _find(what: str, given: str | None, default: str, source: Source | None) -> Path:
+def _find(what: str, given: str | None, default: str, source: Source | None, download: bool = True) -> Path:
     if given is None and source is None and "://" not in default:
         raise CheckpointError(f"{what}: no file given, and no repository or folder to find it in")
-    return find_file(_named(given) or default, source)
+    return find_file(_named(given) or default, source, download)
 
 
 def _named(given: str | None) -> str | None:

@@ -24,8 +24,8 @@ class Folder:
 
     path: Path
 
-    def find(self, name: str) -> Path:
-        """The file `name` of the folder. Raises MissingFileError."""
+    def find(self, name: str, download: bool = True) -> Path:
+        """The file `name` of the folder, where nothing need be downloaded. Raises MissingFileError."""
         return _existing(self.path / name)
 
     def __str__(self) -> str:
@@ -39,13 +39,17 @@ class Repository:
     repo_id: str
     revision: str | None = None
 
-    def find(self, name: str) -> Path:
-        """The file `name` of the repository, downloaded once.
+    def find(self, name: str, download: bool = True) -> Path:
+        """The file `name` of the repository, downloaded once, or only looked for among those that were.
 
         Raises MissingFileError when the repository has no such file, CheckpointError for everything else.
         """
         try:
-            return Path(huggingface_hub.hf_hub_download(self.repo_id, name, revision=self.revision))
+            return Path(
+                huggingface_hub.hf_hub_download(
+                    self.repo_id, name, revision=self.revision, local_files_only=not download
+                )
+            )
         except hub_errors.GatedRepoError as error:
             raise CheckpointError(f"{self}: access to this repository must be granted and a token set") from error
         except hub_errors.RepositoryNotFoundError as error:
@@ -83,20 +87,21 @@ def parse_source(text: str) -> Source:
     return Repository(match["repo_id"], match["revision"])
 
 
-def find_file(name: str, source: Source | None) -> Path:
+def find_file(name: str, source: Source | None, download: bool = True) -> Path:
     """The file behind a name as it may stand in config.json or in a setting.
 
     `hf://owner/repo[@revision]/path` is a file of any repository, `file://path` one of this machine, everything else
-    a file of `source`, or of this machine when there is none. Raises CheckpointError.
+    a file of `source`, or of this machine when there is none. download: whether a file of the hub that is not on this
+    machine may be fetched. Raises CheckpointError.
     """
     if name.startswith(_HUB):
         match = _HUB_FILE.fullmatch(name.removeprefix(_HUB))
         if match is None:
             raise CheckpointError(f"{name!r}: expected hf://owner/repo/path")
-        return Repository(match["repo_id"], match["revision"]).find(match["path"])
+        return Repository(match["repo_id"], match["revision"]).find(match["path"], download)
     if name.startswith(_LOCAL) or source is None:
         return _existing(Path(name.removeprefix(_LOCAL)).expanduser())
-    return source.find(name)
+    return source.find(name, download)
 
 
 def _why_no_answer(error: hub_errors.LocalEntryNotFoundError) -> str:

@@ -6,7 +6,7 @@ import os
 
 import torch
 
-from moshi_cluster.models.loading import Checkpoint, FileNames, Part, resolve
+from moshi_cluster.models.loading import Checkpoint, FileNames, Part, codec_fingerprint, resolve
 from moshi_cluster.models.loading.inspect_lm import inspect_lm
 from moshi_cluster.models.loading.lm import LmOptions, lm_fingerprint, load_lm
 from moshi_cluster.models.loading.tokenizer import Tokenizer
@@ -31,10 +31,7 @@ _PRIORITIES = {"normal": 0, "below": 1}
 
 def find(settings: LmSettings) -> Checkpoint:
     """Finds, and downloads if need be, the files of the LM and its tokenizer. Raises CheckpointError."""
-    files = FileNames(
-        config=settings.config, lm=settings.lm_weights, lora=settings.lora_weights, tokenizer=settings.tokenizer
-    )
-    return resolve(settings.hf_repo or settings.checkpoint, files, Part.LM)
+    return resolve(settings.hf_repo or settings.checkpoint, _files(settings), Part.LM)
 
 
 def load(settings: LmSettings) -> LmModel:
@@ -65,12 +62,19 @@ def load(settings: LmSettings) -> LmModel:
             )
         ],
         fingerprint=lm_fingerprint(checkpoint, options),
+        codec_fingerprint=codec_fingerprint(settings.hf_repo or settings.checkpoint, _files(settings)),
         context_frames=generator.context,
         text_card=config.text_card,
         audio_card=config.card,
         moshi_codebooks=config.dep_q,
         user_codebooks=config.n_q - config.dep_q,
         sampling=config.lm_gen_config,
+    )
+
+
+def _files(settings: LmSettings) -> FileNames:
+    return FileNames(
+        config=settings.config, lm=settings.lm_weights, lora=settings.lora_weights, tokenizer=settings.tokenizer
     )
 
 

@@ -18,18 +18,32 @@ _MIN_INTERVAL_S = 0.02
 class CapacityServicer(worker_pb2_grpc.WorkerServicer):
     """Streams the state of the slot tables, latest state wins."""
 
-    def __init__(self, service: str, tables: Callable[[], list[SlotTable]], heartbeat_s: float = 1.0) -> None:
-        """service: what the worker runs, "codec" or "lm". heartbeat_s: a state that lasts is told again so often."""
+    def __init__(
+        self,
+        service: str,
+        tables: Callable[[], list[SlotTable]],
+        step_max_s: Callable[[], float] = lambda: 0.0,
+        heartbeat_s: float = 1.0,
+    ) -> None:
+        """service: what the worker runs, "codec" or "lm". step_max_s: its longest step lately, 0 for none.
+
+        heartbeat_s: a state that lasts is told again so often.
+        """
         self._service = service
         self._tables = tables
+        self._step_max_s = step_max_s
         self._heartbeat_s = heartbeat_s
         self._model = worker_pb2.Capacity()
         self._stops_at_s: float | None = None  # None: it does not drain
         self._watchers: set[asyncio.Event] = set()
 
-    def loaded(self, checkpoint: str, context_frames: int, codes: CodeShape) -> None:
-        """Notes what was loaded: its fingerprint, how many frames of a history it looks back on, its codes."""
-        self._model = worker_pb2.Capacity(checkpoint=checkpoint, context_frames=context_frames, **codes._asdict())
+    def loaded(self, checkpoint: str, codec_checkpoint: str, context_frames: int, codes: CodeShape) -> None:
+        """Notes what was loaded: its fingerprint and its codec's, how many frames of a history it looks back on, its
+        codes.
+        """
+        self._model = worker_pb2.Capacity(
+            checkpoint=checkpoint, codec_checkpoint=codec_checkpoint, context_frames=context_frames, **codes._asdict()
+        )
 
     def changed(self) -> None:
         """Tells every watcher; call from the event loop after the state moved."""
@@ -62,7 +76,12 @@ class CapacityServicer(worker_pb2_grpc.WorkerServicer):
 
     def _capacity(self) -> worker_pb2.Capacity:
         fullest = min(self._tables(), key=lambda table: table.total - table.used, default=SlotTable("none", 0))
-        state = worker_pb2.Capacity(service=self._service, slots_total=fullest.total, slots_used=fullest.used)
+        state = worker_pb2.Capacity(
+            service=self._service,
+            slots_total=fullest.total,
+            slots_used=fullest.used,
+            step_max_us=round(1e6 * self._step_max_s()),
+        )
         if self._stops_at_s is not None:
             left_s = max(0.0, self._stops_at_s - asyncio.get_running_loop().time())
             state.MergeFrom(worker_pb2.Capacity(draining=True, grace_ms=round(1000 * left_s)))

@@ -20,7 +20,8 @@ from moshi_cluster.services.common.session_stream import Methods
 from moshi_cluster.services.common.worker.capacity import CapacityServicer
 from moshi_cluster.services.common.worker.engine import Engine
 from moshi_cluster.services.common.worker.metrics import EngineMetrics
-from moshi_cluster.services.common.worker.program import Program
+from moshi_cluster.services.common.worker.program import PrepareStats, Program, StepStats
+from moshi_cluster.services.common.worker.recent_maximum import RecentMaximum
 from moshi_cluster.services.common.worker.session import Session
 from moshi_cluster.services.common.worker.slots import SlotTable
 from moshi_cluster.v1 import trunk_pb2_grpc, worker_pb2_grpc
@@ -34,6 +35,8 @@ class Model(ABC):
 
     programs: list[Program]
     fingerprint: str  # of the checkpoint
+    codec_fingerprint: str = field(default="", kw_only=True)
+    """Of the codec that belongs to an lm's checkpoint, empty where none is known."""
     context_frames: int = field(default=0, kw_only=True)
     """Frames of a session's history that the model looks back on; 0 for one that reads no history."""
 
@@ -62,7 +65,8 @@ class WorkerService(Generic[M]):
         self._end_timer: asyncio.TimerHandle | None = None
         self._idle = asyncio.Event()
         self._idle.set()
-        self._capacity = CapacityServicer(name, self._tables)
+        self._step_max = RecentMaximum(asyncio.get_running_loop().time)
+        self._capacity = CapacityServicer(name, self._tables, self._step_max.value)
 
     def register_worker(self, server: grpc.aio.Server, methods: Methods) -> list[str]:
         """Adds the Worker service and the stream multiplexer, which carries `methods`; returns their names."""
@@ -73,12 +77,13 @@ class WorkerService(Generic[M]):
     async def start(self) -> None:
         """Loads the model, warms every batch size, opens for sessions."""
         self.model = await asyncio.to_thread(self._load)
-        engine = Engine(self.model.programs, inflight_frames=self._inflight_frames, on_stats=self._metrics.observe)
+        engine = Engine(self.model.programs, inflight_frames=self._inflight_frames, on_stats=self._observe)
         await engine.start()
         engine.failed.add_done_callback(self._engine_failed)
         engine.on_slots_changed = self._slots_changed
         self._engine = engine
-        self._capacity.loaded(self.model.fingerprint, self.model.context_frames, self.model.codes)
+        model = self.model
+        self._capacity.loaded(model.fingerprint, model.codec_fingerprint, model.context_frames, model.codes)
         self._slots_changed()
 
     @property
@@ -137,6 +142,10 @@ class WorkerService(Generic[M]):
 
     def _tables(self) -> list[SlotTable]:
         return self._engine.tables if self._engine is not None else []
+
+    def _observe(self, stats: StepStats | PrepareStats) -> None:
+        self._metrics.observe(stats)
+        self._step_max.add(stats.step_s if isinstance(stats, StepStats) else stats.prepare_s)
 
     def _slots_changed(self) -> None:
         if self.live_sessions:

@@ -91,6 +91,16 @@ class Worker:
         return self.capacity.checkpoint if self.capacity else ""
 
     @property
+    def codec_checkpoint(self) -> str:
+        """Fingerprint of the codec that belongs to an lm's checkpoint; empty for a codec, and where it is not known."""
+        return self.capacity.codec_checkpoint if self.capacity else ""
+
+    @property
+    def worst_step_s(self) -> float:
+        """Its longest step of the last minute; 0 where it is not known."""
+        return self.capacity.step_max_us / 1e6 if self.capacity else 0.0
+
+    @property
     def codes(self) -> CodeShape | None:
         """Codes of the frames that it takes and gives; None while it is out of reach."""
         if (capacity := self.capacity) is None:

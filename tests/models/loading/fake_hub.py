@@ -14,9 +14,15 @@ class FakeHub:
         self.repositories: dict[str, Path] = {}
         self.asked: list[tuple[str, str, str | None]] = []
         self.failure: Exception | None = None
+        self.cached: set[str] = set()  # files that are on this machine
 
-    def download(self, repo_id: str, filename: str, *, revision: str | None = None) -> str:
+    def download(
+        self, repo_id: str, filename: str, *, revision: str | None = None, local_files_only: bool = False
+    ) -> str:
+        if local_files_only and filename not in self.cached:
+            raise hub_errors.LocalEntryNotFoundError(filename)
         self.asked.append((repo_id, filename, revision))
+        self.cached.add(filename)
         if self.failure is not None:
             raise self.failure
         path = self.repositories[repo_id] / filename

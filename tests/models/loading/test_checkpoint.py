@@ -9,7 +9,7 @@ import pytest
 from huggingface_hub import errors as hub_errors
 
 from moshi_cluster.models.loading import published
-from moshi_cluster.models.loading.checkpoint import FileNames, Part, resolve
+from moshi_cluster.models.loading.checkpoint import FileNames, Part, codec_fingerprint, resolve
 from moshi_cluster.models.loading.errors import CheckpointError
 from tests.models.loading.conftest import WriteFolder
 from tests.models.loading.fake_hub import FakeHub
@@ -138,6 +138,28 @@ def test_two_voices_of_equal_shapes_have_different_fingerprints(write_folder: Wr
     assert resolve(str(twin)).fingerprint != resolve(str(folder)).fingerprint
     mimi_only = [resolve(str(path), parts=Part.MIMI).fingerprint for path in (folder, twin)]
     assert mimi_only[0] == mimi_only[1]
+
+
+def test_the_codec_of_a_checkpoint_has_the_fingerprint_of_a_worker_that_runs_it(write_folder: WriteFolder) -> None:
+    folder = write_folder(config=TINY | {"mimi_config_name": "mimi.json"})
+    (folder / "mimi.json").write_text('{"n_q": 8}')
+    assert codec_fingerprint(str(folder)) == resolve(str(folder), parts=Part.MIMI).fingerprint
+    (folder / published.MIMI_NAME).unlink()
+    assert codec_fingerprint(str(folder)) == ""
+
+
+def test_the_codec_of_a_repository_is_known_once_its_files_are_here_and_is_never_downloaded(
+    write_folder: WriteFolder, hub: FakeHub
+) -> None:
+    hub.repositories["o/n"] = write_folder(config=TINY)
+    assert codec_fingerprint("o/n") == ""
+    assert hub.files_asked() == ["config.json"]
+    codec = resolve("o/n", parts=Part.MIMI)
+    assert codec_fingerprint("o/n") == codec.fingerprint
+
+
+def test_single_files_without_a_codec_name_none(write_folder: WriteFolder) -> None:
+    assert codec_fingerprint(None, FileNames(config=str(write_folder(config=TINY) / "config.json"))) == ""
 
 
 @pytest.mark.parametrize(

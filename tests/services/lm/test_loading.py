@@ -8,6 +8,10 @@ from typing import Any
 
 import pytest
 
+from moshi_cluster.cluster.default_checkpoint import DEFAULT_CHECKPOINT
+from moshi_cluster.services.codec import loading as codec_loading
+from moshi_cluster.services.codec.settings import CodecSettings
+from moshi_cluster.services.lm import loading as lm_loading
 from moshi_cluster.services.lm.loading import set_mps_priority
 from moshi_cluster.services.lm.settings import LmSettings
 from moshi_cluster.v1 import common_pb2, lm_pb2_grpc, worker_pb2, worker_pb2_grpc
@@ -64,6 +68,12 @@ async def test_gateways_are_told_how_far_the_model_looks_back(context: int | Non
         watch = worker_pb2_grpc.WorkerStub(listener.channel).WatchCapacity(worker_pb2.WatchCapacityRequest())
         assert (await read(watch)).context_frames == told
         watch.cancel()
+
+
+def test_the_demo_models_lm_names_the_codec_of_its_own_folder() -> None:
+    lm = lm_loading.load(LmSettings(checkpoint=str(DEFAULT_CHECKPOINT), slots=1))
+    codec = codec_loading.load(CodecSettings(checkpoint=str(DEFAULT_CHECKPOINT), slots=1))
+    assert lm.codec_fingerprint == codec.fingerprint != ""
 
 
 @pytest.mark.parametrize(("priority", "told"), [("below", "1"), ("normal", "0")])

@@ -11,6 +11,7 @@ import pytest
 import pytest_asyncio
 
 from moshi_cluster.services.common.worker.capacity import CapacityServicer
+from moshi_cluster.services.common.worker.program import PrepareStats, StepStats
 from moshi_cluster.services.common.worker.slots import SlotTable
 from moshi_cluster.v1 import codec_pb2_grpc, worker_pb2, worker_pb2_grpc
 from tests.services.fake_workers import BINS, CODEBOOKS, FINGERPRINT, FakeCodec, FakeLm, pcm_frame
@@ -77,6 +78,16 @@ async def test_the_fuller_table_counts(listener: Listening) -> None:
     assert (await read(call)).slots_used == 2
     for stream in (*streams, call):
         stream.cancel()
+
+
+async def test_a_worker_tells_its_longest_step_opening_work_included(codec: FakeCodec, listener: Listening) -> None:
+    call = watch(listener)
+    assert (await read(call)).step_max_us == 0
+    codec._observe(StepStats("encode", 0.020, [0.0], 0))
+    codec._observe(PrepareStats("decode", 0.035))
+    codec._observe(StepStats("decode", 0.004, [0.0], 0))
+    await until(call, lambda state: state.step_max_us == 35_000)
+    call.cancel()
 
 
 async def test_an_lm_tells_how_far_it_looks_back() -> None:
