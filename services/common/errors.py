@@ -7,6 +7,8 @@
     +-- Unauthenticated     UNAUTHENTICATED
     +-- Unavailable         UNAVAILABLE, with a hint where it is known when to try again
     |   +-- Draining        UNAVAILABLE
+    +-- CannotResume        NOT_FOUND
+    +-- TakenOver           ABORTED
     +-- CallerLost          CANCELLED
     +-- LimitReached        DEADLINE_EXCEEDED
     +-- EngineFailed        INTERNAL
@@ -92,6 +94,24 @@ class Draining(Unavailable):
     """This process takes no new sessions because it is about to stop."""
 
     reason = "DRAINING"
+
+
+class CannotResume(SessionError):
+    """The conversation that the caller comes back for cannot go on here."""
+
+    status = "NOT_FOUND"
+
+    def __init__(self, problem: str, reason: str) -> None:
+        """reason: of those that the contract lists at Converse."""
+        super().__init__(problem)
+        self.reason = reason
+
+
+class TakenOver(SessionError):
+    """Another connection goes on with the conversation."""
+
+    status = "ABORTED"
+    reason = "CONVERSATION_TAKEN"
 
 
 class CallerLost(SessionError):

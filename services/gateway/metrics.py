@@ -57,6 +57,12 @@ class GatewayMetrics:
         )
         self._add_workers(registry)
         self._add_http_port(registry)
+        self._resumptions = Counter(
+            "moshi_gateway_resumptions",
+            "Callers who came back for a conversation, by where it was found, or why it could not go on.",
+            ("outcome",),
+            registry=registry,
+        )
 
     def _add_workers(self, registry: CollectorRegistry) -> None:
         self.workers = Gauge(
@@ -109,6 +115,10 @@ class GatewayMetrics:
     def rejected(self, status: str) -> None:
         """Counts a call that got no slot."""
         self._rejections.labels(status).inc()
+
+    def resumed(self, outcome: str) -> None:
+        """Counts a caller who came back: memory, or the reason of the contract in lower case."""
+        self._resumptions.labels(outcome).inc()
 
     def digit(self, is_key: bool) -> None:
         """Counts a key press, or one of what is no key."""

@@ -85,7 +85,7 @@ class GatewaySettings:
     )
     queue_clients: int = setting(32, "Clients of /api/chat that may wait while every slot is in use.", minimum=0)
     resume_keep_s: float = setting(
-        60.0, "A conversation of /api/chat whose connection was lost may be resumed for this long; 0: not.", minimum=0.0
+        60.0, "A conversation whose connection was lost may be resumed for this long; 0: not.", minimum=0.0
     )
     max_messages_per_s: float = setting(
         500.0, "Messages of one call per second, on average; the shortest Opus packets are 400.", minimum=1.0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
 
 from moshi_cluster.services.gateway.audio.framing import ReplyPacket
@@ -63,6 +63,16 @@ class Checkpoints:
 
 
 @dataclass(frozen=True)
+class Resume:
+    """How a call can be resumed, and what is left of the conversation that it goes on with."""
+
+    key: str = field(repr=False)
+    keep_s: float
+    remembered_frames: int | None  # None: a new conversation
+    lost_frames: int
+
+
+@dataclass(frozen=True)
 class Started:
     """The first item: every slot is held, the model is ready for the first frame."""
 
@@ -71,6 +81,7 @@ class Started:
     setup_s: float  # from the caller's request to now
     sampling: common_pb2.Sampling  # what is in use; empty for a loopback call
     checkpoints: Checkpoints
+    resume: Resume | None = None  # None: the call cannot be resumed
 
 
 @dataclass(frozen=True)

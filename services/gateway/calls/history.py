@@ -14,12 +14,19 @@ class History:
     def __init__(self) -> None:
         self.checkpoint = ""
         """Fingerprint of the lm that it was made with: no other can go on with it. Empty before the first call."""
+        self.first_frame = 0
+        """Number of the oldest frame that is here; those before are not needed any more."""
         self._tokens = array("H")  # every published vocabulary has fewer than 65,536 tokens
         self._moshi_codebooks = 0
         self._width = 0
 
     def __len__(self) -> int:
         return len(self._tokens) // self._width if self._width else 0
+
+    @property
+    def total_frames(self) -> int:
+        """Frames delivered so far, those that are not here any more included."""
+        return self.first_frame + len(self)
 
     def append(self, text_token: int, moshi_codes: Iterable[int], user_codes: Iterable[int]) -> None:
         """Adds one delivered frame."""

@@ -18,7 +18,9 @@ from moshi_cluster.services.gateway.admission.loop_budget import LoopBudget
 from moshi_cluster.services.gateway.admission.openings import Openings
 from moshi_cluster.services.gateway.admission.queue import NotifyPosition
 from moshi_cluster.services.gateway.calls.call import Call
-from moshi_cluster.services.gateway.calls.events import Checkpoints, Ended, Outgoing, Started
+from moshi_cluster.services.gateway.calls.conversation import Conversation
+from moshi_cluster.services.gateway.calls.conversations import Conversations, until_wanted
+from moshi_cluster.services.gateway.calls.events import Checkpoints, Ended, Outgoing, Resume, Started
 from moshi_cluster.services.gateway.calls.history import History
 from moshi_cluster.services.gateway.calls.reservations import Reservation, Reservations
 from moshi_cluster.services.gateway.calls.spec import CallSpec
@@ -51,6 +53,8 @@ class CallManager:
         self.fleet = WorkerFleet(settings, metrics)
         self._settings = settings
         self.metrics = metrics
+        self.conversations = Conversations(settings, metrics, self.fleet.can_go_on)
+        """That may outlive their connection."""
         self._tokens = TokenGate(Tokens.of_file(settings.token_file), metrics.wrong_token)
         self._admission = Admission(settings, metrics)
         self._reservations = Reservations(settings, metrics, self._admission, self.fleet)
@@ -133,9 +137,11 @@ class CallManager:
         """Raises Unauthenticated unless the token is accepted, or nobody is asked for one; OverQuota: see TokenGate."""
         await self._tokens.require(token, client)
 
-    def reserve(self, client: str, spec: CallSpec) -> AbstractAsyncContextManager[Reservation]:
+    def reserve(
+        self, client: str, spec: CallSpec, history: History | None = None
+    ) -> AbstractAsyncContextManager[Reservation]:
         """What a call needs, or a refusal at once: see Reservations."""
-        return self._reservations.reserve(client, spec)
+        return self._reservations.reserve(client, spec, history)
 
     def reserve_in_queue(
         self, client: str, spec: CallSpec, notify: NotifyPosition, history: History | None = None
@@ -144,12 +150,19 @@ class CallManager:
         return self._reservations.reserve_in_queue(client, spec, notify, history)
 
     async def converse(
-        self, session_id: str, reservation: Reservation, read: Read, send: Send, called_s: float | None = None
+        self,
+        session_id: str,
+        reservation: Reservation,
+        read: Read,
+        send: Send,
+        called_s: float | None = None,
+        conversation: Conversation | None = None,
     ) -> None:
         """A call from `Started` to `Ended`. Raises SessionError, alone or in a group, and whatever read and send do.
 
         read: must call `hang_up` at the end; cancelled when the call ends first. send: one item at a time. called_s:
-        since when the caller may speak; since they asked for the reservation where absent.
+        since when the caller may speak; since they asked for the reservation where absent. conversation: that the call
+        is, inside its `resumable`; None: it cannot be resumed.
         """
         spec = reservation.spec
         said_since_s = reservation.asked_s if called_s is None else called_s
@@ -161,26 +174,42 @@ class CallManager:
         _log.info("call up session=%s label=%r", session_id, spec.label)
         self.calls.add(call)
         try:
-            await self._in_time(send(_started(session_id, reservation, setup_s)))
+            resume = self._begin(conversation if reservation.streams is not None else None)
+            await self._in_time(send(_started(session_id, reservation, setup_s, resume)))
             async with asyncio.TaskGroup() as tasks, aclosing(call.outgoing()) as outgoing:
-                reader = tasks.create_task(read(call))
+                beside = [tasks.create_task(read(call))]
+                if conversation is not None:
+                    beside.append(tasks.create_task(until_wanted(conversation)))
                 tasks.create_task(call.run())
                 async for item in outgoing:
                     await send(item)
-                reader.cancel()
+                for task in beside:
+                    task.cancel()
         finally:
             self.calls.discard(call)
             if call.cut_short:
                 self._cut.add(session_id)
+                if conversation is not None:
+                    conversation.cut_short = True
         await self._in_time(send(Ended(call.cut_short, call.counters)))
+
+    def _begin(self, conversation: Conversation | None) -> Resume | None:
+        if conversation is None:
+            return None
+        goes_on, lost_frames = conversation.earlier is not None, conversation.lost_frames
+        self.conversations.begin(conversation)
+        if not conversation.has_begun:
+            return None
+        remembered_frames = conversation.history.total_frames if goes_on else None
+        return Resume(conversation.key, self.conversations.keep_s, remembered_frames, lost_frames)
 
     async def _in_time(self, sending: Awaitable[None]) -> None:
         """For what no limit of the call watches: a client that reads nothing keeps no slot."""
         await within(sending, self._settings.flush_timeout_s, "the client does not read")
 
 
-def _started(session_id: str, reservation: Reservation, setup_s: float) -> Started:
+def _started(session_id: str, reservation: Reservation, setup_s: float, resume: Resume | None) -> Started:
     if (streams := reservation.streams) is None:
         return Started(session_id, reservation.spec, setup_s, common_pb2.Sampling(), Checkpoints())
     checkpoints = Checkpoints(streams.encode.checkpoint, streams.lm.checkpoint)
-    return Started(session_id, reservation.spec, setup_s, streams.lm.sampling, checkpoints)
+    return Started(session_id, reservation.spec, setup_s, streams.lm.sampling, checkpoints, resume)

@@ -43,11 +43,11 @@ class Reservations:
         fleet.on_report(self._queue.look_again)
 
     @asynccontextmanager
-    async def reserve(self, client: str, spec: CallSpec) -> AsyncIterator[Reservation]:
+    async def reserve(self, client: str, spec: CallSpec, history: History | None = None) -> AsyncIterator[Reservation]:
         """Held for as long as the context lasts. Raises Unavailable, NoFreeSlot or OverQuota, at once or, where others
         wait for a slot, after a second in which it may be this caller's turn.
 
-        client: the caller's address.
+        client: the caller's address. history: of the conversation to go on with.
         """
         asked_s = time.monotonic()
         who = Waiting(Lane.PHONE, client)
@@ -55,7 +55,7 @@ class Reservations:
             held.enter_context(self._admission.client(client))
 
             def attempt() -> Awaitable[Reservation]:
-                return held.enter_async_context(self._reserve(who.client, spec, History(), asked_s))
+                return held.enter_async_context(self._reserve(who.client, spec, _or_new(history), asked_s))
 
             if spec.loopback or self._queue.is_empty:
                 yield await attempt()
@@ -77,7 +77,7 @@ class Reservations:
 
             def attempt() -> Awaitable[Reservation]:
                 asked_s = time.monotonic()
-                return held.enter_async_context(self._reserve(who.client, spec, history or History(), asked_s))
+                return held.enter_async_context(self._reserve(who.client, spec, _or_new(history), asked_s))
 
             if spec.loopback:
                 yield await attempt()
@@ -110,6 +110,10 @@ class Reservations:
         """Who waits in the queue waits for a call to end, and only a little for a machine to come back."""
         self._admission.require_open()
         self._fleet.require_reachable()
+
+
+def _or_new(history: History | None) -> History:
+    return History() if history is None else history
 
 
 async def _tell_nobody(position: int, waiting: int) -> None:

@@ -1,38 +1,15 @@
-"""Conversations whose connection was lost, kept until their client comes back for them.
-
-A session is its token history: with its sampling and its history, any lm worker goes on where the last one was.
-"""
+"""Conversations whose connection was lost, kept in memory until their client comes back for them."""
 
 from __future__ import annotations
 
 import asyncio
-import math
-import secrets
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Protocol
 
 from moshi_cluster.services.common.deadlines import set_within
-from moshi_cluster.services.gateway.calls.history import History
-from moshi_cluster.v1 import common_pb2
+from moshi_cluster.services.gateway.calls.conversation import Conversation
 
-_KEY_BYTES = 24
 _GIVE_UP_TIMEOUT_S = 5.0
-
-
-@dataclass(eq=False)
-class Conversation:
-    """What another connection needs to go on with a call."""
-
-    sampling: common_pb2.Sampling
-    text_seed: int
-    audio_seed: int
-    history: History
-    give_up: Callable[[], None]  # ends the connection that holds it
-    token: str | None = field(repr=False, default=None)  # of the client that began it, and nobody else may go on
-    key: str = field(default_factory=lambda: secrets.token_urlsafe(_KEY_BYTES))
-    over: asyncio.Event = field(default_factory=asyncio.Event)  # no connection holds it
-    deadline_s: float = math.inf  # when it is forgotten, on the clock of `Resumption`; none while it is held
 
 
 class Alarm(Protocol):
@@ -93,7 +70,7 @@ class Resumption:
             return None
         held = self._held.get(key)
         if held is not None:
-            held.give_up()
+            held.wanted.set()
             await set_within(held.over, self._give_up_timeout_s)
         self._forget_overdue()
         return self._lost.pop(key, None)

@@ -64,8 +64,8 @@ class Heard:
 class Caller:
     """One call. What is sent goes out at once; what comes back is kept in `heard`."""
 
-    def __init__(self, stub: gateway_pb2_grpc.GatewayStub) -> None:
-        self.call = stub.Converse()
+    def __init__(self, stub: gateway_pb2_grpc.GatewayStub, metadata: tuple[tuple[str, str], ...] = ()) -> None:
+        self.call = stub.Converse(metadata=metadata)
         self.heard = Heard()
 
     async def start(self, **fields: Any) -> gateway_pb2.Started:

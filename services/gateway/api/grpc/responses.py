@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from moshi_cluster.services.gateway.audio.framing import ReplyPacket
 from moshi_cluster.services.gateway.calls.counters import CallCounters
-from moshi_cluster.services.gateway.calls.events import CallEvent, Ended, Outgoing, Started, TextPiece
+from moshi_cluster.services.gateway.calls.events import CallEvent, Ended, Outgoing, Resume, Started, TextPiece
 from moshi_cluster.v1 import gateway_pb2
 
 
@@ -42,13 +42,23 @@ def _started(item: Started) -> gateway_pb2.Started:
     output = gateway_pb2.AudioFormat(
         encoding=gateway_pb2.Encoding.Name(spec.output_format.encoding), sample_rate_hz=spec.output_format.rate_hz
     )
-    return gateway_pb2.Started(
+    started = gateway_pb2.Started(
         session_id=item.session_id,
         output_format=output,
         reply_packet_ms=spec.reply_packet_ms,
         seed=spec.sampling.seed,
         setup_us=round(item.setup_s * 1e6),
     )
+    if item.resume is not None:
+        _add_resume(started, item.resume)
+    return started
+
+
+def _add_resume(started: gateway_pb2.Started, resume: Resume) -> None:
+    started.resume_token, started.resume_keep_s = resume.key, resume.keep_s
+    if resume.remembered_frames is not None:
+        left = gateway_pb2.Resumption(remembered_frames=resume.remembered_frames, lost_frames=resume.lost_frames)
+        started.resumption.CopyFrom(left)
 
 
 def _ended(item: Ended) -> gateway_pb2.Ended:

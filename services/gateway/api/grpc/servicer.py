@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from functools import partial
 from urllib.parse import unquote
 
@@ -19,10 +20,13 @@ from moshi_cluster.services.gateway.api.grpc.metadata_options import Metadata, p
 from moshi_cluster.services.gateway.api.grpc.requests import CallerMessages
 from moshi_cluster.services.gateway.api.grpc.responses import render
 from moshi_cluster.services.gateway.calls.call import Call
+from moshi_cluster.services.gateway.calls.conversation import Conversation
 from moshi_cluster.services.gateway.calls.events import Outgoing
+from moshi_cluster.services.gateway.calls.history import History
 from moshi_cluster.services.gateway.calls.manager import CallManager
+from moshi_cluster.services.gateway.calls.spec import CallSpec
 from moshi_cluster.services.gateway.settings import GatewaySettings
-from moshi_cluster.v1 import gateway_pb2_grpc
+from moshi_cluster.v1 import gateway_pb2, gateway_pb2_grpc
 
 _FORWARDED_FOR = "x-forwarded-for"
 
@@ -49,10 +53,13 @@ class ConverseServicer(gateway_pb2_grpc.GatewayServicer):
             waited_s = time.monotonic() - came_s
             start = await within(messages.start(), self._settings.open_timeout_s, "no `start` came")
             called_s = time.monotonic() - waited_s
-            await self._manager.authenticate(bearer(dict(metadata).get("authorization")), client)
+            token = bearer(dict(metadata).get("authorization"))
+            await self._manager.authenticate(token, client)
             spec = parse_call(start, metadata, self._settings)
             if spec.loopback:
                 budget.narrow()
+            conversation = await self._conversation(start, spec, token)
+            spec = replace(spec, sampling=conversation.sampling)
 
             async def read(call: Call) -> None:
                 await messages.feed(call, start)
@@ -60,8 +67,16 @@ class ConverseServicer(gateway_pb2_grpc.GatewayServicer):
             async def send(item: Outgoing) -> None:
                 await context.write(render(item))
 
-            async with self._manager.reserve(client, spec) as reservation:
-                await self._manager.converse(session_id, reservation, read, send, called_s)
+            with self._manager.conversations.resumable(conversation):
+                async with self._manager.reserve(client, spec, conversation.history) as reservation:
+                    await self._manager.converse(session_id, reservation, read, send, called_s, conversation)
+
+    async def _conversation(self, start: gateway_pb2.Start, spec: CallSpec, token: str | None) -> Conversation:
+        """The conversation that a call is: another one, or more of that which it goes on with. Raises CannotResume."""
+        if not start.resume_token:
+            return Conversation(spec.sampling, spec.sampling.seed, spec.sampling.seed, History(), token)
+        earlier = await self._manager.conversations.take(start.resume_token, token)
+        return earlier.going_on(start.resume_heard_frames)
 
     def _client(self, peer: str, metadata: Metadata) -> str:
         """The caller's address. peer: as gRPC spells it, ipv4:10.0.0.1:5000 or ipv6:%5B::1%5D:5000."""

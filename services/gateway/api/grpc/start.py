@@ -10,6 +10,7 @@ from moshi_cluster.services.gateway.settings import GatewaySettings
 from moshi_cluster.v1 import common_pb2, gateway_pb2
 
 _MAX_LABEL_CHARACTERS = 128
+_MAX_RESUME_TOKEN_CHARACTERS = 128
 _JITTER_ALLOWANCE_MS = range(20, 2001)
 
 
@@ -21,6 +22,7 @@ def parse_start(start: gateway_pb2.Start, settings: GatewaySettings) -> CallSpec
     output_format = (
         _parse_format(start.output_format, "start.output_format") if start.HasField("output_format") else input_format
     )
+    _check_resume(start)
     return CallSpec(
         input_format=input_format,
         output_format=output_format,
@@ -56,6 +58,15 @@ def _parse_sampling(asked: common_pb2.Sampling) -> common_pb2.Sampling:
     if not sampling.HasField("seed"):
         sampling.seed = draw_seed()
     return sampling
+
+
+def _check_resume(start: gateway_pb2.Start) -> None:
+    if len(start.resume_token) > _MAX_RESUME_TOKEN_CHARACTERS:
+        raise InvalidInput("start.resume_token", f"must be at most {_MAX_RESUME_TOKEN_CHARACTERS} characters")
+    if start.resume_token and start.loopback:
+        raise InvalidInput("start.resume_token", "belongs to no loopback call")
+    if start.resume_heard_frames and not start.resume_token:
+        raise InvalidInput("start.resume_heard_frames", "needs start.resume_token")
 
 
 def _parse_pacing(pacing: int) -> bool:

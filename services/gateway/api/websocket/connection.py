@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable
 from typing import Any
 
 from aiohttp import WebSocketError, WSCloseCode, WSMessage, WSMsgType, web
@@ -49,8 +48,6 @@ class WebSocketConnection:
         budget: CallBudget,
     ) -> None:
         self.asked = asked
-        self.on_call: Callable[[Call], str | None] = lambda call: None
-        """Told of the call once it is up; returns the key to resume it with."""
         self.cut_short = False
         self._websocket = websocket
         self._settings = settings
@@ -92,8 +89,6 @@ class WebSocketConnection:
         Raises LimitReached for a client that never spoke.
         """
         self._voice.call = call
-        if (key := self.on_call(call)) is not None:
-            await self.notify(metadata.resume(key, self._settings.resume_keep_s))
         async with asyncio.TaskGroup() as tasks:
             beside = [tasks.create_task(self._expect_voice()), tasks.create_task(self._tell_stats(call))]
             await self._closed.wait()
@@ -165,6 +160,8 @@ class WebSocketConnection:
             await self._send(messages.metadata(in_use))
             await self._send(messages.HANDSHAKE)
             await self._send(self._acknowledgements.ping(), WSMsgType.PING)
+            if item.resume is not None:
+                await self.notify(metadata.resume(item.resume))
         else:
             self.cut_short = item.cut_short
 

@@ -6,19 +6,20 @@ import asyncio
 import contextlib
 import logging
 import socket
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol, cast
 
 from aiohttp import WSCloseCode, web
 
 from moshi_cluster.services.common.errors import (
+    CannotResume,
     Draining,
     InvalidInput,
     LimitReached,
     NoFreeSlot,
     OverQuota,
     SessionError,
+    TakenOver,
     Unauthenticated,
     session_error,
 )
@@ -29,9 +30,9 @@ from moshi_cluster.services.gateway.api.websocket.connection import WebSocketCon
 from moshi_cluster.services.gateway.api.websocket.frame_meter import Admitting, FrameMeter
 from moshi_cluster.services.gateway.api.websocket.origin import is_allowed
 from moshi_cluster.services.gateway.api.websocket.query import parse_query
-from moshi_cluster.services.gateway.calls.call import Call
+from moshi_cluster.services.gateway.calls.conversation import Conversation
+from moshi_cluster.services.gateway.calls.history import History
 from moshi_cluster.services.gateway.calls.manager import CallManager
-from moshi_cluster.services.gateway.calls.resumption import Conversation, Resumption
 from moshi_cluster.services.gateway.settings import GatewaySettings
 
 _PING_INTERVAL_S = 20.0
@@ -43,6 +44,7 @@ _WRITE_BUFFER_BYTES = 2 * 1024
 
 _CLOSE_CODES: dict[type[SessionError], int] = {
     LimitReached: WSCloseCode.OK,
+    TakenOver: WSCloseCode.OK,
     Draining: WSCloseCode.GOING_AWAY,
     InvalidInput: WSCloseCode.POLICY_VIOLATION,
     Unauthenticated: WSCloseCode.POLICY_VIOLATION,
@@ -76,7 +78,6 @@ class WebSocketHandler:
         self.allowed_origins = set(settings.allowed_origins)
         """Web sites whose pages may call, beside this server's own."""
         self._proxies = TrustedProxies(settings.trusted_proxies)
-        self._resumption = Resumption(settings.resume_keep_s, most_lost=settings.max_sessions)
         self._sockets: set[web.WebSocketResponse] = set()
 
     async def handle(self, request: web.Request) -> web.WebSocketResponse:
@@ -155,18 +156,18 @@ class WebSocketHandler:
             budget.narrow()
         connection = WebSocketConnection(websocket, asked, settings, self._manager.metrics, budget)
         await connection.notify(metadata.server())
-        earlier = await self._resume(connection, token)
-        history = earlier.history if earlier else None
-        with self._resumable(connection, request, earlier):
+        conversation = await self._conversation(connection, token)
+        with self._manager.conversations.resumable(conversation):
             if connection.asked.resume is not None:
-                await connection.notify(metadata.resumed(earlier is not None))
+                await connection.notify(metadata.resumed(conversation))
             async with asyncio.TaskGroup() as tasks:
                 beside = [tasks.create_task(connection.receive()), tasks.create_task(frames.until_flooded())]
                 reserve_in_queue = self._manager.reserve_in_queue(
-                    client, connection.asked.spec, connection.notify_position, history
+                    client, connection.asked.spec, connection.notify_position, conversation.history
                 )
                 async with reserve_in_queue as reservation:
-                    await self._manager.converse(session_id, reservation, connection.listen, connection.send)
+                    sides = connection.listen, connection.send
+                    await self._manager.converse(session_id, reservation, *sides, conversation=conversation)
                 for task in beside:
                     task.cancel()
         return _End(WSCloseCode.GOING_AWAY if connection.cut_short else WSCloseCode.OK)
@@ -176,51 +177,15 @@ class WebSocketHandler:
         address = cast(_Connected, request.protocol).address
         return self._proxies.client(address, request.headers.getall(_FORWARDED_FOR, ()))
 
-    async def _resume(self, connection: WebSocketConnection, token: str | None) -> Conversation | None:
-        """The conversation that the client comes back for, if it is one who does and it is still there."""
-        if connection.asked.resume is None:
-            return None
-        earlier = await self._resumption.take(connection.asked.resume, token)
-        if earlier is not None and not self._manager.fleet.can_go_on(earlier.history.checkpoint):
-            return None  # its model is gone, and no other can go on with it
-        if earlier is not None:
-            connection.asked = connection.asked.going_on_with(earlier)
-        return earlier
-
-    @contextlib.contextmanager
-    def _resumable(
-        self, connection: WebSocketConnection, request: web.Request, earlier: Conversation | None
-    ) -> Iterator[None]:
-        """While inside, and a while after an end that nobody asked for, another connection may take the call up.
-
-        earlier: the conversation that it goes on with, to be taken up again if this call never begins.
-        """
-        begun: list[Conversation] = []
-
-        def begin(call: Call) -> str | None:
-            asked = connection.asked
-            if asked.spec.loopback or not self._settings.resume_keep_s or request.transport is None:
-                return None
-            give_up = request.transport.abort
-            token = _token(request)
-            begun.append(
-                Conversation(asked.spec.sampling, asked.text_seed, asked.audio_seed, call.history, give_up, token)
-            )
-            self._resumption.begin(begun[0])
-            return begun[0].key
-
-        connection.on_call = begin
-        lost = False
-        try:
-            yield
-        except Exception as error:
-            lost = not isinstance(session_error(error), LimitReached)
-            raise
-        finally:
-            if earlier is not None and not begun:
-                self._resumption.give_back(earlier)
-            for conversation in begun:
-                self._resumption.end(conversation, lost)
+    async def _conversation(self, connection: WebSocketConnection, token: str | None) -> Conversation:
+        """The conversation that the client comes back for, if it is one who does and it can go on; else a new one."""
+        asked = connection.asked
+        if asked.resume is not None:
+            with contextlib.suppress(CannotResume):
+                earlier = await self._manager.conversations.take(asked.resume, token)
+                connection.asked = asked.going_on_with(earlier)
+                return earlier.going_on()
+        return Conversation(asked.spec.sampling, asked.text_seed, asked.audio_seed, History(), token)
 
 
 async def _close(websocket: web.WebSocketResponse, end: _End) -> None:

@@ -8,7 +8,8 @@ from typing import Any
 
 from moshi_cluster.services.gateway.api.websocket.query import SAMPLING_PARAMETERS, ChatRequest
 from moshi_cluster.services.gateway.calls.call import Call
-from moshi_cluster.services.gateway.calls.events import CallEvent, Started
+from moshi_cluster.services.gateway.calls.conversation import Conversation
+from moshi_cluster.services.gateway.calls.events import CallEvent, Resume, Started
 from moshi_cluster.v1 import common_pb2
 
 _COUNTERS = ("frames_in", "frames_out", "frames_filled", "frames_dropped", "frames_late", "reply_frames_dropped")
@@ -26,14 +27,16 @@ def server() -> Metadata:
     return {"server": "moshi-cluster"}
 
 
-def resumed(found: bool) -> Metadata:
-    """The answer to a connection that asked to go on with a conversation."""
-    return {"resumed": found}
+def resumed(conversation: Conversation) -> Metadata:
+    """The answer to a connection that asked to go on with a conversation: whether it does, and what is left of it."""
+    if conversation.earlier is None:
+        return {"resumed": False}
+    return {"resumed": True, "remembered_frames": conversation.history.total_frames}
 
 
-def resume(key: str, keep_s: float) -> Metadata:
+def resume(how: Resume) -> Metadata:
     """The key that a client shows to go on with the conversation, and for how long it is kept after a loss."""
-    return {"resume": key, "resume_keep_s": keep_s}
+    return {"resume": how.key, "resume_keep_s": how.keep_s}
 
 
 def queue(position: int, waiting: int) -> Metadata:

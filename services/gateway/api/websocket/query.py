@@ -12,7 +12,7 @@ from moshi_cluster.audio.frame import MODEL_RATE_HZ
 from moshi_cluster.models.sampling import LIMITS, Limit
 from moshi_cluster.services.common.errors import InvalidInput
 from moshi_cluster.services.gateway.audio.formats import AudioFormat, Encoding
-from moshi_cluster.services.gateway.calls.resumption import Conversation
+from moshi_cluster.services.gateway.calls.conversation import Conversation
 from moshi_cluster.services.gateway.calls.spec import CallSpec, draw_seed
 from moshi_cluster.services.gateway.settings import GatewaySettings
 from moshi_cluster.v1 import common_pb2

@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from moshi_cluster.services.gateway.calls.conversation import Conversation
 from moshi_cluster.services.gateway.calls.history import History
-from moshi_cluster.services.gateway.calls.resumption import Conversation, Resumption
+from moshi_cluster.services.gateway.calls.resumption import Resumption
 from moshi_cluster.v1 import common_pb2
 
 KEEP_S = 0.6
@@ -66,8 +67,8 @@ def resumption(clock: SimulatedClock, most_lost: int = 100) -> Resumption:
     return Resumption(KEEP_S, most_lost, clock, give_up_timeout_s=0)
 
 
-def conversation(give_up: Callable[[], None] = lambda: None) -> Conversation:
-    return Conversation(common_pb2.Sampling(seed=1), 1, 2, History(), give_up)
+def conversation() -> Conversation:
+    return Conversation(common_pb2.Sampling(seed=1), 1, 2, History())
 
 
 def lost(kept: Resumption) -> Conversation:
@@ -164,22 +165,22 @@ async def test_a_key_is_good_once(clock: SimulatedClock) -> None:
 
 
 async def test_two_who_come_back_with_one_key_get_it_once(clock: SimulatedClock) -> None:
-    kept, told = Resumption(KEEP_S, 100, clock), asyncio.Event()
-    begun = conversation(told.set)
+    kept = Resumption(KEEP_S, 100, clock)
+    begun = conversation()
     kept.begin(begun)
     both = [asyncio.create_task(kept.take(begun.key)) for _ in range(2)]
-    await told.wait()
+    await begun.wanted.wait()
     kept.end(begun, lost=True)
     assert sorted(map(bool, await asyncio.gather(*both))) == [False, True]
 
 
 async def test_a_connection_that_does_not_give_up_keeps_its_conversation(clock: SimulatedClock) -> None:
-    kept, asked = resumption(clock), []
-    begun = conversation(lambda: asked.append("to give up"))
+    kept = resumption(clock)
+    begun = conversation()
     kept.begin(begun)
     clock.until(5.0)
     assert await kept.take(begun.key) is None
-    assert asked == ["to give up"]
+    assert begun.wanted.is_set()
     kept.end(begun, lost=True)
     assert await kept.take(begun.key) is begun
 
