@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 import importlib.util
 import os
 import time
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import hypothesis
 import pytest
-import pytest_asyncio
 
 from tests import golden_set
 from tests.uptime.sitecustomize import begin_at
-
-_LEAK_GRACE_S = 1.0
 
 # The wall clock of a shared machine decides nothing. `ci` draws the same examples every time; HYPOTHESIS_PROFILE=dev
 # looks for new ones.
@@ -24,6 +19,9 @@ _SHARED = hypothesis.settings(deadline=None, suppress_health_check=[hypothesis.H
 hypothesis.settings.register_profile("ci", _SHARED, derandomize=True)
 hypothesis.settings.register_profile("dev", _SHARED)
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
+
+# A machine with a card may have pytest without plugins: tests with coroutines do not run there.
+pytest_plugins = ["tests.leaked_tasks"] if importlib.util.find_spec("pytest_asyncio") else []
 
 if importlib.util.find_spec("torch"):
     import torch
@@ -62,27 +60,3 @@ def golden_dir() -> Path:
     if not (folder / "meta.json").is_file():
         pytest.fail(f"no golden set in {folder}: meta.json is missing (set by GOLDEN_DIR?)")
     return folder
-
-
-@pytest.fixture(autouse=True)
-def no_leaked_tasks(request: pytest.FixtureRequest) -> None:
-    """Fails a coroutine test that leaves tasks running: every task has an owner that awaits its end."""
-    if pytest_asyncio.is_async_test(request.node):
-        request.getfixturevalue("leaked_tasks_watch")
-
-
-@pytest_asyncio.fixture
-async def leaked_tasks_watch() -> AsyncIterator[None]:
-    """Set up before and torn down after every other fixture of the test's own loop."""
-    before = asyncio.all_tasks()
-    yield
-    leaked = {task for task in asyncio.all_tasks() - before - {asyncio.current_task()} if not _is_grpcs_own(task)}
-    if leaked:
-        _, leaked = await asyncio.wait(leaked, timeout=_LEAK_GRACE_S)
-    if leaked:
-        pytest.fail("the test left tasks running: " + "; ".join(sorted(map(repr, leaked))))
-
-
-def _is_grpcs_own(task: asyncio.Task[object] | None) -> bool:
-    """A call whose write crossed its refusal keeps waiting for a status inside grpc (grpc/grpc issue 36066)."""
-    return task is not None and "_handle_status_once_received" in repr(task)
