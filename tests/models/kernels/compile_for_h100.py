@@ -1,108 +1,124 @@
-"""Compiles every kernel at Moshi's shapes for sm_90, without a card, and prints what ptxas says of it as JSON.
+"""Compiles every kernel that the static steps of Moshi and Mimi launch for sm_90, without memory and without a card.
+
+As they are launched, at both ends of the buckets. Prints as JSON what ptxas says of each.
 
 A process of its own: where the interpreter was asked for, kernels cannot be compiled.
 """
 
 from __future__ import annotations
 
+import importlib
 import json
 import re
 import subprocess
 import tempfile
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 import triton
 from triton.backends.compiler import GPUTarget
 from triton.backends.nvidia.compiler import get_ptxas
-from triton.compiler import ASTSource
 
-from moshi_cluster.models.kernels.compiled import choose, depth_attention, elementwise, ring_attention, text_bias
-from moshi_cluster.models.kernels.ring_attention import SPLIT_PLACES
+from benchmarks.offline.model_sizes import MODEL_SIZES
+from benchmarks.offline.random_on_device import on_device
+from moshi_cluster.models.loading.published import MOSHI_7B
+from moshi_cluster.models.mimi import Mimi, MimiConfig
+from moshi_cluster.models.mimi.static import static_decoder, static_encoder
+from moshi_cluster.models.moshi_lm import LmConfig, MoshiLm
+from moshi_cluster.models.moshi_lm.static.step import StaticStep
 
-TARGET = GPUTarget("cuda", 90, 32)
-HEADS, D, CAPACITY, CONTEXT = 32, 128, 3072, 3000
-SPLITS = CAPACITY // SPLIT_PLACES
-INTEGERS = ("slots", "positions", "seeds", "calls", "top_ks", "forced", "spoken", "counts", "remembered", "out_token")
-DOUBLES = ("temperatures", "penalties", "paddings")
-FLOATS = ("key_scales", "value_scales", "sums", "weights", "turns", "alpha", "buffer")
-NUMBERS = {"eps": "fp32", "scale": "fp32"}
-
-
-def kernels() -> dict[str, tuple[Any, dict[str, Any], dict[str, str], int]]:
-    """Name -> kernel, its constants, types of the pointers whose type is not told by their name, warps."""
-    made: dict[str, tuple[Any, dict[str, Any], dict[str, str], int]] = {}
-    for kind, stored in (("int8", "*i8"), ("bf16", "*bf16")):
-        rings = {"keys": stored, "values": stored}
-        sizes = {"HEADS": HEADS, "CAPACITY": CAPACITY, "D": D, "INT8": kind == "int8"}
-        split = {"CONTEXT": CONTEXT, "SPLIT_": SPLIT_PLACES, "SPLITS": SPLITS, "BLOCK_": ring_attention.BLOCK}
-        made[f"split_{kind}"] = ring_attention.split_kernel, sizes | split, rings, ring_attention.WARPS
-        made[f"turn_and_write_{kind}"] = ring_attention.turn_and_write_kernel, sizes, rings, 1
-    mimi = {"HEADS": 8, "CAPACITY": 250, "CONTEXT": 249, "D": 64, "INT8": False}
-    mimi |= {"SPLIT_": SPLIT_PLACES, "SPLITS": 1, "BLOCK_": ring_attention.BLOCK}
-    floats = {"q_at": "*fp32", "keys": "*fp32", "values": "*fp32"}
-    made["split_mimi"] = ring_attention.split_kernel, mimi, floats, ring_attention.WARPS
-    whole = {
-        "HEADS": HEADS,
-        "CAPACITY": CAPACITY,
-        "D": D,
-        "SPLIT_": SPLIT_PLACES,
-        "SPLITS": SPLITS,
-        "PADDED": 8,
-    }
-    made["combine"] = ring_attention.combine_kernel, whole, {}, 1
-    for name, vocabulary, type_ in (("text", 32000, "*fp32"), ("audio", 2048, "*bf16")):
-        constants = {"VOCABULARY": vocabulary, "TILE_": choose.TILE}
-        made[f"choose_{name}"] = choose.choose_kernel, constants, {"logits": type_, "out": "*i64"}, 4
-    ring = {"VOCABULARY": 32000, "PLACES": 200, "PADDED": 256}
-    made["text_bias"] = text_bias.text_bias_kernel, ring, {"out": "*fp32"}, 1
-    made["rms_norm"] = elementwise.rms_norm_kernel, {"WIDTH": 4096, "PADDED": 4096}, {}, 8
-    made["silu_gate"] = elementwise.silu_gate_kernel, {"WIDTH": 11264, "TILE_": 1024}, {}, 4
-    depth = {"HEADS": 16, "STEPS": 8, "STEPS_PADDED": 8, "D": 64, "D_PADDED": 64}
-    made["depth_attention"] = depth_attention.depth_attention_kernel, depth, {}, 1
-    return made
+META = torch.device("meta")
+OPERATORS = {
+    "choose": ["choose"],
+    "depth_attention": ["depth_attention"],
+    "elementwise": ["rms_norm", "silu_gate"],
+    "ring_attention": ["ring_attention", "turn_and_write"],
+    "text_bias": ["text_bias"],
+}
+BUCKETS = (16, 192)
 
 
-def compiled(kernel: Any, constants: dict[str, Any], types: dict[str, str], warps: int) -> dict[str, Any]:
-    """Registers, bytes that were spilled, and how often the PTX has loads of each width."""
-    names = kernel.arg_names
-    signature = {name: "constexpr" if name in constants else types.get(name) or _type(name) for name in names}
-    attributes = {(i,): [["tt.divisibility", 16]] for i, name in enumerate(names) if signature[name].startswith("*")}
-    source = ASTSource(
-        kernel, signature, {(names.index(name),): value for name, value in constants.items()}, attributes
-    )
-    ptx = triton.compile(source, target=TARGET, options={"num_warps": warps}).asm["ptx"]
-    said = _ptxas(ptx)
-    spilled = sum(int(count) for count in re.findall(r"(\d+) bytes spill", said))
-    registers = max(int(count) for count in re.findall(r"Used (\d+) registers", said))
-    return {
-        "registers": registers,
-        "spilled_bytes": spilled,
-        "loads_of_16_bytes": len(re.findall(r"ld\.global\S*\.v4\.b32", ptx)),
-    }
+class CompilingDriver:
+    """A card for Triton that is none: kernels are compiled for it and not run."""
+
+    def __init__(self) -> None:
+        self.utils = self
+        self.compiled: list[dict[str, Any]] = []
+        self._source: Any = None
+
+    def get_current_target(self) -> GPUTarget:
+        return GPUTarget("cuda", 90, 32)
+
+    def get_current_device(self) -> int:
+        return 0
+
+    def get_current_stream(self, device: int) -> int:
+        return 0
+
+    def get_device_properties(self, device: int) -> dict[str, int]:
+        return {"max_shared_mem": 232_448}
+
+    def load_binary(self, *_: object) -> tuple[int, int, int, int, int]:
+        return 1, 1, 0, 0, 1024
+
+    def unload_module(self, module: int) -> None:
+        """There is none."""
+
+    def launcher_cls(self, source: Any, metadata: Any) -> Any:
+        self._source = source
+        return lambda *_: None
+
+    def loaded(self, module: int, function: int, name: str, files: Mapping[str, str], hash_: str) -> None:
+        """Triton's hook after each kernel."""
+        names = self._source.fn.arg_names
+        constants = {names[path[0]]: value for path, value in self._source.constants.items()}
+        ptx = next(Path(path) for path in files.values() if path.endswith(".ptx")).read_text()
+        self.compiled.append({"kernel": name, "constants": constants, **figures(ptx)})
 
 
-def _type(name: str) -> str:
-    if name in INTEGERS:
-        return "*i64"
-    if name in DOUBLES:
-        return "*fp64"
-    if name in FLOATS:
-        return "*fp32"
-    return NUMBERS.get(name) or (
-        "i32" if name in ("stream", "step", "padding_id") or name.endswith("stride") else "*bf16"
-    )
+def launch_everything() -> None:
+    """Every bucket of every step once."""
+    lm = MoshiLm.from_tensors(on_device(MOSHI_7B, META), LmConfig.from_dict(MOSHI_7B), device=META)
+    for kv_dtype in (torch.int8, torch.bfloat16):
+        StaticStep(lm, 160, kv_dtype=kv_dtype, buckets=BUCKETS).warm()
+    size = next(size for size in MODEL_SIZES if size.kind == "mimi" and size.config["seanet"]["n_filters"] == 64)
+    mimi = Mimi.from_tensors(size.tensors(META), MimiConfig.from_dict(size.config), device=META)
+    for half in (static_encoder, static_decoder):
+        half(mimi, 128, BUCKETS).warm()
 
 
-def _ptxas(ptx: str) -> str:
+def take_compiled_kernels() -> None:
+    """On the meta device operators do what they do on CUDA."""
+    for module, names in OPERATORS.items():
+        operators, compiled = (
+            importlib.import_module(f"moshi_cluster.models.kernels.{path}{module}") for path in ("", "compiled.")
+        )
+        for name in names:
+            getattr(operators, name).register_fake(getattr(compiled, name))
+
+
+def figures(ptx: str) -> dict[str, int]:
+    """Registers, bytes that were spilled, and how often there are loads of 16 bytes."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "kernel.ptx"
         file.write_text(ptx)
         command = [get_ptxas(90).path, "-v", "-arch=sm_90a", str(file), "-o", str(file.with_suffix(".cubin"))]
-        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stderr
+        said = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stderr
+    return {
+        "registers": max(int(count) for count in re.findall(r"Used (\d+) registers", said)),
+        "spilled_bytes": sum(int(count) for count in re.findall(r"(\d+) bytes spill", said)),
+        "loads_of_16_bytes": len(re.findall(r"ld\.global\S*\.v4\.b32", ptx)),
+    }
 
 
 if __name__ == "__main__":
     warnings.simplefilter("ignore")
-    print(json.dumps({name: compiled(*parts) for name, parts in kernels().items()}))
+    driver = CompilingDriver()
+    triton.runtime.driver.set_active(driver)
+    triton.knobs.runtime.kernel_load_end_hook = driver.loaded
+    take_compiled_kernels()
+    launch_everything()
+    print(json.dumps(driver.compiled))
