@@ -7,13 +7,15 @@ from dataclasses import dataclass
 import torch
 
 from moshi_cluster.models.kernels.ring_attention import SPLIT_PLACES
+from moshi_cluster.models.mimi.sizes import CodecRoom
 from moshi_cluster.models.moshi_lm.config import LmConfig
 from moshi_cluster.models.moshi_lm.kv_buffer import vector_bytes
 
 _MB = 1_000_000
-RUNTIME_BYTES = 3_000 * _MB
-"""An estimate: no card was at hand."""
+RUNTIME_BYTES = 2_000 * _MB
+"""Recorded steps, workspaces, and what the allocator leaves between tensors. An estimate: no card was at hand."""
 _LAYER_WIDTHS = 16  # of the model's width: residual stream, queries, keys and values, both halves of the gate
+_DEPTH_PARTS = 3  # queries, keys and values of every step, kept for a frame
 
 
 @dataclass(frozen=True)
@@ -56,12 +58,15 @@ class StepSize:
 
     @property
     def nbytes(self) -> int:
-        """The widest tensors at once, and what the device's runtime takes: its context, recorded steps, workspaces."""
+        """The widest tensors at once, and what the device's runtime takes."""
         config = self.config
         logits = config.text_card_out * (2 * torch.float32.itemsize + torch.bfloat16.itemsize)
         layer = _LAYER_WIDTHS * config.dim * torch.float32.itemsize
         splits = -(-self.places // SPLIT_PLACES) * (config.dim + 2 * config.num_heads) * torch.float32.itemsize
-        return self.rows * (logits + layer + splits) + RUNTIME_BYTES
+        depth = (
+            _DEPTH_PARTS * config.depformer_num_layers * config.dep_q * config.depformer_dim * torch.float32.itemsize
+        )
+        return self.rows * (logits + layer + splits + depth) + RUNTIME_BYTES
 
     def __str__(self) -> str:
         return f"{self.nbytes / _MB:.0f} MB for a step of {self.rows} rows and the device's runtime"
@@ -72,17 +77,24 @@ class Fit:
     """How many sessions free memory holds, with the arithmetic."""
 
     free_bytes: int
-    share: float  # of the free memory that slots may take; the rest is for activations and for others
+    share: float  # of the free memory that slots may take; the rest is for what is not known, and for others
     slot: SlotSize
     step: StepSize | None = None  # of the static step, whose memory is known
+    codec: CodecRoom | None = None  # left for one on the same device
 
     @property
     def slots(self) -> int:
-        step_bytes = self.step.nbytes if self.step else 0
-        return max(0, int((self.free_bytes - step_bytes) * self.share)) // self.slot.nbytes
+        taken_bytes = (self.step.nbytes if self.step else 0) + (self.codec.fixed_bytes if self.codec else 0)
+        each_bytes = self.slot.nbytes + (self.codec.session_bytes if self.codec else 0)
+        return max(0, int((self.free_bytes - taken_bytes) * self.share)) // each_bytes
 
     def __str__(self) -> str:
-        free = f"{self.free_bytes / _MB:.0f} MB free"
+        free, each = f"{self.free_bytes / _MB:.0f} MB free", str(self.slot)
         if self.step:
-            free = f"({free} - {self.step})"
-        return f"{self.slots} slots fit: {free} x {self.share:g} / {self.slot} each"
+            free += f" - {self.step}"
+        if self.codec:
+            free += f" - {self.codec.fixed_bytes / _MB:.0f} MB for a codec beside it"
+            each += f" and {self.codec.session_bytes / _MB:.0f} MB of the codec"
+        if self.step or self.codec:
+            free = f"({free})"
+        return f"{self.slots} slots fit: {free} x {self.share:g} / {each} each"

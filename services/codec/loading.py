@@ -7,6 +7,7 @@ import torch
 from moshi_cluster.models.loading import Checkpoint, FileNames, Part, resolve
 from moshi_cluster.models.loading.mimi import load_mimi
 from moshi_cluster.services.codec.engine import programs
+from moshi_cluster.services.codec.fitting import choose_slots
 from moshi_cluster.services.codec.server import CodecModel
 from moshi_cluster.services.codec.settings import CodecSettings
 from moshi_cluster.services.common.worker.program import CPU_GATHER_MS, gather_s
@@ -22,14 +23,14 @@ def find(settings: CodecSettings) -> Checkpoint:
 
 
 def load(settings: CodecSettings) -> CodecModel:
-    """Finds, downloads if need be, and loads Mimi. Raises CheckpointError."""
+    """Finds, downloads if need be, and loads Mimi. Raises CheckpointError and NoRoomError."""
     torch.set_num_threads(settings.threads)
     checkpoint = find(settings)
     mimi = load_mimi(checkpoint, settings.device)
     return CodecModel(
         programs=programs(
             mimi,
-            settings.held_slots,
+            choose_slots(settings, mimi.config),
             settings.largest_batch,
             gather_s(settings.encode_gather_ms, settings.device, _CPU_ENCODE_GATHER_MS),
             gather_s(settings.decode_gather_ms, settings.device, CPU_GATHER_MS),

@@ -29,7 +29,7 @@ class CodecSettings:
     threads: int = setting(1, "CPU threads of one step.", minimum=1, maximum=256)
     slots: int | None = setting(
         None,
-        "Encode streams, and as many decode streams, held at once; unset: 32 on a CPU, 128 elsewhere.",
+        "Encode streams, and as many decode streams, held at once; unset: 32 on a CPU, elsewhere 128 or what fits.",
         minimum=1,
         maximum=1024,
     )
@@ -63,7 +63,7 @@ class CodecSettings:
 
     @property
     def held_slots(self) -> int:
-        """`slots`, or its default on this device."""
+        """`slots`, or its default on this device: at most so many."""
         return self.slots or (32 if self.device.partition(":")[0] == "cpu" else 128)
 
     @property

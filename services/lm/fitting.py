@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 
 import torch
 
 from moshi_cluster.models.free_memory import free_bytes
+from moshi_cluster.models.mimi import MimiConfig
+from moshi_cluster.models.mimi.sizes import CodecRoom, CodecSize
 from moshi_cluster.models.moshi_lm import LmConfig
 from moshi_cluster.models.moshi_lm.sizes import Fit, SlotSize, StepSize, slot_size
 from moshi_cluster.models.moshi_lm.static import SPARE_PLACES, buckets_for
 from moshi_cluster.services.common.worker import program
+from moshi_cluster.services.common.worker.room import NoRoomError
 from moshi_cluster.services.lm.settings import MOST_SLOTS, MOST_SLOTS_ON_CPU, LmSettings
 
 _LOG = logging.getLogger(__name__)
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "int8": torch.int8}
 _WAYS_OUT = "a shorter context, kv_dtype=int8 or quantize make room"
-
-
-class NoRoomError(Exception):
-    """Not one session fits the free memory, or fewer than were set; the message has the arithmetic."""
+_SHARE, _SHARE_BESIDE_A_KNOWN_STEP = 0.8, 0.95
 
 
 def activation_dtype(settings: LmSettings, quantised: bool) -> torch.dtype:
@@ -65,13 +66,15 @@ def choose_slots(settings: LmSettings, config: LmConfig, dtype: torch.dtype) -> 
     size = slot_size(config, settings.context, dtype, SPARE_PLACES if static else 0)
     step = _step_size(settings, config, size, settings.slots or most) if static and not on_cpu else None
     free = free_bytes(settings.device)
+    codec = CodecRoom(CodecSize(MimiConfig())) if settings.leave_for_codec and step else None
+    share = settings.memory_share or (_SHARE if step is None else _SHARE_BESIDE_A_KNOWN_STEP)
     if settings.slots is not None:
-        _check_set(settings, settings.slots, size, step, free)
+        _check_set(settings.slots, Fit(free or 0, share, size, step, codec), free)
         return settings.slots
     if free is None:
         _LOG.info("slots: %d, for free memory is unknown on %s", most, settings.device)
         return most
-    fit = Fit(free, settings.memory_share, size, step)
+    fit = Fit(free, share, size, step, codec)
     if fit.slots < 1:
         raise NoRoomError(f"{fit}; {_WAYS_OUT}")
     slots = min(fit.slots, most)
@@ -83,20 +86,17 @@ def _step_size(settings: LmSettings, config: LmConfig, slot: SlotSize, slots: in
     return StepSize(config, buckets_for(largest_batch(settings, slots))[-1], slot.context)
 
 
-def _check_set(settings: LmSettings, slots: int, size: SlotSize, step: StepSize | None, free: int | None) -> None:
-    """Slots as set. Where a step's own memory is known they fit or are an error; elsewhere too many are warned of."""
-    _LOG.info("slots: %d as set, %.0f MB of %s", slots, slots * size.nbytes / 1e6, _free(free))
+def _check_set(slots: int, fit: Fit, free: int | None) -> None:
+    """Slots as set. Where a step's own memory is known they fit or are an error; more than would be taken unset are
+    warned of."""
+    _LOG.info("slots: %d as set, %.0f MB of %s", slots, slots * fit.slot.nbytes / 1e6, _free(free))
     if free is None:
         return
-    if step is not None:
-        fit = Fit(free, 1.0, size, step)
-        if slots > fit.slots:
-            raise NoRoomError(f"slots: {slots} as set, but {fit}; {_WAYS_OUT}")
-    elif slots * size.nbytes > free * settings.memory_share:
-        _LOG.warning(
-            "slots: %d x %s are more than memory_share=%g of what is free: a step's own memory may not fit; %s",
-            slots, size, settings.memory_share, _WAYS_OUT,
-        )  # fmt: skip
+    alone = replace(fit, share=1.0, codec=None)
+    if fit.step is not None and slots > alone.slots:
+        raise NoRoomError(f"slots: {slots} as set, but {alone}; {_WAYS_OUT}")
+    if slots > fit.slots:
+        _LOG.warning("slots: %d as set may leave too little for others, for %s; %s", slots, fit, _WAYS_OUT)
 
 
 def _free(free: int | None) -> str:

@@ -45,8 +45,15 @@ class LmSettings:
     slots: int | None = setting(
         None, "Sessions held at once; unset: what fits, at most 32 on a CPU and 256 elsewhere.", minimum=1, maximum=1024
     )
-    memory_share: float = setting(
-        0.8, "Share of the free memory that sessions may take when `slots` is unset.", minimum=0.01, maximum=1.0
+    memory_share: float | None = setting(
+        None,
+        "Share of the free memory that sessions may take when `slots` is unset; unset: 0.8, on a GPU 0.95 of what the "
+        "static step leaves.",
+        minimum=0.01,
+        maximum=1.0,
+    )
+    leave_for_codec: bool = setting(
+        True, "When `slots` is unset, leaves memory for a codec on the same GPU; false where the codec has its own."
     )
     max_batch: int | None = setting(
         None, "Largest batch of one step; unset: 64, and every slot with the static step.", minimum=1, maximum=1024

@@ -32,6 +32,10 @@ def free(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> p
     return caplog
 
 
+def warnings(log: pytest.LogCaptureFixture) -> list[str]:
+    return [each.message for each in log.records if each.levelno == logging.WARNING]
+
+
 @pytest.mark.parametrize(
     ("settings", "dtype", "slots"),
     [
@@ -42,8 +46,10 @@ def free(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> p
         (LmSettings(context=375), torch.bfloat16, 32),
         (LmSettings(memory_share=0.4), torch.bfloat16, 6),
         (LmSettings(context=375, device="cuda", static_step="off"), torch.bfloat16, 97),
-        # Rings have 72 places more, and a step of 320 rows and the runtime take 3.2 GB first.
-        (LmSettings(context=375, device="cuda"), torch.bfloat16, 71),
+        # Rings have 72 places more; a step of 320 rows and the runtime take 2.4 GB, a codec 1.6 GB and 23 MB a session.
+        (LmSettings(context=375, device="cuda"), torch.bfloat16, 74),
+        (LmSettings(context=375, device="cuda", memory_share=0.5), torch.bfloat16, 38),
+        (LmSettings(context=375, device="cuda", leave_for_codec=False), torch.bfloat16, 87),
         (LmSettings(context=375, device="cuda", slots=80), torch.bfloat16, 80),
         (LmSettings(slots=3), torch.bfloat16, 3),
         (LmSettings(slots=100), torch.bfloat16, 100),
@@ -66,18 +72,38 @@ def test_the_arithmetic_is_logged(free: pytest.LogCaptureFixture) -> None:
 @pytest.mark.parametrize(("slots", "warned"), [(12, False), (13, True), (100, True)])
 def test_slots_that_leave_too_little_are_warned_of(free: pytest.LogCaptureFixture, slots: int, warned: bool) -> None:
     choose_slots(LmSettings(slots=slots), CONFIG, torch.bfloat16)
-    assert warned == any("may not fit" in each.message for each in free.records if each.levelno == logging.WARNING)
+    assert warned == any(
+        "may leave too little" in each.message for each in free.records if each.levelno == logging.WARNING
+    )
 
 
 def test_set_slots_that_cannot_fit_beside_a_static_step_are_an_error_with_the_arithmetic(
     free: pytest.LogCaptureFixture,
 ) -> None:
-    settings = LmSettings(device="cuda", slots=26, kv_dtype="int8")
+    settings = LmSettings(device="cuda", slots=27, kv_dtype="int8")
     with pytest.raises(
-        NoRoomError, match=r"slots: 26 as set, but 25 slots fit: \(24000 MB free - 30\d\d MB for a step"
+        NoRoomError, match=r"slots: 27 as set, but 26 slots fit: \(24000 MB free - 2\d\d\d MB for a step"
     ):
         choose_slots(settings, CONFIG, torch.int8)
-    assert choose_slots(LmSettings(device="cuda", slots=25), CONFIG, torch.int8) == 25
+    assert choose_slots(LmSettings(device="cuda", slots=26), CONFIG, torch.int8) == 26
+
+
+def test_what_is_left_for_a_codec_beside_it_is_in_the_arithmetic(free: pytest.LogCaptureFixture) -> None:
+    choose_slots(LmSettings(device="cuda"), CONFIG, torch.int8)
+    assert (
+        "- 1593 MB for a codec beside it) x 0.95 / 830.5 MB" in free.text and "and 23 MB of the codec each" in free.text
+    )
+    assert choose_slots(LmSettings(device="cuda", slots=24), CONFIG, torch.int8) == 24
+    assert any("24 as set may leave too little for others" in each for each in warnings(free))
+
+
+@pytest.mark.parametrize(("card_bytes", "dtype", "least"), [(150.7e9, torch.int8, 128), (85.5e9, torch.int8, 64)])
+def test_a_card_of_its_size_takes_as_many_sessions_as_are_promised_with_a_codec_beside_them(
+    monkeypatch: pytest.MonkeyPatch, card_bytes: float, dtype: torch.dtype, least: int
+) -> None:
+    weights_and_context_bytes = 15.4e9 + 0.5e9
+    monkeypatch.setattr(fitting, "free_bytes", lambda device: int(card_bytes - weights_and_context_bytes))
+    assert choose_slots(LmSettings(device="cuda"), CONFIG, dtype) >= least
 
 
 @pytest.mark.parametrize(
