@@ -48,6 +48,11 @@ class MuxClient:
         """How many are open."""
         return self._connection.streams if self._connection is not None else 0
 
+    @property
+    def bundles_heard(self) -> int:
+        """How many messages have come over the connection that stands: one that works goes on counting."""
+        return self._connection.bundles_heard if self._connection is not None else 0
+
     def open(self, method: str, response_type: type[Response]) -> MuxStream[Response]:
         """A stream of the rpc `method`, its full name."""
         if self._connection is None or self._connection.is_lost:
@@ -83,8 +88,16 @@ class MuxStream(Generic[Response]):
         self._held_or_over = asyncio.Event()
 
     async def write(self, message: Message) -> None:
-        """Sends one message. Raises StreamEnded."""
+        """Sends one message once the worker has taken enough of what was sent before. Raises StreamEnded."""
         await self._outbox.until_writable()
+        self.put(message)
+
+    async def until_writable(self) -> None:
+        """Returns once the worker has taken enough that another message may be put, or the stream is over."""
+        await self._outbox.until_writable()
+
+    def put(self, message: Message) -> None:
+        """Sends one message without waiting. Raises StreamEnded."""
         if self._inbox.end is not None:
             raise StreamEnded(self._inbox.end)
         self._outbox.put(trunk_pb2.TrunkItem(stream=self._number, message=message.SerializeToString()))
@@ -140,6 +153,7 @@ class MuxConnection:
 
     def __init__(self, channel: grpc.aio.Channel, service: str, address: str, outbox: Outbox) -> None:
         self.is_lost = False
+        self.bundles_heard = 0
         self._service = service
         self._address = address
         self._outbox = outbox
@@ -177,6 +191,7 @@ class MuxConnection:
 
     async def _read(self, call: Any) -> None:
         while (bundle := await call.read()) is not grpc.aio.EOF:
+            self.bundles_heard += 1
             for item in bundle.items:
                 if item.stream in self._streams:  # else it was cancelled, and the worker did not know it yet
                     self._streams[item.stream].take(item)

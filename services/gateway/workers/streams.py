@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Generic
 
@@ -48,7 +48,10 @@ _ANYWHERE = Placement()
 
 
 class WorkerStream(Generic[Response]):
-    """An open stream with a slot behind it. Sending and reading raise SessionError when the worker is lost."""
+    """An open stream with a slot behind it. Sending and reading raise SessionError when the worker is lost.
+
+    Sending never waits: `until_writable` does, and who sends more than a few frames at once asks it first.
+    """
 
     name: ClassVar[str]
     """The hop: encode, lm or decode."""
@@ -90,9 +93,13 @@ class WorkerStream(Generic[Response]):
         """The error of a call that cannot go on with this stream. what: the worker does or has done."""
         return self.worker.unavailable(f"{self.name}: the {self.worker.service} worker {what}")
 
-    async def _write(self, message: Message) -> None:
+    async def until_writable(self) -> None:
+        """Returns once the worker has taken enough that another frame may be sent."""
+        await self._stream.until_writable()
+
+    def _put(self, message: Message) -> None:
         try:
-            await self._stream.write(message)
+            self._stream.put(message)
         except StreamEnded as ended:
             raise self._error(ended) from None
 
@@ -113,9 +120,9 @@ class EncodeStream(WorkerStream[codec_pb2.CodeFrame]):
 
     name = "encode"
 
-    def send_pcm(self, pcm: Samples) -> Awaitable[None]:
+    def send_pcm(self, pcm: Samples) -> None:
         """Sends the caller's next frame, float32 [1920]."""
-        return self._write(codec_pb2.PcmFrame(pcm_f32le=pcm.tobytes(), frame_index=self._next_frame_index()))
+        self._put(codec_pb2.PcmFrame(pcm_f32le=pcm.tobytes(), frame_index=self._next_frame_index()))
 
 
 class LmStream(WorkerStream[lm_pb2.GenerateResponse]):
@@ -125,14 +132,20 @@ class LmStream(WorkerStream[lm_pb2.GenerateResponse]):
     sampling = common_pb2.Sampling()
     """What is in use, once the session is open."""
 
-    def send_open(self, request: lm_pb2.GenerateRequest.Open) -> Awaitable[None]:
-        """Says what the session is, before anything else."""
-        return self._write(lm_pb2.GenerateRequest(open=request))
+    async def read(self) -> lm_pb2.GenerateResponse | None:
+        """As of any stream; a go-away is left out: the worker's reports say it too, and the codec's."""
+        while (message := await super().read()) is not None and message.WhichOneof("message") == "go_away":
+            pass
+        return message
 
-    def send_codes(self, codes: Iterable[int]) -> Awaitable[None]:
+    def send_open(self, request: lm_pb2.GenerateRequest.Open) -> None:
+        """Says what the session is, before anything else."""
+        self._put(lm_pb2.GenerateRequest(open=request))
+
+    def send_codes(self, codes: Iterable[int]) -> None:
         """Sends the caller's next frame of codes."""
         frame = lm_pb2.GenerateRequest.UserFrame(codes=codes, frame_index=self._next_frame_index())
-        return self._write(lm_pb2.GenerateRequest(frame=frame))
+        self._put(lm_pb2.GenerateRequest(frame=frame))
 
 
 class DecodeStream(WorkerStream[codec_pb2.PcmFrame]):
@@ -140,13 +153,13 @@ class DecodeStream(WorkerStream[codec_pb2.PcmFrame]):
 
     name = "decode"
 
-    def send_codes(self, codes: Iterable[int]) -> Awaitable[None]:
+    def send_codes(self, codes: Iterable[int]) -> None:
         """Sends Moshi's next frame of codes."""
-        return self._write(codec_pb2.CodeFrame(codes=codes, frame_index=self._next_frame_index()))
+        self._put(codec_pb2.CodeFrame(codes=codes, frame_index=self._next_frame_index()))
 
 
 @dataclass(frozen=True)
-class _CodecStreams:
+class CodecStreams:
     """A call's two streams to its codec."""
 
     encode: EncodeStream
@@ -180,8 +193,8 @@ class CallStreams:
         history: of the conversation to go on with. Raises NoFreeSlot or Unavailable.
         """
         opening = (
-            codec.acquire(lambda worker: _open_codec(worker, limits), placement.suits_codec),
-            lm.acquire(lambda worker: _open_lm(worker, sampling, history, limits), placement.suits_lm),
+            codec.acquire(lambda worker: open_codec(worker, limits), placement.suits_codec),
+            lm.acquire(lambda worker: open_lm(worker, sampling, history, limits), placement.suits_lm),
         )
         both_ways, generate = asyncio.ensure_future(opening[0]), asyncio.ensure_future(opening[1])
         try:
@@ -196,15 +209,21 @@ class CallStreams:
         """Who carries the call."""
         return self.encode.worker, self.lm.worker
 
+    def replace(self, stream: WorkerStream[Any]) -> None:
+        """Another worker's stream takes the place of the one of its hop, which is given back."""
+        old: WorkerStream[Any] = getattr(self, stream.name)
+        setattr(self, stream.name, stream)
+        old.cancel()
+
     def cancel(self) -> None:
         """Gives all slots back at once."""
         for stream in (self.encode, self.lm, self.decode):
             stream.cancel()
 
 
-async def _open_codec(worker: Worker, limits: OpeningLimits) -> _CodecStreams:
+async def open_codec(worker: Worker, limits: OpeningLimits = _LIMITS) -> CodecStreams:
     """Both ends on one worker: its two tables of slots fill alike, and a lost worker ends only its own calls."""
-    ends = _CodecStreams(
+    ends = CodecStreams(
         EncodeStream(worker.mux.open("/moshi_cluster.v1.Codec/Encode", codec_pb2.CodeFrame), worker),
         DecodeStream(worker.mux.open("/moshi_cluster.v1.Codec/Decode", codec_pb2.PcmFrame), worker),
     )
@@ -217,14 +236,14 @@ async def _open_codec(worker: Worker, limits: OpeningLimits) -> _CodecStreams:
     return ends
 
 
-async def _open_lm(
-    worker: Worker, sampling: common_pb2.Sampling, history: LastFrames, limits: OpeningLimits
+async def open_lm(
+    worker: Worker, sampling: common_pb2.Sampling, history: LastFrames, limits: OpeningLimits = _LIMITS
 ) -> LmStream:
     """A session with as much of the history as the worker looks back on: more would cost its other sessions time."""
     request = lm_pb2.GenerateRequest.Open(sampling=sampling, history=history(worker.context_frames))
     stream = LmStream(worker.mux.open("/moshi_cluster.v1.Lm/Generate", lm_pb2.GenerateResponse), worker)
     try:
-        await stream.send_open(request)
+        stream.send_open(request)
         await stream.until_held(limits.held_s)
         stream.sampling = await _opened(stream, None if request.history else limits.ready_s)
     except BaseException:

@@ -53,13 +53,13 @@ async def test_three_slots_are_held_and_frames_pass() -> None:
         streams = await CallStreams.open(*pools(all_of_it), SAMPLING)
         assert (codec.live_sessions, lm.live_sessions) == (2, 1)
         for index in range(3):
-            await streams.encode.send_pcm(SILENCE)
+            streams.encode.send_pcm(SILENCE)
             codes = await streams.encode.read()
             assert codes is not None
-            await streams.lm.send_codes(codes.codes)
+            streams.lm.send_codes(codes.codes)
             reply = await streams.lm.read()
             assert reply is not None
-            await streams.decode.send_codes(reply.frame.moshi_codes)
+            streams.decode.send_codes(reply.frame.moshi_codes)
             pcm = await streams.decode.read()
             assert pcm is not None
             assert codes.frame_index == reply.frame.frame_index == pcm.frame_index == index
@@ -218,12 +218,12 @@ async def test_a_stream_that_ended_says_why_on_the_next_write(
 ) -> None:
     async with cluster([Answering(said)]) as all_of_it:
         streams = await CallStreams.open(*pools(all_of_it), SAMPLING)
-        await streams.encode.send_pcm(SILENCE)
+        streams.encode.send_pcm(SILENCE)
         await streams.encode.read()
         with contextlib.suppress(SessionError):
             assert await streams.encode.read() is None
         with pytest.raises(SessionError, match="^encode: ") as error:
-            await streams.encode.send_pcm(SILENCE)
+            streams.encode.send_pcm(SILENCE)
         assert type(error.value) is expected
         streams.encode.done_writing()
         streams.cancel()

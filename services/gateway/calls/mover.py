@@ -1,0 +1,189 @@
+"""Mover of a call's streams to one service: when their worker is lost, hangs or drains, another one goes on with them.
+
+    lost      the worker can no longer be read: at once, and for `give_up_s` until one has room
+    hung      it leaves a frame unanswered and says nothing to anybody: beside it, until it is heard again or given up
+    draining  it is about to stop: beside it, for as long as it is there
+
+The caller hears at most one gap: what was in flight is answered again, to the same tokens.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Any, Protocol
+
+from moshi_cluster.services.common.errors import SessionError, Unavailable
+from moshi_cluster.services.gateway.calls.movable_stream import MovableStream
+from moshi_cluster.services.gateway.calls.unanswered import UnansweredFrames
+from moshi_cluster.services.gateway.workers.move_turns import MoveTurns
+from moshi_cluster.services.gateway.workers.streams import WorkerStream
+from moshi_cluster.services.gateway.workers.worker import Worker
+
+HUNG_GIVEN_UP_S = 10.0
+"""A worker that has left a frame unanswered for so long is lost, whether another one has room or not."""
+
+_RETRY_S = 0.25
+_LOSSES_MAX = 3  # in a row, without an answer between: it may be the call that its workers fail of
+
+
+class MoveReason(IntEnum):
+    """Why streams move, the most urgent last."""
+
+    DRAINING = 1
+    HUNG = 2
+    LOST = 3
+
+
+@dataclass(frozen=True)
+class MoveTimes:
+    """How long is waited before and while streams move."""
+
+    answer_timeout_s: float
+    """A worker that leaves a frame unanswered beyond its own worst step, and is not heard at all, hangs."""
+    give_up_s: float
+    """Until another worker has room, once theirs is lost."""
+    open_timeout_s: float
+    """Until another worker has opened them and caught up."""
+
+
+class MoveListener(Protocol):
+    """Who is told what becomes of the streams."""
+
+    def moved(self, service: str, reason: MoveReason, same: bool) -> None:
+        """Another worker carries them. same: it answers what the old one did."""
+
+    def not_moved(self, service: str, reason: MoveReason, worker: Worker) -> None:
+        """No other worker could take them, for the first time; it is tried again."""
+
+    def given_up(self, service: str, reason: MoveReason) -> None:
+        """They are lost, and the call is over."""
+
+    def gap(self, service: str, gap_s: float) -> None:
+        """What their answers were late by, when they moved."""
+
+
+Open = Callable[[MoveReason], Awaitable[Sequence[WorkerStream[Any]]]]
+"""Opens one stream for each of the mover's on another worker, and calls `remember` where their state begins."""
+
+
+class Mover:
+    """Watches the streams of one service and moves them, all together."""
+
+    def __init__(
+        self,
+        service: str,
+        streams: Sequence[MovableStream[Any]],
+        open_elsewhere: Open,
+        replace: Callable[[WorkerStream[Any]], None],
+        turns: MoveTurns,
+        times: MoveTimes,
+        listener: MoveListener,
+    ) -> None:
+        """replace: told of every stream that takes another's place. turns: of the calls that move at once."""
+        self._service = service
+        self._streams = streams
+        self._open_elsewhere = open_elsewhere
+        self._replace = replace
+        self._turns = turns
+        self._times = times
+        self._listener = listener
+        self._began_s = time.monotonic()
+        self._reason: MoveReason | None = None
+        self._wanted = asyncio.Event()
+        self._since_s = 0.0  # when `_reason` came up
+        self._error: Unavailable | None = None
+        self._losses = 0
+        self._answered_at_loss = -1
+        self._unanswered = UnansweredFrames([stream.waiting for stream in streams])
+        for stream in streams:
+            stream.on_lost = self._lose
+        streams[-1].on_gap = lambda gap_s: listener.gap(service, gap_s)
+
+    @property
+    def worker(self) -> Worker:
+        """Who carries the streams."""
+        worker: Worker = self._streams[0].stream.worker
+        return worker
+
+    def look(self, interval_s: float) -> None:
+        """Looks at the worker; call it every `interval_s`."""
+        limit_s = self._times.answer_timeout_s + self.worker.worst_step_s
+        hangs = self._unanswered.look(self.worker.mux.bundles_heard, interval_s) > limit_s
+        if hangs:
+            self._want(MoveReason.HUNG)
+        elif self.worker.draining.is_set():
+            self._want(MoveReason.DRAINING)
+
+    async def run(self) -> None:
+        """Moves the streams whenever they have to, until cancelled. Raises Unavailable when nobody takes them."""
+        while True:
+            await self._wanted.wait()
+            await self._move()
+
+    def _want(self, reason: MoveReason) -> None:
+        if self._reason is None or reason > self._reason:
+            self._reason = reason
+            self._since_s = time.monotonic()
+            self._wanted.set()
+
+    def _lose(self, error: Unavailable) -> None:
+        self._error = error
+        answered = sum(stream.answered_frames for stream in self._streams)
+        self._losses = self._losses + 1 if answered == self._answered_at_loss else 1
+        self._answered_at_loss = answered
+        self._want(MoveReason.LOST)
+
+    async def _move(self) -> None:
+        told = False
+        while (reason := self._reason) is not None:
+            try:
+                async with self._turns.turn(self._began_s, urgent=reason is not MoveReason.DRAINING):
+                    same = await self._move_once(reason)
+                self._settle()
+                self._listener.moved(self._service, reason, same)
+                return
+            except (SessionError, TimeoutError):
+                self._check_hope()
+            if not told:
+                self._listener.not_moved(self._service, reason, self.worker)
+                told = True
+            await asyncio.sleep(_RETRY_S)
+            if self._reason is MoveReason.HUNG and not self._unanswered.unanswered_s:
+                self._settle()
+
+    async def _move_once(self, reason: MoveReason) -> bool:
+        async with asyncio.timeout(self._times.open_timeout_s):
+            opened = await self._open_elsewhere(reason)
+            same = True
+            try:
+                for old, new in zip(self._streams, opened, strict=True):
+                    same &= await old.catch_up(new)
+                    old.switch(new)
+                    self._replace(new)
+            except BaseException:
+                for new in opened:
+                    new.cancel()
+                raise
+        return same
+
+    def _settle(self) -> None:
+        self._reason = None
+        self._wanted.clear()
+
+    def _check_hope(self) -> None:
+        """Raises Unavailable once there is none."""
+        for_s = time.monotonic() - self._since_s
+        error = self._error
+        if self._reason is MoveReason.LOST and (for_s > self._times.give_up_s or self._losses >= _LOSSES_MAX):
+            pass
+        elif self._reason is MoveReason.HUNG and for_s > HUNG_GIVEN_UP_S:
+            error = self._streams[self._unanswered.hop].stream.unavailable("does not answer")
+        else:
+            return
+        self._listener.given_up(self._service, self._reason)
+        assert error is not None
+        raise error

@@ -1,0 +1,62 @@
+"""Turns of calls that move to other workers of a service: a lost worker's calls all move at once."""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import itertools
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+_URGENT_AT_ONCE = 16  # of calls that are silent meanwhile
+_OTHERS_AT_ONCE = 2  # their worker still answers: those that are opened cost the calls beside them as little as can be
+
+
+class MoveTurns:
+    """Who has been talking longest goes first: where not all find room, the others end."""
+
+    def __init__(self) -> None:
+        self._urgent = _Line(_URGENT_AT_ONCE)
+        self._others = _Line(_OTHERS_AT_ONCE)
+
+    @asynccontextmanager
+    async def turn(self, began_s: float, urgent: bool) -> AsyncIterator[None]:
+        """A turn for as long as the context lasts. began_s: when the call began. urgent: nobody answers it now."""
+        line = self._urgent if urgent else self._others
+        await line.enter(began_s)
+        try:
+            yield
+        finally:
+            line.leave()
+
+
+class _Line:
+    """Those who wait for a turn, and how many have one."""
+
+    def __init__(self, at_once: int) -> None:
+        self._free = at_once
+        self._waiting: list[tuple[float, int, asyncio.Future[None]]] = []  # a heap
+        self._numbers = itertools.count()
+
+    async def enter(self, began_s: float) -> None:
+        loop = asyncio.get_running_loop()
+        turn = loop.create_future()
+        heapq.heappush(self._waiting, (began_s, next(self._numbers), turn))
+        loop.call_soon(self._grant)  # not at once: whoever comes at this moment, too, may have talked longer
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if not turn.cancelled():
+                self.leave()
+            raise
+
+    def leave(self) -> None:
+        self._free += 1
+        self._grant()
+
+    def _grant(self) -> None:
+        while self._free and self._waiting:
+            _, _, turn = heapq.heappop(self._waiting)
+            if not turn.done():
+                self._free -= 1
+                turn.set_result(None)
