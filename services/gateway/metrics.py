@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from moshi_cluster.services.common.metrics import LATENCY_BUCKETS_S
 
 HOPS = ("edge_in", "encode", "lm", "decode", "edge_out", "turnaround")
+SERVICES = ("codec", "lm")
+MOVE_REASONS = ("draining", "hung", "lost")
+MOVE_OUTCOMES = ("moved", "differs", "given_up")
 FRAME_KINDS = ("in", "out", "filled", "dropped", "late", "reply_dropped")
 
 
@@ -80,6 +85,23 @@ class GatewayMetrics:
             ("service",),
             registry=registry,
         )
+        self._moves = Counter(
+            "moshi_gateway_failovers",
+            "Times that a call's streams had to leave their worker. outcome: moved, differs (moved, to another answer),"
+            " given_up.",
+            ("service", "reason", "outcome"),
+            registry=registry,
+        )
+        move_gap_s = Histogram(
+            "moshi_gateway_move_gap_seconds",
+            "What the first answer of the other worker was late by, when a call's streams had moved.",
+            ("service",),
+            buckets=LATENCY_BUCKETS_S,
+            registry=registry,
+        )
+        self.move_gap_s = {service: move_gap_s.labels(service) for service in SERVICES}
+        for labels in itertools.product(SERVICES, MOVE_REASONS, MOVE_OUTCOMES):
+            self._moves.labels(*labels)
         self._rejections = Counter(
             "moshi_gateway_worker_rejections",
             "Calls for which the workers had no slot, by the status they ended with.",
@@ -119,6 +141,10 @@ class GatewayMetrics:
     def resumed(self, outcome: str) -> None:
         """Counts a caller who came back: memory, or the reason of the contract in lower case."""
         self._resumptions.labels(outcome).inc()
+
+    def moved(self, service: str, reason: str, outcome: str) -> None:
+        """Counts streams that had to leave their worker, by what became of them."""
+        self._moves.labels(service, reason, outcome).inc()
 
     def digit(self, is_key: bool) -> None:
         """Counts a key press, or one of what is no key."""

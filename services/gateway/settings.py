@@ -92,6 +92,21 @@ class GatewaySettings:
     )
     max_message_bytes: int = setting(512 * 1024, "Largest message from a caller.", minimum=1024)
     open_timeout_s: float = setting(10.0, "A call whose `start` and slots take longer than this ends.", minimum=0.1)
+    answer_timeout_s: float = setting(
+        1.0,
+        "A worker that leaves a frame unanswered and says nothing for this long beyond its own longest step hangs: its"
+        " calls move.",
+        minimum=0.1,
+    )
+    move_timeout_s: float = setting(
+        5.0, "A call whose worker is lost ends when no other has had room for it for this long.", minimum=0.0
+    )
+    remembered_encode_frames: int = setting(
+        32, "Last frames of a caller's voice that another codec hears first when a call moves to it.", minimum=0
+    )
+    remembered_decode_frames: int = setting(
+        25, "Last frames of Moshi's codes that another codec gets first when a call moves to it.", minimum=0
+    )
     idle_timeout_s: float = setting(60.0, "A call that sends nothing for this long ends.", minimum=0.1)
     first_voice_timeout_s: float = setting(
         15.0, "A call of /api/chat that has sent no voice for this long since it began ends.", minimum=0.1

@@ -12,7 +12,11 @@ from moshi_cluster.cluster.local_cluster import Layout, LocalCluster
 
 SLOTS = 8
 # Together with what `callers.start` allows: a busy test machine answers late, but nothing is filled in or dropped.
-PATIENT = {"MOSHI_GATEWAY_BACKLOG_FRAMES": "250", "MOSHI_GATEWAY_REPLY_BACKLOG_MS": "20000"}
+PATIENT = {
+    "MOSHI_GATEWAY_BACKLOG_FRAMES": "250",
+    "MOSHI_GATEWAY_REPLY_BACKLOG_MS": "20000",
+    "MOSHI_GATEWAY_MOVE_TIMEOUT_S": "0",
+}
 
 
 @pytest.fixture(scope="session")

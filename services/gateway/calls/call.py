@@ -27,12 +27,14 @@ from moshi_cluster.services.gateway.calls.hop_times import HopTimes
 from moshi_cluster.services.gateway.calls.ingress import Ingress, UserFrame
 from moshi_cluster.services.gateway.calls.key_presses import DIGITS, KeyPresses
 from moshi_cluster.services.gateway.calls.limits import CallLimits, check_slo
+from moshi_cluster.services.gateway.calls.move_reports import MoveReports
+from moshi_cluster.services.gateway.calls.mover import MovePlan
 from moshi_cluster.services.gateway.calls.pipeline import Pipeline
 from moshi_cluster.services.gateway.calls.spec import CallSpec
 from moshi_cluster.services.gateway.metrics import GatewayMetrics
 from moshi_cluster.services.gateway.settings import GatewaySettings
+from moshi_cluster.services.gateway.workers.elsewhere import Elsewhere
 from moshi_cluster.services.gateway.workers.streams import CallStreams
-from moshi_cluster.services.gateway.workers.worker import Worker
 
 
 class Call:
@@ -45,10 +47,12 @@ class Call:
         settings: GatewaySettings,
         metrics: GatewayMetrics,
         streams: CallStreams | None,
+        elsewhere: Elsewhere,
         history: History,
         called_s: float,
     ) -> None:
-        """streams: None for a loopback call, which answers every frame with itself. history: goes on from here.
+        """streams: None for a loopback call, which answers every frame with itself. elsewhere: where they go on when
+        they have to. history: goes on from here.
 
         called_s: since when the caller may speak.
         """
@@ -60,6 +64,7 @@ class Call:
         self._spec = spec
         self._metrics = metrics
         self._streams = streams
+        self._elsewhere = elsewhere
         pending = PendingEvents(now_s)
         clock = CallerClock(
             now_s, spec.jitter_allowance_s, settings.backlog_frames, spec.first_frame_allowance_s, called_s
@@ -68,6 +73,7 @@ class Call:
         self._egress = Egress(spec, settings, self.counters, pending, self.hop_times, self._check_slo)
         self._limits = CallLimits(settings, now_s)
         self._pace = audio_pace(settings.backlog_frames * FRAME_S, called_s)
+        self._move_plan = _move_plan(settings)
         self._backlog_frames = settings.backlog_frames
         self._read_on_s = now_s
         self._frame_taken = asyncio.Event()
@@ -176,9 +182,7 @@ class Call:
         """
         try:
             async with asyncio.TaskGroup() as tasks:
-                workers = self._streams.workers if self._streams is not None else ()
-                work = (self._fill_gaps(), self._watch_limits(), *map(self._pass_on_drain, workers))
-                beside = [tasks.create_task(each) for each in work]
+                beside = [tasks.create_task(work) for work in (self._fill_gaps(), self._watch_limits())]
                 await self._carry()
                 await self._egress.finish()
                 for task in beside:
@@ -190,7 +194,20 @@ class Call:
         if self._streams is None:
             await self._loop_back()
         else:
-            await Pipeline(self._streams, self.history, self.hop_times, self._next_frame, self._reply).run()
+            await self._pipeline(self._streams).run()
+
+    def _pipeline(self, streams: CallStreams) -> Pipeline:
+        reports = MoveReports(self._metrics, self.counters, self._tell_moved, self.go_away)
+        return Pipeline(
+            streams,
+            self._elsewhere,
+            self.history,
+            self.hop_times,
+            self._next_frame,
+            self._reply,
+            self._move_plan,
+            reports,
+        )
 
     async def _loop_back(self) -> None:
         while (frame := await self._next_frame()) is not None:
@@ -228,9 +245,19 @@ class Call:
             now_s = time.monotonic()
             await asyncio.sleep(self._limits.check(now_s) - now_s)
 
-    async def _pass_on_drain(self, worker: Worker) -> None:
-        await worker.draining.wait()
-        self.go_away(f"the {worker.service} worker", worker.grace_left_s)
+    def _tell_moved(self, detail: str) -> None:
+        with contextlib.suppress(LimitReached):  # as in `go_away`
+            self._egress.notify(EventKind.MOVED, detail=detail)
 
     def _check_slo(self) -> None:
         check_slo(self._spec.slo, self.counters, len(self._ingress))
+
+
+def _move_plan(settings: GatewaySettings) -> MovePlan:
+    return MovePlan(
+        settings.answer_timeout_s,
+        settings.move_timeout_s,
+        settings.open_timeout_s,
+        settings.remembered_encode_frames,
+        settings.remembered_decode_frames,
+    )

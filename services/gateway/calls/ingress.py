@@ -28,7 +28,9 @@ class UserFrame:
     complete_s: float  # when its last sample was there
     sent_s: float = 0.0  # when the worker that has it got it
     user_codes: tuple[int, ...] = ()
+    text_token: int = 0  # of the answer, as what follows
     text_piece: str = ""
+    moshi_codes: tuple[int, ...] = ()
 
 
 class Ingress:

@@ -167,7 +167,14 @@ class CallManager:
         spec = reservation.spec
         said_since_s = reservation.asked_s if called_s is None else called_s
         call = Call(
-            session_id, spec, self._settings, self.metrics, reservation.streams, reservation.history, said_since_s
+            session_id,
+            spec,
+            self._settings,
+            self.metrics,
+            reservation.streams,
+            self.fleet.elsewhere,
+            reservation.history,
+            said_since_s,
         )
         setup_s = time.monotonic() - reservation.asked_s
         self.metrics.setup_s.observe(setup_s, exemplar_of(session_id))

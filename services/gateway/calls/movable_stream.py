@@ -43,6 +43,8 @@ class MovableStream(Generic[Response]):
         self.waiting: deque[UserFrame] = deque()
         """Frames without an answer, oldest first. Bounded by the call's frames in flight."""
         self.answered_frames = 0
+        self.is_lost = False
+        """Whether nobody carries it at the moment."""
         self.on_lost: Callable[[Unavailable], None] = lambda error: None
         """Told when the stream can no longer be read. Whoever listens switches it, or ends the call."""
         self.on_gap: Callable[[float], None] = lambda gap_s: None
@@ -89,6 +91,7 @@ class MovableStream(Generic[Response]):
                 raise stream.unavailable("ended the stream" if reply is None else "answered a frame that was not sent")
             except Unavailable as error:
                 if stream is self.stream:
+                    self.is_lost = True
                     self.on_lost(error)
                     await self._switched.wait()
 
@@ -118,6 +121,7 @@ class MovableStream(Generic[Response]):
     def switch(self, stream: WorkerStream[Response]) -> None:
         """A stream that has caught up takes over, with the frames that the old one has not answered."""
         self.stream = stream
+        self.is_lost = False
         self._to_catch_up = None
         self._is_new = True
         for frame in self.waiting:

@@ -26,8 +26,9 @@ from moshi_cluster.services.gateway.workers.worker import Worker
 HUNG_GIVEN_UP_S = 10.0
 """A worker that has left a frame unanswered for so long is lost, whether another one has room or not."""
 
+_STUCK_S = 5.0  # for one call alone, at a worker that answers others
 _RETRY_S = 0.25
-_LOSSES_MAX = 3  # in a row, without an answer between: it may be the call that its workers fail of
+_IN_VAIN_MAX = 2  # moves in a row to workers that answered nothing: it may be the call that they fail of
 
 
 class MoveReason(IntEnum):
@@ -39,8 +40,8 @@ class MoveReason(IntEnum):
 
 
 @dataclass(frozen=True)
-class MoveTimes:
-    """How long is waited before and while streams move."""
+class MovePlan:
+    """What another worker is given, and how long is waited before and while streams move."""
 
     answer_timeout_s: float
     """A worker that leaves a frame unanswered beyond its own worst step, and is not heard at all, hangs."""
@@ -48,6 +49,10 @@ class MoveTimes:
     """Until another worker has room, once theirs is lost."""
     open_timeout_s: float
     """Until another worker has opened them and caught up."""
+    encode_frames: int
+    """Last frames of the caller's voice that another codec's encoder hears first."""
+    decode_frames: int
+    """Last frames of Moshi's codes that another codec's decoder gets first."""
 
 
 class MoveListener(Protocol):
@@ -80,7 +85,7 @@ class Mover:
         open_elsewhere: Open,
         replace: Callable[[WorkerStream[Any]], None],
         turns: MoveTurns,
-        times: MoveTimes,
+        plan: MovePlan,
         listener: MoveListener,
     ) -> None:
         """replace: told of every stream that takes another's place. turns: of the calls that move at once."""
@@ -89,15 +94,15 @@ class Mover:
         self._open_elsewhere = open_elsewhere
         self._replace = replace
         self._turns = turns
-        self._times = times
+        self._plan = plan
         self._listener = listener
         self._began_s = time.monotonic()
         self._reason: MoveReason | None = None
+        self._since_s = 0.0  # when it came up
         self._wanted = asyncio.Event()
-        self._since_s = 0.0  # when `_reason` came up
         self._error: Unavailable | None = None
-        self._losses = 0
-        self._answered_at_loss = -1
+        self._moves_in_vain = 0
+        self._answered_at_move = -1
         self._unanswered = UnansweredFrames([stream.waiting for stream in streams])
         for stream in streams:
             stream.on_lost = self._lose
@@ -111,9 +116,11 @@ class Mover:
 
     def look(self, interval_s: float) -> None:
         """Looks at the worker; call it every `interval_s`."""
-        limit_s = self._times.answer_timeout_s + self.worker.worst_step_s
-        hangs = self._unanswered.look(self.worker.mux.bundles_heard, interval_s) > limit_s
-        if hangs:
+        frames = self._unanswered
+        frames.look(self.worker.mux.bundles_heard, interval_s)
+        limit_s = self._plan.answer_timeout_s + self.worker.worst_step_s
+        if frames.silent_s > limit_s or frames.unanswered_s > _STUCK_S:
+            self.worker.failed()
             self._want(MoveReason.HUNG)
         elif self.worker.draining.is_set():
             self._want(MoveReason.DRAINING)
@@ -132,31 +139,29 @@ class Mover:
 
     def _lose(self, error: Unavailable) -> None:
         self._error = error
-        answered = sum(stream.answered_frames for stream in self._streams)
-        self._losses = self._losses + 1 if answered == self._answered_at_loss else 1
-        self._answered_at_loss = answered
         self._want(MoveReason.LOST)
 
     async def _move(self) -> None:
         told = False
         while (reason := self._reason) is not None:
+            self._check_hope(for_s=0.0)
             try:
                 async with self._turns.turn(self._began_s, urgent=reason is not MoveReason.DRAINING):
                     same = await self._move_once(reason)
-                self._settle()
-                self._listener.moved(self._service, reason, same)
-                return
             except (SessionError, TimeoutError):
-                self._check_hope()
-            if not told:
-                self._listener.not_moved(self._service, reason, self.worker)
-                told = True
-            await asyncio.sleep(_RETRY_S)
-            if self._reason is MoveReason.HUNG and not self._unanswered.unanswered_s:
-                self._settle()
+                self._check_hope(time.monotonic() - self._since_s)
+                if not told:
+                    self._listener.not_moved(self._service, reason, self.worker)
+                    told = True
+                await asyncio.sleep(_RETRY_S)
+                if self._reason is MoveReason.HUNG and not self._unanswered.unanswered_s:
+                    self._settle()
+            else:
+                self._moved()
+                self._listener.moved(self._service, reason, same)
 
     async def _move_once(self, reason: MoveReason) -> bool:
-        async with asyncio.timeout(self._times.open_timeout_s):
+        async with asyncio.timeout(self._plan.open_timeout_s):
             opened = await self._open_elsewhere(reason)
             same = True
             try:
@@ -170,15 +175,23 @@ class Mover:
                 raise
         return same
 
-    def _settle(self) -> None:
-        self._reason = None
-        self._wanted.clear()
+    def _moved(self) -> None:
+        answered = sum(stream.answered_frames for stream in self._streams)
+        self._moves_in_vain = self._moves_in_vain + 1 if answered == self._answered_at_move else 0
+        self._answered_at_move = answered
+        self._unanswered.restart()
+        self._settle()
 
-    def _check_hope(self) -> None:
-        """Raises Unavailable once there is none."""
-        for_s = time.monotonic() - self._since_s
+    def _settle(self) -> None:
+        """Nothing is to be done any more, unless what was done is lost again."""
+        if not any(stream.is_lost for stream in self._streams):
+            self._reason = None
+            self._wanted.clear()
+
+    def _check_hope(self, for_s: float) -> None:
+        """Raises Unavailable once there is none. for_s: how long another worker was looked for."""
         error = self._error
-        if self._reason is MoveReason.LOST and (for_s > self._times.give_up_s or self._losses >= _LOSSES_MAX):
+        if self._reason is MoveReason.LOST and (for_s > self._plan.give_up_s or self._moves_in_vain >= _IN_VAIN_MAX):
             pass
         elif self._reason is MoveReason.HUNG and for_s > HUNG_GIVEN_UP_S:
             error = self._streams[self._unanswered.hop].stream.unavailable("does not answer")

@@ -2,16 +2,15 @@
 
     source -> encode -> lm -> decode -> sink
 
-Every frame passes each hop exactly once and in order, so a deque per hop says which frame an answer belongs to.
+Every frame passes each hop exactly once and in order, on whichever workers: see MovableStream and Mover.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, NoReturn
+from collections.abc import Awaitable, Callable
+from typing import NoReturn
 
 import numpy as np
 
@@ -19,136 +18,138 @@ from moshi_cluster.audio.pcm import Samples
 from moshi_cluster.services.gateway.calls.history import History
 from moshi_cluster.services.gateway.calls.hop_times import HopTimes
 from moshi_cluster.services.gateway.calls.ingress import UserFrame
+from moshi_cluster.services.gateway.calls.movable_stream import MovableStream
+from moshi_cluster.services.gateway.calls.mover import MoveListener, MovePlan, Mover, MoveReason
+from moshi_cluster.services.gateway.workers.elsewhere import Elsewhere
 from moshi_cluster.services.gateway.workers.streams import (
     CallStreams,
+    CodecStreams,
     DecodeStream,
     EncodeStream,
     LmStream,
-    WorkerStream,
 )
+from moshi_cluster.v1 import lm_pb2
 
-_LOOK_S = 2.5
-_UNANSWERED_LOOKS = 4  # ten seconds: a step takes milliseconds, one that hangs is given up by the worker itself
+_LOOK_S = 0.25
 
 Source = Callable[[], Awaitable[UserFrame | None]]  # the next frame, None after the last
 Sink = Callable[[UserFrame, Samples], None]  # a frame and its reply [1920]
 
 
 class Pipeline:
-    """The tasks between one call and its three workers. Bounded by the source, which limits what is in flight."""
+    """The tasks between one call and its workers. Bounded by the source, which limits what is in flight."""
 
     def __init__(
         self,
         streams: CallStreams,
+        elsewhere: Elsewhere,
         history: History,
         times: HopTimes,
         source: Source,
         sink: Sink,
-        look_s: float = _LOOK_S,
+        plan: MovePlan,
+        listener: MoveListener,
     ) -> None:
-        """history: gets every frame that the lm has answered. times: what each hop took. look_s: between two looks for
-        frames that a worker leaves unanswered.
+        """elsewhere: where the streams go on when they have to. history: gets every frame that the lm has answered.
+
+        times: what each hop took. plan: of the moves. listener: told what becomes of the streams.
         """
         self._streams = streams
+        self._elsewhere = elsewhere
         self._history = history
         self._times = times
         self._source = source
         self._sink = sink
-        self._look_s = look_s
-        self._source_ended = False
-        self._encoding: deque[UserFrame] = deque()
-        self._generating: deque[UserFrame] = deque()
-        self._decoding: deque[UserFrame] = deque()
+        self._encode = MovableStream(streams.encode, _send_pcm, plan.encode_frames)
+        self._lm = MovableStream(streams.lm, _send_user_codes, same=_is_same_reply)
+        self._decode = MovableStream(streams.decode, _send_moshi_codes, plan.decode_frames)
+        codec = (self._encode, self._decode)
+        replace = streams.replace
+        self._movers = (
+            Mover("codec", codec, self._open_codec, replace, elsewhere.codec_turns, plan, listener),
+            Mover("lm", (self._lm,), self._open_lm, replace, elsewhere.lm_turns, plan, listener),
+        )
 
     async def run(self) -> None:
-        """Returns once the source has ended and every frame is answered. Raises Unavailable when a worker is lost."""
-        encode, lm, decode = self._streams.encode, self._streams.lm, self._streams.decode
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._source_to_encode(encode))
-            tasks.create_task(self._encode_to_lm(encode, lm))
-            tasks.create_task(self._lm_to_decode(lm, decode))
-            watch = tasks.create_task(self._watch_answers())
-            await self._decode_to_sink(decode)
-            watch.cancel()
+        """Returns once the source has ended and every frame is answered.
 
-    async def _source_to_encode(self, encode: EncodeStream) -> None:
-        while (frame := await self._source()) is not None:
-            frame.sent_s = time.monotonic()
-            self._encoding.append(frame)
-            await encode.send_pcm(frame.pcm)
-        self._source_ended = True
-        encode.done_writing()
-
-    async def _encode_to_lm(self, encode: EncodeStream, lm: LmStream) -> None:
-        while (reply := await encode.read()) is not None:
-            frame = self._answered(self._encoding, encode)
-            frame.user_codes = tuple(reply.codes)
-            self._generating.append(frame)
-            await lm.send_codes(frame.user_codes)
-        self._check_end(self._encoding, encode)
-        lm.done_writing()
-
-    async def _lm_to_decode(self, lm: LmStream, decode: DecodeStream) -> None:
-        while (message := await lm.read()) is not None:
-            if message.WhichOneof("message") != "frame":
-                continue  # go_away: the worker's reports say it too, and the codec's; see Call
-            reply = message.frame
-            frame = self._answered(self._generating, lm)
-            frame.text_piece = reply.text_piece
-            self._history.append(reply.text_token, reply.moshi_codes, frame.user_codes)
-            self._decoding.append(frame)
-            await decode.send_codes(reply.moshi_codes)
-        self._check_end(self._generating, lm)
-        decode.done_writing()
-
-    async def _decode_to_sink(self, decode: DecodeStream) -> None:
-        while (reply := await decode.read()) is not None:
-            self._sink(self._answered(self._decoding, decode), np.frombuffer(reply.pcm_f32le, "<f4"))
-        self._check_end(self._decoding, decode)
-
-    async def _watch_answers(self) -> NoReturn:
-        """Raises Unavailable when a worker leaves a frame unanswered: it reports, but its engine stands still.
-
-        Counts looks, not time: a gateway that stood still itself reads first what came meanwhile.
+        Raises Unavailable when a worker is lost and no other takes its place.
         """
-        streams: tuple[WorkerStream[Any], ...] = (self._streams.encode, self._streams.lm, self._streams.decode)
-        unanswered = UnansweredFrames((self._encoding, self._generating, self._decoding))
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._source_to_encode())
+            tasks.create_task(self._encode_to_lm())
+            tasks.create_task(self._lm_to_decode())
+            beside = [tasks.create_task(work) for work in (self._watch(), *(mover.run() for mover in self._movers))]
+            await self._decode_to_sink()
+            for task in beside:
+                task.cancel()
+
+    async def _source_to_encode(self) -> None:
+        while (frame := await self._source()) is not None:
+            await self._encode.send(frame)
+        self._encode.done_writing()
+
+    async def _encode_to_lm(self) -> None:
+        while (answered := await self._encode.read()) is not None:
+            frame, reply = answered
+            self._note(frame, "encode")
+            frame.user_codes = tuple(reply.codes)
+            await self._lm.send(frame)
+        self._lm.done_writing()
+
+    async def _lm_to_decode(self) -> None:
+        while (answered := await self._lm.read()) is not None:
+            frame, message = answered
+            reply = message.frame
+            self._note(frame, "lm")
+            frame.text_token, frame.text_piece = reply.text_token, reply.text_piece
+            frame.moshi_codes = tuple(reply.moshi_codes)
+            self._history.append(frame.text_token, frame.moshi_codes, frame.user_codes)
+            await self._decode.send(frame)
+        self._decode.done_writing()
+
+    async def _decode_to_sink(self) -> None:
+        while (answered := await self._decode.read()) is not None:
+            frame, reply = answered
+            self._note(frame, "decode")
+            self._sink(frame, np.frombuffer(reply.pcm_f32le, "<f4"))
+
+    async def _watch(self) -> NoReturn:
         while True:
-            await asyncio.sleep(self._look_s)
-            if (hop := unanswered.look()) is not None:
-                streams[hop].worker.failed()
-                raise streams[hop].unavailable("does not answer")
+            await asyncio.sleep(_LOOK_S)
+            for mover in self._movers:
+                mover.look(_LOOK_S)
 
-    def _answered(self, waiting: deque[UserFrame], stream: WorkerStream[Any]) -> UserFrame:
-        """The frame that a worker has just answered, its time on that hop noted."""
-        if not waiting:
-            raise stream.unavailable("answered a frame that was not sent")
-        frame = waiting.popleft()
+    async def _open_codec(self, reason: MoveReason) -> tuple[EncodeStream, DecodeStream]:
+        opened: CodecStreams = await self._elsewhere.codec_streams(self._streams.encode, reason < MoveReason.LOST)
+        self._encode.remember()
+        self._decode.remember()
+        return opened.encode, opened.decode
+
+    async def _open_lm(self, reason: MoveReason) -> tuple[LmStream]:
+        return (await self._elsewhere.lm_stream(self._streams.lm, self._last_frames, reason < MoveReason.LOST),)
+
+    def _last_frames(self, most: int | None) -> list[lm_pb2.HistoryFrame]:
+        self._lm.remember()
+        return list(self._history.messages(most))
+
+    def _note(self, frame: UserFrame, hop: str) -> None:
         now_s = time.monotonic()
-        self._times.observe(stream.name, now_s - frame.sent_s)
+        self._times.observe(hop, now_s - frame.sent_s)
         frame.sent_s = now_s
-        return frame
-
-    def _check_end(self, waiting: deque[UserFrame], stream: WorkerStream[Any]) -> None:
-        if waiting or not self._source_ended:
-            raise stream.unavailable("ended the stream")
 
 
-class UnansweredFrames:
-    """Looks at the frames that wait for an answer, for one that does so longer than any step takes."""
+def _send_pcm(stream: EncodeStream, frame: UserFrame) -> None:
+    stream.send_pcm(frame.pcm)
 
-    def __init__(self, hops: Sequence[deque[UserFrame]]) -> None:
-        """hops: the frames that wait, on each hop."""
-        self._hops = hops
-        self._oldest: list[UserFrame | None] = [None] * len(hops)
-        self._looks = [0] * len(hops)
 
-    def look(self) -> int | None:
-        """The hop whose oldest frame has been the same for too many looks."""
-        for hop, waiting in enumerate(self._hops):
-            oldest = waiting[0] if waiting else None
-            same = oldest is not None and oldest is self._oldest[hop]
-            self._oldest[hop], self._looks[hop] = oldest, self._looks[hop] + 1 if same else 0
-            if self._looks[hop] >= _UNANSWERED_LOOKS:
-                return hop
-        return None
+def _send_user_codes(stream: LmStream, frame: UserFrame) -> None:
+    stream.send_codes(frame.user_codes)
+
+
+def _send_moshi_codes(stream: DecodeStream, frame: UserFrame) -> None:
+    stream.send_codes(frame.moshi_codes)
+
+
+def _is_same_reply(frame: UserFrame, message: lm_pb2.GenerateResponse) -> bool:
+    return (message.frame.text_token, tuple(message.frame.moshi_codes)) == (frame.text_token, frame.moshi_codes)

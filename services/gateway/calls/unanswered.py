@@ -20,9 +20,14 @@ class UnansweredFrames:
         self.hop = 0
         """Whose oldest frame that is."""
         self._hops = hops
-        self._oldest: list[UserFrame | None] = [None] * len(hops)
-        self._for_s = [0.0] * len(hops)
         self._heard = -1
+        self.restart()
+
+    def restart(self) -> None:
+        """Another worker has the frames now."""
+        self._oldest: list[UserFrame | None] = [None] * len(self._hops)
+        self._for_s = [0.0] * len(self._hops)
+        self.unanswered_s = self.silent_s = 0.0
 
     def look(self, heard: int, interval_s: float) -> None:
         """heard: how many messages have come from the worker. interval_s: since the last look."""

@@ -9,6 +9,7 @@ from moshi_cluster.services.common.errors import NoFreeSlot, SessionError, Unava
 from moshi_cluster.services.gateway.metrics import GatewayMetrics
 from moshi_cluster.services.gateway.settings import GatewaySettings
 from moshi_cluster.services.gateway.workers.checkpoints import CheckpointWatch
+from moshi_cluster.services.gateway.workers.elsewhere import Elsewhere
 from moshi_cluster.services.gateway.workers.placement import placements, why_nowhere
 from moshi_cluster.services.gateway.workers.pool import WorkerPool
 from moshi_cluster.services.gateway.workers.streams import CallStreams, LastFrames
@@ -24,6 +25,7 @@ class WorkerFleet:
         self.codec = WorkerPool("codec", settings.codec_targets, settings.resolve_interval_s, settings.retry_after_ms)
         self.lm = WorkerPool("lm", settings.lm_targets, settings.resolve_interval_s, settings.retry_after_ms)
         self.codec.partner, self.lm.partner = self.lm, self.codec
+        self.elsewhere = Elsewhere(self.codec, self.lm)
         self._pools = (self.codec, self.lm)
         self._checkpoints = CheckpointWatch(self.codec, self.lm)
         self._open_timeout_s = settings.open_timeout_s

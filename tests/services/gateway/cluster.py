@@ -36,13 +36,14 @@ from tests.services.in_process import Listening, eventually, serving
 
 LEVELS = 60  # a frame's first sample survives the codes in steps of 1 / LEVELS
 _BINS = 64
-# Nothing is filled in or dropped although the tests send whole calls at once.
+# Nothing is filled in or dropped although the tests send whole calls at once, and who cannot move at once is lost.
 PATIENT = {
     "backlog_frames": 1000,
     "jitter_allowance_ms": 2000,
     "reply_backlog_ms": 100_000,
     "retry_after_ms": 250,
     "max_messages_per_s": 1e6,
+    "move_timeout_s": 0.0,
 }
 
 

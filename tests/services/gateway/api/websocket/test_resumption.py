@@ -103,17 +103,18 @@ async def test_a_client_that_is_back_before_its_loss_was_noticed_takes_over() ->
         assert len(spec.history) == 3
 
 
-async def test_after_a_failure_of_a_worker_the_conversation_goes_on_elsewhere() -> None:
-    first, second = EchoCodec(), EchoCodec()
+async def test_a_conversation_whose_worker_fails_while_no_other_has_room_can_be_resumed() -> None:
+    first, second = EchoCodec(1), EchoCodec(1)
     async with cluster([first, second], **HTTP) as all_of_it:
+        await eventually(lambda: len(all_of_it.manager.fleet.codec.usable) == 2)
         async with talking(all_of_it) as (chatter, key):
-            first.encoder.failure = first.decoder.failure = RuntimeError("gone")
-            second.encoder.failure = second.decoder.failure = None
-            if not first.live_sessions:  # the other one has it
-                first.encoder.failure = first.decoder.failure = None
-                second.encoder.failure = second.decoder.failure = RuntimeError("gone")
-            await chatter.say(1)
-            assert (await chatter.end())[0] == 1011
+            failing = first if first.live_sessions else second
+            async with chatting(all_of_it) as other:
+                await other.ready()
+                failing.encoder.failure = failing.decoder.failure = RuntimeError("gone")
+                await chatter.say(1)
+                assert (await chatter.end())[0] == 1011
+        await eventually(lambda: all_of_it.manager.fleet.has_capacity)
         async with chatting(all_of_it, STATS, **coming_back(key)) as chatter:
             await chatter.ready()
             assert chatter.metadata["resumed"] is True
