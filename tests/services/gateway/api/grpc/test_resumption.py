@@ -91,14 +91,19 @@ async def test_frames_that_the_caller_has_heard_and_the_model_has_not_are_told(h
         assert back.resumption == gateway_pb2.Resumption(remembered_frames=3, lost_frames=lost_frames)
 
 
-async def test_after_a_worker_is_lost_the_call_can_be_resumed() -> None:
-    first, second = EchoCodec(), EchoCodec()
+async def test_a_call_whose_worker_is_lost_while_no_other_has_room_can_be_resumed() -> None:
+    first, second = EchoCodec(1), EchoCodec(1)
     async with cluster([first, second]) as all_of_it:
+        await eventually(lambda: len(all_of_it.manager.fleet.codec.usable) == 2)
         caller, started = await talking(all_of_it)
         holder = first if first.live_sessions else second
+        other = Caller(all_of_it.stub)
+        await other.start()
         holder.encoder.failure = holder.decoder.failure = RuntimeError("gone")
         await caller.say_levels([1])
         assert (await reason_of(caller))[0] is grpc.StatusCode.UNAVAILABLE
+        await other.hang_up()
+        await eventually(lambda: all_of_it.manager.fleet.has_capacity)
         back = await Caller(all_of_it.stub).start(resume_token=started.resume_token)
         assert back.resumption.remembered_frames == 3
 
