@@ -106,7 +106,7 @@ def _is_sampling(found: Import) -> bool:
 
 
 def gateway_rooms_have_an_order(tree: Tree) -> Iterator[Import]:
-    """In the gateway: api -> calls -> admission, workers, audio; settings and metrics know none of them."""
+    """In the gateway: api -> calls -> admission, workers, store, audio; settings and metrics know none of them."""
     for found in imports_in(tree, "services/gateway"):
         room, target = _room(found.path), found.module.removeprefix(f"{GATEWAY}.").partition(".")[0]
         if found.is_of(GATEWAY) and room in _MAY_IMPORT and target not in (GATEWAY, room, *_MAY_IMPORT[room]):
@@ -116,9 +116,10 @@ def gateway_rooms_have_an_order(tree: Tree) -> Iterator[Import]:
 _GROUND = ("settings", "metrics")
 _MAY_IMPORT = {
     "api": ("calls", "admission", "audio", *_GROUND),
-    "calls": ("admission", "workers", "audio", *_GROUND),
+    "calls": ("admission", "workers", "store", "audio", *_GROUND),
     "admission": _GROUND,
     "workers": _GROUND,
+    "store": _GROUND,
     "audio": (),
     "metrics": (),
     "settings": (),
@@ -272,6 +273,8 @@ def test_the_repository_keeps_the_rule(rule: Callable[[Tree], Iterable[Import]],
         (gateway_rooms_have_an_order, "services/gateway/admission/queue.py", f"from {_GW}.calls.call import Call"),
         (gateway_rooms_have_an_order, "services/gateway/admission/queue.py", f"from {_GW}.workers import pool"),
         (gateway_rooms_have_an_order, "services/gateway/workers/pool.py", f"from {_GW} import admission"),
+        (gateway_rooms_have_an_order, "services/gateway/store/writer.py", f"from {_GW}.calls.history import History"),
+        (gateway_rooms_have_an_order, "services/gateway/api/grpc/requests.py", f"from {_GW}.store import keys"),
         (gateway_rooms_have_an_order, "services/gateway/audio/framing.py", f"from {_GW}.calls.spec import CallSpec"),
         (gateway_rooms_have_an_order, "services/gateway/metrics.py", f"from {_GW}.settings import GatewaySettings"),
         (gateway_rooms_have_an_order, "services/gateway/settings.py", f"from {_GW}.calls import limits"),

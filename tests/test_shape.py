@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[1]
 FOLDERS = ("audio", "benchmarks", "clients", "cluster", "models", "scripts", "services", "tools", "training")
 MEDIAN_LINES, NINE_OF_TEN_LINES, MOST_LINES = 6, 15, 50  # of a function
 MOST_MODULE_LINES = 300
-MOST_ENTRIES = 10  # of the gateway's folder
+MOST_ENTRIES = 11  # of the gateway's folder
 
 
 @dataclass(frozen=True, order=True)

@@ -62,6 +62,7 @@ class GatewayMetrics:
         )
         self._add_workers(registry)
         self._add_http_port(registry)
+        self._add_store(registry)
         self._resumptions = Counter(
             "moshi_gateway_resumptions",
             "Callers who came back for a conversation, by where it was found, or why it could not go on.",
@@ -129,6 +130,30 @@ class GatewayMetrics:
             ("reason",),
             registry=registry,
         )
+
+    def _add_store(self, registry: CollectorRegistry) -> None:
+        self.store_up = Gauge(
+            "moshi_gateway_store_up", "Whether the session store did what it was asked last.", registry=registry
+        )
+        self.store_waiting = Gauge(
+            "moshi_gateway_store_waiting", "Conversations with frames that are not stored yet.", registry=registry
+        )
+        self.store_s = Histogram(
+            "moshi_gateway_store_seconds",
+            "Time of one round trip to the session store, in the background.",
+            buckets=LATENCY_BUCKETS_S,
+            registry=registry,
+        )
+        self._store_steps = Counter(
+            "moshi_gateway_store_steps",
+            "Steps on records of the session store, by how they went.",
+            ("outcome",),
+            registry=registry,
+        )
+
+    def stored(self, outcome: str, steps: int = 1) -> None:
+        """Counts steps on records: done, missing, taken, failed, dropped, damaged."""
+        self._store_steps.labels(outcome).inc(steps)
 
     def ended(self, outcome: str, session_id: str) -> None:
         """Counts a call that ended; outcome: ok, shutdown or the gRPC status."""

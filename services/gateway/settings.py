@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass
 
 from moshi_cluster.services.common.listening import Host
+from moshi_cluster.services.common.secret_url import SecretUrl
 from moshi_cluster.services.common.settings import SettingError, setting
 
 PREFIX = "MOSHI_GATEWAY_"
@@ -87,6 +88,17 @@ class GatewaySettings:
     resume_keep_s: float = setting(
         60.0, "A conversation whose connection was lost may be resumed for this long; 0: not.", minimum=0.0
     )
+    session_store: SecretUrl = setting(
+        SecretUrl(""),
+        "Redis or Valkey that keeps conversations, so that any gateway resumes a lost one: redis://host:port/number,"
+        " rediss:// with TLS; empty: each gateway keeps its own.",
+    )
+    session_store_key_file: str = setting(
+        "", "File of the keys that seal the session store, base64, one a line, the first for writing."
+    )
+    session_store_interval_s: float = setting(
+        1.0, "What is new of each call is written to the session store this often.", minimum=0.05
+    )
     max_messages_per_s: float = setting(
         500.0, "Messages of one call per second, on average; the shortest Opus packets are 400.", minimum=1.0
     )
@@ -143,10 +155,22 @@ class GatewaySettings:
         for name in ("tls_self_signed", "grpc_tls"):
             if getattr(self, name) and not self.tls_dir:
                 raise SettingError(f"{PREFIX}{name.upper()}: needs {PREFIX}TLS_DIR to say where the pair belongs")
+        self._check_store()
         if self.gradio_tunnel and (self.tls_dir or not self.http):
             raise SettingError(
                 f"{PREFIX}GRADIO_TUNNEL: the relay speaks plain HTTP with this port, and HTTPS with others"
             )
+
+    def _check_store(self) -> None:
+        """Raises SettingError with nothing of a password."""
+        if not self.session_store:
+            return
+        if not self.session_store.startswith(("redis://", "rediss://")):
+            raise SettingError(f"{PREFIX}SESSION_STORE: expected redis://host:port or rediss://host:port")
+        if not self.session_store_key_file:
+            raise SettingError(f"{PREFIX}SESSION_STORE: needs {PREFIX}SESSION_STORE_KEY_FILE to say what seals it")
+        if not self.resume_keep_s:
+            raise SettingError(f"{PREFIX}SESSION_STORE: needs {PREFIX}RESUME_KEEP_S above 0: nothing is kept otherwise")
 
 
 def _check_network(text: str) -> None:

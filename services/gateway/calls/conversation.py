@@ -8,6 +8,7 @@ import secrets
 from dataclasses import dataclass, field
 
 from moshi_cluster.services.gateway.calls.history import History
+from moshi_cluster.services.gateway.store.entry import Entry
 from moshi_cluster.v1 import common_pb2
 
 _KEY_BYTES = 24
@@ -25,8 +26,10 @@ class Conversation:
     earlier: Conversation | None = field(repr=False, default=None)  # what it goes on with
     heard_frames: int = 0  # of what it goes on with, as the caller says; 0: they do not
     key: str = field(repr=False, default_factory=lambda: secrets.token_urlsafe(_KEY_BYTES))
+    entry: Entry | None = field(repr=False, default=None)  # in the session store, if there is one
     has_begun: bool = False  # its call is up, and its key told
     cut_short: bool = False  # its call was ended by the gateway's stop
+    is_elsewhere: bool = False  # another gateway goes on with it
     wanted: asyncio.Event = field(default_factory=asyncio.Event)  # the connection that holds it has to give up
     over: asyncio.Event = field(default_factory=asyncio.Event)  # no connection holds it
     deadline_s: float = math.inf  # when it is forgotten, on the clock of `Resumption`; none while it is held

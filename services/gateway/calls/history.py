@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from array import array
 from collections.abc import Iterable, Iterator
 
@@ -28,6 +29,33 @@ class History:
         """Frames delivered so far, those that are not here any more included."""
         return self.first_frame + len(self)
 
+    @property
+    def width(self) -> int:
+        """Tokens of a frame; 0 before the first."""
+        return self._width
+
+    @property
+    def moshi_codebooks(self) -> int:
+        """How many tokens of a frame are Moshi's codes; 0 before the first."""
+        return self._moshi_codebooks
+
+    def tokens(self, first: int, last: int) -> bytes:
+        """Frames [first, last), 16 bits a token, little-endian."""
+        here = slice((first - self.first_frame) * self._width, (last - self.first_frame) * self._width)
+        return _little_endian(self._tokens[here]).tobytes()
+
+    @classmethod
+    def restored(cls, checkpoint: str, moshi_codebooks: int, width: int, first_frame: int, tokens: bytes) -> History:
+        """A history that `tokens` has told, from frame `first_frame` on. Raises ValueError for half a frame."""
+        history = cls()
+        history.checkpoint, history.first_frame = checkpoint, first_frame
+        history._moshi_codebooks, history._width = moshi_codebooks, width
+        history._tokens.frombytes(tokens)
+        history._tokens = _little_endian(history._tokens)
+        if width and len(history._tokens) % width:
+            raise ValueError("half a frame")
+        return history
+
     def append(self, text_token: int, moshi_codes: Iterable[int], user_codes: Iterable[int]) -> None:
         """Adds one delivered frame."""
         before = len(self._tokens)
@@ -44,3 +72,9 @@ class History:
         for first in range(first_frame * self._width, len(self._tokens), self._width or 1):
             row = self._tokens[first : first + self._width]
             yield lm_pb2.HistoryFrame(text_token=row[0], moshi_codes=row[1:split], user_codes=row[split:])
+
+
+def _little_endian(tokens: array[int]) -> array[int]:
+    if sys.byteorder == "big":
+        tokens.byteswap()
+    return tokens

@@ -26,7 +26,9 @@ from moshi_cluster.services.gateway.calls.reservations import Reservation, Reser
 from moshi_cluster.services.gateway.calls.spec import CallSpec
 from moshi_cluster.services.gateway.metrics import GatewayMetrics, exemplar_of
 from moshi_cluster.services.gateway.settings import GatewaySettings
+from moshi_cluster.services.gateway.store.session_store import SessionStore
 from moshi_cluster.services.gateway.workers.fleet import WorkerFleet
+from moshi_cluster.services.gateway.workers.streams import CallStreams
 from moshi_cluster.v1 import common_pb2
 
 _CUT_BEFORE_END_S = 2.0
@@ -43,7 +45,7 @@ class CallManager:
     """What the transports share. One call is `session`, in it `reserve`, in it `converse`."""
 
     def __init__(self, settings: GatewaySettings, metrics: GatewayMetrics) -> None:
-        """Raises SettingError when the tokens cannot be read."""
+        """Raises SettingError when the tokens or the session store's keys cannot be read."""
         self.calls: set[Call] = set()
         """Calls that are up."""
         self.loop_budget = LoopBudget()
@@ -53,7 +55,8 @@ class CallManager:
         self.fleet = WorkerFleet(settings, metrics)
         self._settings = settings
         self.metrics = metrics
-        self.conversations = Conversations(settings, metrics, self.fleet.can_go_on)
+        store = SessionStore(settings, metrics) if settings.session_store else None
+        self.conversations = Conversations(settings, metrics, self.fleet.can_go_on, store)
         """That may outlive their connection."""
         self._tokens = TokenGate(Tokens.of_file(settings.token_file), metrics.wrong_token)
         self._admission = Admission(settings, metrics)
@@ -70,6 +73,7 @@ class CallManager:
 
     async def start(self) -> None:
         """Returns once a worker of each service takes sessions."""
+        self.conversations.start()
         await self.fleet.start()
 
     @property
@@ -101,8 +105,9 @@ class CallManager:
         await self._admission.until_idle()
 
     async def stop(self) -> None:
-        """Lets go of the workers."""
+        """Stores what is left, and lets go of the workers."""
         self._stop_timer()
+        await self.conversations.stop()
         await self.fleet.stop()
 
     def _stop_timer(self) -> None:
@@ -181,7 +186,7 @@ class CallManager:
         _log.info("call up session=%s label=%r", session_id, spec.label)
         self.calls.add(call)
         try:
-            resume = self._begin(conversation if reservation.streams is not None else None)
+            resume = self._begin(conversation, reservation.streams)
             await self._in_time(send(_started(session_id, reservation, setup_s, resume)))
             async with asyncio.TaskGroup() as tasks, aclosing(call.outgoing()) as outgoing:
                 beside = [tasks.create_task(read(call))]
@@ -200,11 +205,11 @@ class CallManager:
                     conversation.cut_short = True
         await self._in_time(send(Ended(call.cut_short, call.counters)))
 
-    def _begin(self, conversation: Conversation | None) -> Resume | None:
-        if conversation is None:
+    def _begin(self, conversation: Conversation | None, streams: CallStreams | None) -> Resume | None:
+        if conversation is None or streams is None:
             return None
         goes_on, lost_frames = conversation.earlier is not None, conversation.lost_frames
-        self.conversations.begin(conversation)
+        self.conversations.begin(conversation, streams.lm.worker.context_frames)
         if not conversation.has_begun:
             return None
         remembered_frames = conversation.history.total_frames if goes_on else None

@@ -75,6 +75,14 @@ class Resumption:
         self._forget_overdue()
         return self._lost.pop(key, None)
 
+    def knows(self, key: str) -> bool:
+        """Whether a conversation with this key is held, or kept."""
+        return key in self._held or key in self._lost
+
+    def forget(self, conversation: Conversation) -> None:
+        """Nobody may come back for it here."""
+        self._lost.pop(conversation.key, None)
+
     @property
     def lost_conversations(self) -> int:
         """How many are kept for clients who may come back."""

@@ -1,0 +1,62 @@
+"""Keys of the session store: a file that every gateway of a cluster has, one for writing, each for reading."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from moshi_cluster.services.common.settings import SettingError
+
+KEY_BYTES = 32
+_SETTING = "MOSHI_GATEWAY_SESSION_STORE_KEY_FILE"
+
+
+class StoreKeys:
+    """The keys, the newest first."""
+
+    def __init__(self, keys: Sequence[bytes]) -> None:
+        """keys: 32 bytes each, at least one."""
+        self._keys = tuple(keys)
+
+    @classmethod
+    def of_file(cls, path: str) -> StoreKeys:
+        """The keys of a file, one a line, base64. Blank lines and those that begin with # are passed over.
+
+        Raises SettingError for a file that cannot be read, has none, or has a line that is no key, of which it shows
+        nothing.
+        """
+        try:
+            lines = Path(path).read_text("utf-8-sig").splitlines()
+        except OSError as error:
+            raise SettingError(f"{_SETTING}: {path} cannot be read: {error.strerror}") from None
+        except UnicodeDecodeError:
+            raise SettingError(f"{_SETTING}: {path} is not UTF-8 text") from None
+        keys = [_key(line, f"{path}, line {number}") for number, line in enumerate(lines, 1) if _counts(line)]
+        if not keys:
+            raise SettingError(f"{_SETTING}: no key in {path}")
+        return cls(keys)
+
+    @property
+    def for_writing(self) -> bytes:
+        """What new records are sealed with."""
+        return self._keys[0]
+
+    def __iter__(self) -> Iterator[bytes]:
+        """What a record may be sealed with."""
+        return iter(self._keys)
+
+
+def _counts(line: str) -> bool:
+    return bool(line.strip()) and not line.lstrip().startswith("#")
+
+
+def _key(line: str, where: str) -> bytes:
+    try:
+        key = base64.b64decode(line.strip(), validate=True)
+    except (binascii.Error, ValueError):
+        key = b""
+    if len(key) != KEY_BYTES:
+        raise SettingError(f"{_SETTING}: {where}: expected 32 bytes in base64, as `openssl rand -base64 32` makes them")
+    return key
