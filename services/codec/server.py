@@ -37,7 +37,7 @@ class CodecService(WorkerService[CodecModel], codec_pb2_grpc.CodecServicer):
     """Encode and Decode: one stream is one slot."""
 
     def __init__(self, settings: CodecSettings, load: Callable[[], CodecModel], metrics: EngineMetrics) -> None:
-        super().__init__("codec", load, metrics, settings.inflight_frames)
+        super().__init__("codec", load, metrics, settings.inflight_frames, settings.drain_linger_s)
         self._patience = Patience(settings.first_frame_timeout_s, settings.idle_timeout_s)
 
     def register(self, server: grpc.aio.Server) -> Sequence[str]:

@@ -59,6 +59,9 @@ class CodecSettings:
     )
     idle_timeout_s: float = setting(60.0, "A stream that neither sends nor reads for this long ends.", minimum=0.1)
     drain_grace_s: float = setting(30.0, "Time that running streams have after SIGTERM.", minimum=0.0)
+    drain_linger_s: float = setting(
+        10.0, "New streams are taken for so long after SIGTERM, by gateways that have no other worker.", minimum=0.0
+    )
     log_level: str = setting("info", "Least serious lines to log.", choices=("debug", "info", "warning", "error"))
 
     @property

@@ -52,7 +52,7 @@ class LmService(WorkerService[LmModel], lm_pb2_grpc.LmServicer):
     """Generate: one stream is one session."""
 
     def __init__(self, settings: LmSettings, load: Callable[[], LmModel], metrics: EngineMetrics) -> None:
-        super().__init__("lm", load, metrics, settings.inflight_frames)
+        super().__init__("lm", load, metrics, settings.inflight_frames, settings.drain_linger_s)
         self._settings = settings
         self._patience = Patience(settings.first_frame_timeout_s, settings.idle_timeout_s)
 

@@ -89,4 +89,7 @@ class LmSettings:
     )
     idle_timeout_s: float = setting(60.0, "A session that neither sends nor reads for this long ends.", minimum=0.1)
     drain_grace_s: float = setting(30.0, "Time that running sessions have after SIGTERM.", minimum=0.0)
+    drain_linger_s: float = setting(
+        10.0, "New sessions are taken for so long after SIGTERM, by gateways that have no other worker.", minimum=0.0
+    )
     log_level: str = setting("info", "Least serious lines to log.", choices=("debug", "info", "warning", "error"))

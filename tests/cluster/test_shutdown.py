@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import signal
+from collections.abc import Iterator
+from pathlib import Path
 
 import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from moshi_cluster.clients.cli.converse import CallResult, CallScript, Listener, converse
-from moshi_cluster.cluster.local_cluster import LocalCluster
+from moshi_cluster.cluster.local_cluster import Layout, LocalCluster
 from moshi_cluster.v1 import gateway_pb2
 from tests.cluster.callers import PACKET_S, Line, open_call, speech, start, until
+from tests.cluster.conftest import PATIENT, SLOTS
 
 pytestmark = pytest.mark.cluster
 
@@ -33,17 +36,25 @@ class Caller(Listener):
         return await converse(target, CallScript(start(LINE), speech(LINE, 4.0), PACKET_S), self)
 
 
+@pytest.fixture
+def brief_cluster(checkpoint: Path) -> Iterator[LocalCluster]:
+    """Workers that take no new sessions from the first moment of their stop."""
+    at_once = {"MOSHI_CODEC_DRAIN_LINGER_S": "0", "MOSHI_LM_DRAIN_LINGER_S": "0"}
+    with LocalCluster(Layout(str(checkpoint), slots=SLOTS), PATIENT | at_once) as running:
+        yield running
+
+
 @pytest.mark.parametrize("name", ["gateway-0", "lm-0", "codec-0"])
 async def test_running_calls_finish_and_new_ones_are_refused_after_sigterm(
-    own_cluster: LocalCluster, name: str
+    brief_cluster: LocalCluster, name: str
 ) -> None:
-    async with grpc.aio.insecure_channel(own_cluster.address()) as channel:
+    async with grpc.aio.insecure_channel(brief_cluster.address()) as channel:
         callers = [Caller() for _ in range(3)]
-        running = [asyncio.create_task(caller.call(own_cluster.address())) for caller in callers]
+        running = [asyncio.create_task(caller.call(brief_cluster.address())) for caller in callers]
         for caller in callers:
             await caller.is_up.wait()
-        own_cluster.signal(name, signal.SIGTERM)
-        await until(lambda: _is_not_serving(own_cluster.address(name)))
+        brief_cluster.signal(name, signal.SIGTERM)
+        await until(lambda: _is_not_serving(brief_cluster.address(name)))
         with pytest.raises(grpc.aio.AioRpcError) as refusal:
             await open_call(channel, LINE)
         assert refusal.value.code() == grpc.StatusCode.UNAVAILABLE
@@ -51,7 +62,7 @@ async def test_running_calls_finish_and_new_ones_are_refused_after_sigterm(
             assert reply.ended is not None
             assert reply.ended.reason == gateway_pb2.Ended.REASON_HANGUP
             assert reply.ended.counters.frames_out == reply.ended.counters.frames_in == 50
-    assert own_cluster.wait(name, timeout_s=10) == 0
+    assert brief_cluster.wait(name, timeout_s=10) == 0
 
 
 async def _is_not_serving(target: str) -> bool:

@@ -22,6 +22,8 @@ BINS = 64
 CODEBOOKS = 8
 TEXT_CARD = 256
 FINGERPRINT = "0123456789abcdef"
+AT_ONCE: dict[str, Any] = {"drain_linger_s": 0.0}
+"""A drain refuses new sessions from its first moment."""
 
 
 class FakeCodec(CodecService):
@@ -36,7 +38,7 @@ class FakeCodec(CodecService):
             fake_program(self.decoder, slots, slots, "decode"),
         ]
         model = CodecModel(programs, FINGERPRINT, FRAME_SAMPLES, CODEBOOKS, BINS)
-        super().__init__(CodecSettings(**settings), lambda: model, EngineMetrics("codec", self.registry))
+        super().__init__(CodecSettings(**AT_ONCE | settings), lambda: model, EngineMetrics("codec", self.registry))
 
 
 class FakeLm(LmService):
@@ -51,7 +53,7 @@ class FakeLm(LmService):
         model = LmModel(
             [program], FINGERPRINT, TEXT_CARD, BINS, CODEBOOKS, CODEBOOKS, Sampling(), context_frames=context_frames
         )
-        super().__init__(LmSettings(**settings), lambda: model, EngineMetrics("lm", self.registry))
+        super().__init__(LmSettings(**AT_ONCE | settings), lambda: model, EngineMetrics("lm", self.registry))
 
 
 def _reply(spec: SessionSpec, index: int, codes: list[int]) -> LmReply:

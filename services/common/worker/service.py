@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -18,6 +17,7 @@ from moshi_cluster.services.common.errors import NoFreeSlot, Unavailable
 from moshi_cluster.services.common.mux.server import MuxServicer
 from moshi_cluster.services.common.session_stream import Methods
 from moshi_cluster.services.common.worker.capacity import CapacityServicer
+from moshi_cluster.services.common.worker.drain import Drain
 from moshi_cluster.services.common.worker.engine import Engine
 from moshi_cluster.services.common.worker.metrics import EngineMetrics
 from moshi_cluster.services.common.worker.program import PrepareStats, Program, StepStats
@@ -52,26 +52,24 @@ M = TypeVar("M", bound=Model)
 class WorkerService(Generic[M]):
     """Base of the two workers; implements services.common.lifecycle.Service but for the rpcs themselves."""
 
-    def __init__(self, name: str, load: Callable[[], M], metrics: EngineMetrics, inflight_frames: int) -> None:
-        """load: builds the model; runs in a thread and may take its time."""
+    def __init__(
+        self, name: str, load: Callable[[], M], metrics: EngineMetrics, inflight_frames: int, drain_linger_s: float
+    ) -> None:
+        """load: builds the model; runs in a thread and may take its time. drain_linger_s: see Drain."""
         self.model: M  # set by start
-        self.draining = asyncio.Event()
         self.failed: asyncio.Future[BaseException] = asyncio.get_running_loop().create_future()
         self._load = load
         self._metrics = metrics
         self._inflight_frames = inflight_frames
         self._engine: Engine | None = None
-        self._stops_at_s = math.inf  # when sessions are ended, on the loop's clock
-        self._end_timer: asyncio.TimerHandle | None = None
-        self._idle = asyncio.Event()
-        self._idle.set()
+        self._drain = Drain(drain_linger_s, self._tell_state, self._end_sessions)
         self._step_max = RecentMaximum(asyncio.get_running_loop().time)
-        self._capacity = CapacityServicer(name, self._tables, self._step_max.value)
+        self._capacity = CapacityServicer(name, self._tables, self._drain, self._step_max.value)
 
     def register_worker(self, server: grpc.aio.Server, methods: Methods) -> list[str]:
         """Adds the Worker service and the stream multiplexer, which carries `methods`; returns their names."""
         worker_pb2_grpc.add_WorkerServicer_to_server(self._capacity, server)
-        trunk_pb2_grpc.add_TrunkServicer_to_server(MuxServicer(methods, self.draining), server)
+        trunk_pb2_grpc.add_TrunkServicer_to_server(MuxServicer(methods, self._drain.closed), server)
         return ["moshi_cluster.v1.Worker", "moshi_cluster.v1.Trunk"]
 
     async def start(self) -> None:
@@ -92,26 +90,29 @@ class WorkerService(Generic[M]):
         return sum(table.used for table in self._tables())
 
     def drain(self, grace_s: float) -> None:
-        """Refuses new sessions; live ones see `draining`, have `grace_s` left and are then ended with a status."""
-        self._stop_timer()
-        loop = asyncio.get_running_loop()
-        self._stops_at_s = loop.time() + grace_s
-        self._end_timer = loop.call_at(self._stops_at_s, self._end_sessions)
-        self.draining.set()
-        self._capacity.drain(grace_s)
+        """Live sessions see `draining`, have `grace_s` left and are then ended with a status. New ones are refused once
+        the linger is over.
+        """
+        self._drain.begin(grace_s)
+        self._tell_state()
+
+    @property
+    def draining(self) -> asyncio.Event:
+        """Set once the worker has been told to stop."""
+        return self._drain.begun
 
     @property
     def grace_left_s(self) -> float:
         """How long sessions still have, once the worker drains."""
-        return max(0.0, self._stops_at_s - asyncio.get_running_loop().time())
+        return self._drain.grace_left_s
 
     async def until_idle(self) -> None:
-        """Returns once every slot is free."""
-        await self._idle.wait()
+        """Returns once every slot is free, and no gateway needs the worker any more or its linger is over."""
+        await self._drain.until_over()
 
     async def stop(self) -> None:
         """Ends the engine thread."""
-        self._stop_timer()
+        self._drain.cancel()
         if self._engine is not None:
             await self._engine.stop()
 
@@ -127,7 +128,7 @@ class WorkerService(Generic[M]):
 
     def require_open(self, program: str) -> Engine:
         """The engine; where there is one, there is a `model`. Raises Unavailable while loading or draining."""
-        if self._engine is not None and not self.draining.is_set():
+        if self._engine is not None and not self._drain.closed.is_set():
             return self._engine
         self._metrics.rejected(program)
         raise Unavailable("the worker is still loading" if self._engine is None else "the worker is draining")
@@ -148,22 +149,17 @@ class WorkerService(Generic[M]):
         self._step_max.add(stats.step_s if isinstance(stats, StepStats) else stats.prepare_s)
 
     def _slots_changed(self) -> None:
-        if self.live_sessions:
-            self._idle.clear()
-        else:
-            self._idle.set()
         self._metrics.observe_slots(self._tables())
-        self._capacity.changed()
+        self._tell_state()
 
-    def _stop_timer(self) -> None:
-        if self._end_timer is not None:
-            self._end_timer.cancel()
+    def _tell_state(self) -> None:
+        self._capacity.changed()
 
     def _end_sessions(self) -> None:
         if self._engine is not None:
             self._engine.fail_sessions(Unavailable("the worker stops, and the time to finish is over"))
 
     def _engine_failed(self, failure: asyncio.Future[BaseException]) -> None:
-        self._capacity.drain(0.0)  # gateways place no more sessions here
+        self._drain.close()  # gateways place no more sessions here
         if not self.failed.done():
             self.failed.set_result(failure.result())

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import TypeVar
 
 from moshi_cluster.services.common.code_shape import CodeShape
+from moshi_cluster.services.common.deadlines import set_within
 from moshi_cluster.services.common.errors import NoFreeSlot, SessionError, Unavailable
 from moshi_cluster.services.gateway.workers.names import TargetNames
 from moshi_cluster.services.gateway.workers.worker import TIMES, WatchTimes, Worker
@@ -33,6 +34,8 @@ class WorkerPool:
         self._times = times
         self._workers: dict[str, Worker] = {}
         self._watches: dict[str, asyncio.Task[None]] = {}
+        self._leaving: set[Worker] = set()
+        self._look_up = asyncio.Event()
         self._found = asyncio.Event()
         self._without_since_s: float | None = asyncio.get_running_loop().time()  # None: a worker is within reach
         self.partner: WorkerPool | None = None
@@ -44,8 +47,9 @@ class WorkerPool:
         """Finds and watches workers until cancelled."""
         try:
             while True:
+                self._look_up.clear()
                 await self._resolve()
-                await asyncio.sleep(self._resolve_interval_s)
+                await set_within(self._look_up, self._until_look_up_s)
         finally:
             for address in list(self._workers):
                 await self._forget(address)
@@ -56,8 +60,13 @@ class WorkerPool:
 
     @property
     def taking(self) -> list[Worker]:
-        """Workers that take sessions, full ones and those that fit none of the other service included."""
-        return [worker for worker in self._workers.values() if worker.takes_sessions]
+        """Workers that take sessions, full ones and those that fit none of the other service included.
+
+        One that drains is among them while it lingers and there is no other that speaks the same codes.
+        """
+        taking = [worker for worker in self._workers.values() if worker.takes_sessions]
+        codes = {worker.codes for worker in taking}
+        return taking + [each for each in self._workers.values() if each.lingers and each.codes not in codes]
 
     @property
     def usable(self) -> list[Worker]:
@@ -125,18 +134,39 @@ class WorkerPool:
     def _ranked(self, suits: Callable[[Worker], bool]) -> Iterator[Worker]:
         """Usable workers, most free slots first, those that failed lately last, a lost one left out."""
         for worker in sorted(filter(suits, self.usable), key=lambda worker: worker.rank):
-            if worker.takes_sessions:
+            if worker.takes_sessions or worker.lingers:
                 yield worker
+
+    @property
+    def _until_look_up_s(self) -> float:
+        """Until names are looked up again: soon while a worker leaves, for another one may have taken its place."""
+        leaving = any(worker.lingers for worker in self._workers.values())
+        return min(self._resolve_interval_s, self._times.leaving_resolve_s) if leaving else self._resolve_interval_s
+
+    def _is_needed(self, worker: Worker) -> bool:
+        """Whether it carries a stream, or calls might be placed on it."""
+        return not worker.is_empty or worker in self.taking
 
     async def _resolve(self) -> None:
         addresses = await self._names.look_up()
         for address in addresses - self._workers.keys():
             self._workers[address] = Worker(address, self.service, self._times, self._retry_after_ms)
-            self._watches[address] = asyncio.create_task(self._workers[address].watch(self._changed))
+            self._watches[address] = asyncio.create_task(self._watch(self._workers[address]))
         for address, worker in list(self._workers.items()):
             worker.is_named = address in addresses
-            if worker.is_forgettable:
+            if not worker.is_named and not self._is_needed(worker):
                 await self._forget(address)
+        self._changed()
+
+    async def _watch(self, worker: Worker) -> None:
+        await worker.watch(lambda: self._reported(worker), lambda: self._is_needed(worker))
+
+    def _reported(self, worker: Worker) -> None:
+        if not worker.draining.is_set():
+            self._leaving.discard(worker)
+        elif worker not in self._leaving:
+            self._leaving.add(worker)
+            self._look_up.set()  # who takes its place may be there already
         self._changed()
 
     def _changed(self) -> None:
@@ -145,6 +175,7 @@ class WorkerPool:
 
     async def _forget(self, address: str) -> None:
         worker, watch = self._workers.pop(address), self._watches.pop(address)
+        self._leaving.discard(worker)
         watch.cancel()
         await asyncio.gather(watch, return_exceptions=True)
         await worker.close()

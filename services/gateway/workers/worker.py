@@ -23,6 +23,7 @@ _SILENT_LOOKS = 3
 _DISTRUST_S = 10.0  # a worker that failed to open a session is asked last for so long
 _MAX_MESSAGE_BYTES = max_bundle_bytes(64 * 1024)
 _RETRY_AFTER_MS = 1000
+_LET_GO = "it drains, and is not needed any more"
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,10 @@ class WatchTimes:
 
     retry_s: float = 0.25
     """After a worker was lost or out of reach."""
+    let_go_retry_s: float = 1.0
+    """After it was let go of: the next process at its address is found so soon."""
+    leaving_resolve_s: float = 1.0
+    """Between two looks for the names of workers, while one leaves and takes sessions all the same."""
     wrong_service_retry_s: float = 5.0
     """After a process turned out to run something else."""
     silence_max_s: float = 3.0
@@ -65,13 +70,27 @@ class Worker:
         self.mux = MuxClient(self._channel, service, address)
         self._taken_since_report = 0
         self._failed_s = -math.inf
-        self._stops_at_s = math.inf
+        self._stops_at_s = self._closes_at_s = math.inf
+        self._is_let_go = False
 
     @property
     def takes_sessions(self) -> bool:
         """Whether it is within reach under its name, has loaded and is not draining."""
-        capacity = self.capacity
-        return self.is_named and capacity is not None and capacity.slots_total > 0 and not capacity.draining
+        return self.is_named and self._has_loaded and not self.is_draining
+
+    @property
+    def lingers(self) -> bool:
+        """Whether it drains and takes sessions all the same, where there is no other. Its name may be gone for that."""
+        return self._has_loaded and self.is_draining and asyncio.get_running_loop().time() < self._closes_at_s
+
+    @property
+    def is_draining(self) -> bool:
+        """Whether it has reported that it is about to stop."""
+        return self.capacity is not None and self.capacity.draining
+
+    @property
+    def _has_loaded(self) -> bool:
+        return self.capacity is not None and self.capacity.slots_total > 0
 
     @property
     def is_full(self) -> bool:
@@ -124,9 +143,9 @@ class Worker:
         return distrusted, -self.free_slots
 
     @property
-    def is_forgettable(self) -> bool:
-        """Whether nothing is lost without it: its name is gone, and it is out of reach or carries no stream."""
-        return not self.is_named and (self.capacity is None or not self.mux.streams)
+    def is_empty(self) -> bool:
+        """Whether nothing is lost without it: it is out of reach or carries no stream."""
+        return self.capacity is None or not self.mux.streams
 
     def failed(self) -> None:
         """It could not open a session, or left one unanswered, although it is within reach."""
@@ -145,22 +164,26 @@ class Worker:
         await self.mux.close()
         await self._channel.close()
 
-    async def watch(self, on_change: Callable[[], None]) -> None:
-        """Follows the worker's reports until cancelled; a worker that cannot be reached has no capacity."""
+    async def watch(self, on_change: Callable[[], None], is_needed: Callable[[], bool] = lambda: True) -> None:
+        """Follows the worker's reports until cancelled; a worker that cannot be reached has no capacity.
+
+        is_needed: whether a worker that drains is. One that is not is let go of, so that it may end, and asked again
+        after a second: the next process at its address is a new worker.
+        """
         started_s: float | None = asyncio.get_running_loop().time()  # None: nothing to be said any more
         while True:
-            why = await self._follow(on_change)
+            why = await self._follow(on_change, is_needed)
             if self.capacity is not None:
-                _log.warning("worker down address=%s why=%s", self.address, why)
+                self._tell_down(why)
                 self.capacity = started_s = None
                 on_change()
             elif started_s is not None and asyncio.get_running_loop().time() - started_s > self._times.tell_after_s:
                 _log.warning("worker out of reach address=%s service=%s, trying on", self.address, self.service)
                 started_s = None
-            await asyncio.sleep(self._times.retry_s)
+            await asyncio.sleep(self._times.let_go_retry_s if self._is_let_go else self._times.retry_s)
 
-    async def _follow(self, on_change: Callable[[], None]) -> str:
-        """Returns when the worker is lost or stands still, with the reason; its streams are over.
+    async def _follow(self, on_change: Callable[[], None], is_needed: Callable[[], bool]) -> str:
+        """Returns when the worker is lost, stands still or is not needed, with the reason; its streams are over.
 
         Those of one that leaves are not: they end by themselves, and its reports may end before the last answer is
         read.
@@ -174,6 +197,9 @@ class Worker:
                     return "it runs something else"
                 self._take(report)
                 on_change()
+                if report.draining and not is_needed():
+                    reports.cancel()
+                    return _LET_GO
             why, leaves = "it has ended its reports", self.draining.is_set()
         except grpc.aio.AioRpcError as error:
             why, leaves = str(error.details() or error.code().name), self.draining.is_set()
@@ -184,14 +210,25 @@ class Worker:
         return why
 
     def _take(self, report: worker_pb2.Capacity) -> None:
-        if self.capacity is None:
+        if self.capacity is None and not (self._is_let_go and report.draining):
             _log.info("worker up address=%s service=%s", self.address, report.service)
+            self._is_let_go = False
             self.draining.clear()
         self.capacity = report
         self._taken_since_report = 0
         if report.draining:
-            self._stops_at_s = asyncio.get_running_loop().time() + report.grace_ms / 1000
+            now_s = asyncio.get_running_loop().time()
+            self._stops_at_s = now_s + report.grace_ms / 1000
+            self._closes_at_s = now_s + report.linger_ms / 1000
             self.draining.set()
+
+    def _tell_down(self, why: str) -> None:
+        """A worker that leaves is told of once, although it is asked again until it is gone."""
+        if why != _LET_GO:
+            _log.warning("worker down address=%s why=%s", self.address, why)
+        elif not self._is_let_go:
+            _log.info("worker let go address=%s", self.address)
+        self._is_let_go = why == _LET_GO
 
     async def _read(self, reports: Any) -> Any:
         """The next report or EOF. Raises TimeoutError when the worker stands still.

@@ -368,6 +368,28 @@ async def test_a_worker_drains_with_its_last_stream(process: StartProcess, nothi
         assert await running.exit_code == 0
 
 
+async def test_a_worker_that_is_watched_ends_once_its_last_watch_does(
+    process: StartProcess, nothing_swallowed: None
+) -> None:
+    async with process(FakeCodec(drain_linger_s=GRACE_S), grace_s=2 * GRACE_S) as running:
+        await running.until_health(SERVING)
+        watch = worker_pb2_grpc.WorkerStub(running.channel).WatchCapacity(worker_pb2.WatchCapacityRequest())
+        await read(watch)
+        terminate()
+        while not (state := await read(watch)).draining:
+            pass
+        assert GRACE_S - 5 < state.linger_ms / 1000 <= GRACE_S < state.grace_ms / 1000
+        stream = codec_pb2_grpc.CodecStub(running.channel).Encode()
+        await stream.write(pcm_frame(0))
+        assert (await read(stream)).frame_index == 0, "it takes new sessions"
+        watch.cancel()
+        await few_turns()
+        assert not running.exit_code.done()
+        await stream.done_writing()
+        assert await read_all(stream) == []
+        assert await running.exit_code == 0
+
+
 async def test_a_stream_that_outlives_the_grace_ends_as_unavailable(
     process: StartProcess, nothing_swallowed: None
 ) -> None:

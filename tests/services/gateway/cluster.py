@@ -31,7 +31,7 @@ from moshi_cluster.services.lm.session import LmReply
 from moshi_cluster.services.lm.settings import LmSettings
 from moshi_cluster.v1 import gateway_pb2_grpc
 from tests.services.fake_runner import FakeRunner, fake_program
-from tests.services.fake_workers import CODEBOOKS, FINGERPRINT, FRAME_SAMPLES, TEXT_CARD, pcm_of
+from tests.services.fake_workers import AT_ONCE, CODEBOOKS, FINGERPRINT, FRAME_SAMPLES, TEXT_CARD, pcm_of
 from tests.services.in_process import Listening, eventually, serving
 
 LEVELS = 60  # a frame's first sample survives the codes in steps of 1 / LEVELS
@@ -60,7 +60,9 @@ class EchoCodec(CodecService):
             fake_program(self.decoder, slots, slots, "decode"),
         ]
         model = CodecModel(programs, checkpoint, FRAME_SAMPLES, codebooks, _BINS)
-        super().__init__(CodecSettings(**settings), lambda: model, EngineMetrics("codec", CollectorRegistry()))
+        super().__init__(
+            CodecSettings(**AT_ONCE | settings), lambda: model, EngineMetrics("codec", CollectorRegistry())
+        )
 
 
 class EchoLm(LmService):
@@ -83,7 +85,7 @@ class EchoLm(LmService):
         model = LmModel(
             [program], checkpoint, TEXT_CARD, _BINS, codebooks, codebooks, Sampling(), context_frames=context_frames
         )
-        super().__init__(LmSettings(**settings), lambda: model, EngineMetrics("lm", CollectorRegistry()))
+        super().__init__(LmSettings(**AT_ONCE | settings), lambda: model, EngineMetrics("lm", CollectorRegistry()))
 
 
 @dataclass

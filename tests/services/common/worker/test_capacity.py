@@ -11,6 +11,7 @@ import pytest
 import pytest_asyncio
 
 from moshi_cluster.services.common.worker.capacity import CapacityServicer
+from moshi_cluster.services.common.worker.drain import Drain
 from moshi_cluster.services.common.worker.program import PrepareStats, StepStats
 from moshi_cluster.services.common.worker.slots import SlotTable
 from moshi_cluster.v1 import codec_pb2_grpc, worker_pb2, worker_pb2_grpc
@@ -100,9 +101,13 @@ async def test_an_lm_tells_how_far_it_looks_back() -> None:
         call.cancel()
 
 
+def no_drain() -> Drain:
+    return Drain(0.0, lambda: None, lambda: None)
+
+
 async def test_the_state_is_repeated_when_nothing_changes() -> None:
     server = grpc.aio.server()
-    servicer = CapacityServicer("codec", lambda: [SlotTable("encode", SLOTS)], heartbeat_s=0.01)
+    servicer = CapacityServicer("codec", lambda: [SlotTable("encode", SLOTS)], no_drain(), heartbeat_s=0.01)
     worker_pb2_grpc.add_WorkerServicer_to_server(servicer, server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
