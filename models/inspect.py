@@ -14,10 +14,9 @@ from pathlib import Path
 import torch
 
 from moshi_cluster.models.free_memory import free_bytes
-from moshi_cluster.models.loading import CheckpointError, Part, resolve
-from moshi_cluster.models.loading.config import read_config
+from moshi_cluster.models.loading import CheckpointError, FileNames, Part, resolve
+from moshi_cluster.models.loading.dry_run import why_not_served
 from moshi_cluster.models.loading.inspect_lm import LmFile, inspect_lm
-from moshi_cluster.models.loading.opening import naming
 from moshi_cluster.models.moshi_lm import LmConfig
 from moshi_cluster.models.moshi_lm.sizes import Fit, slot_size
 
@@ -27,20 +26,22 @@ _SHARE = 0.8
 
 def report(arguments: argparse.Namespace) -> Iterator[str]:
     """Lines of text. Raises CheckpointError."""
-    path, config = Path(arguments.path).expanduser(), None
+    path, checkpoint = Path(arguments.path).expanduser(), None
     if not path.is_file():
         checkpoint = resolve(arguments.path, parts=Part.LM_WEIGHTS)
         assert checkpoint.lm_weights is not None  # Part.LM_WEIGHTS asked for it
-        path, config = checkpoint.lm_weights, checkpoint.lm_config
+        path = checkpoint.lm_weights
     elif path.with_name("config.json").is_file():
-        config = read_config(f"file://{path.with_name('config.json')}", None).lm
+        checkpoint = resolve(str(path.parent), FileNames(lm=str(path)), Part.LM_WEIGHTS)
     file = inspect_lm(path)
     yield from _weights(file, arguments)
-    if config is None:
+    if checkpoint is None:
         yield _line("sessions", "unknown: no config.json beside the file")
-    else:
-        with naming("config.json"):
-            yield from _sessions(LmConfig.from_dict(config), arguments, file)
+        return
+    reason = why_not_served(checkpoint)
+    yield _line("served", "yes" if reason is None else f"no, because {reason}")
+    if reason is None:
+        yield from _sessions(LmConfig.from_dict(checkpoint.lm_config), arguments, file)
 
 
 def _weights(file: LmFile, arguments: argparse.Namespace) -> Iterator[str]:

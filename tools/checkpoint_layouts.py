@@ -14,6 +14,20 @@ from moshi_cluster.models.layers.quantised.quantise import per_group, per_row
 Tensors = dict[str, Tensor]
 
 
+def stacked(tensors: Mapping[str, Tensor]) -> Tensors:
+    """PyTorch's names, attention of all blocks in one: `in_projs.{block}.weight` become `in_proj_weight`."""
+    made: Tensors = {}
+    blocks: dict[str, dict[int, Tensor]] = {}
+    for name, tensor in tensors.items():
+        match = re.fullmatch(r"(.*\.self_attn)\.(in|out)_projs\.(\d+)\.weight", name)
+        if match is None:
+            made[name] = tensor
+            continue
+        joined = f"{match[1]}.{'in_proj_weight' if match[2] == 'in' else 'out_proj.weight'}"
+        blocks.setdefault(joined, {})[int(match[3])] = tensor
+    return made | {name: torch.cat([parts[block] for block in sorted(parts)]) for name, parts in blocks.items()}
+
+
 def as_published(tensors: Mapping[str, Tensor], config: Mapping[str, Any]) -> Tensors:
     """PyTorch's names, attention stacked: `in_proj_weight`."""
     return dict(tensors)
@@ -84,7 +98,7 @@ def _sliced(tensors: Mapping[str, Tensor], config: Mapping[str, Any], slice_name
     schedule = _schedule(config)
     blocks = max(schedule, default=-1) + 1
     for name, tensor in tensors.items():
-        if not name.startswith(("depformer", "linears.")):
+        if not name.startswith(("depformer_in.", "depformer_emb.", "depformer_text_emb.", "depformer.", "linears.")):
             yield name, tensor
     for step, block in enumerate(schedule):
         prefix = slice_name.format(step)
@@ -110,7 +124,9 @@ def _is_embedding(name: str) -> bool:
 
 
 def _schedule(config: Mapping[str, Any]) -> list[int]:
-    return config.get("depformer_weights_per_step_schedule") or list(range(config["dep_q"]))
+    steps = config["dep_q"]
+    schedule = config.get("depformer_weights_per_step_schedule") or list(range(steps))
+    return list(schedule) + list(range(steps, config.get("stored_dep_q", steps)))
 
 
 # Layout -> how it is made, and the name that such a file has in the published repositories.

@@ -13,21 +13,23 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors.torch import save
 from torch import Tensor
 
 from moshi_cluster.models.loading import CheckpointError, Part, SafetensorsFile, resolve
-from moshi_cluster.tools.checkpoint_layouts import LAYOUTS
+from moshi_cluster.tools.checkpoint_layouts import LAYOUTS, stacked
 from moshi_cluster.tools.gguf import gguf
 
 
 def convert(tensors: Mapping[str, Tensor], config: Mapping[str, Any], layout: str) -> tuple[str, bytes]:
     """A file's published name and its content, from published tensors and the LM part of a config.json."""
     make, name = LAYOUTS[layout]
-    made = make(tensors, config)
+    made = make(stacked(tensors), config)
     if name.endswith(".gguf"):
         return name, gguf(made)
-    return name, save({key: tensor.contiguous() for key, tensor in made.items()})
+    # Copies, for steps that share weights have one tensor in common, which safetensors does not write twice.
+    return name, save({key: tensor.clone(memory_format=torch.contiguous_format) for key, tensor in made.items()})
 
 
 def main() -> int:

@@ -49,7 +49,7 @@ class Checkpoint:
     lm_weights: Path | None
     lora_weights: Path | None  # None when there are no adapters, or they are among the LM's tensors
     has_lora: bool
-    lora_scaling: float
+    lora_scaling: float | None  # None: config.json does not say
     tokenizer: Path | None
     mimi_config: Mapping[str, Any] | None  # None: the published codec
     mimi_weights: Path | None
@@ -85,12 +85,15 @@ def resolve(source: str | None, files: FileNames = FileNames(), parts: Part = Pa
         lm_weights = _find_lm(files.lm or config.lm_name, where)
         if files.lora is not None or config.lora_name is not None:
             lora_weights = _find("lora", files.lora, config.lora_name or "", where)
-    lm_identity = {"lm": config.lm, "model_type": config.model_type}
+    has_lora = config.has_lora or lora_weights is not None
+    lm_identity: dict[str, Any] = {"lm": config.lm, "model_type": config.model_type}
+    if has_lora:
+        lm_identity["lora_scaling"] = config.lora_scaling
     return Checkpoint(
         lm_config=config.lm,
         lm_weights=lm_weights,
         lora_weights=lora_weights,
-        has_lora=config.has_lora or lora_weights is not None,
+        has_lora=has_lora,
         lora_scaling=config.lora_scaling,
         tokenizer=tokenizer,
         mimi_config=mimi_config,

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from moshi_cluster.models.loading import published
+from moshi_cluster.models.loading import personaplex, published
 from moshi_cluster.models.loading.errors import CheckpointError, MissingFileError
+from moshi_cluster.models.loading.opening import naming
 from moshi_cluster.models.loading.source import Source, find_file
 from moshi_cluster.models.loading.strict_json import parse_json
 
@@ -32,7 +33,7 @@ class Config:
     tokenizer_name: str = published.TOKENIZER_NAME
     has_lora: bool = False  # adapters belong to it, in the file lora_name or among the LM's tensors
     lora_name: str | None = None
-    lora_scaling: float = published.LORA_SCALING
+    lora_scaling: float | None = None  # None: nothing says it
     model_type: str = published.MODEL_TYPE
 
 
@@ -70,10 +71,11 @@ def _parse(path: Path) -> Config:
     lm = read_object(path)
     for key in _UNUSED:
         lm.pop(key, None)
-    return Config(
-        has_lora=lm.pop("lora", None) is True,
+    has_lora = _pop_flag(lm, "lora", path)
+    config = Config(
+        has_lora=has_lora,
         lora_name=_pop_text(lm, "lora_name", None, path),
-        lora_scaling=_pop_number(lm, "lora_scaling", published.LORA_SCALING, path),
+        lora_scaling=_pop_number(lm, "lora_scaling", published.LORA_SCALING if has_lora else None, path),
         lm_name=_pop_text(lm, "moshi_name", None, path),
         mimi_name=_pop_text(lm, "mimi_name", published.MIMI_NAME, path),
         mimi_config_name=_pop_text(lm, "mimi_config_name", None, path),
@@ -81,6 +83,10 @@ def _parse(path: Path) -> Config:
         model_type=_pop_text(lm, "model_type", published.MODEL_TYPE, path),
         lm=lm,
     )
+    if config.model_type != personaplex.MODEL_TYPE:
+        return config
+    with naming(path):
+        return replace(config, lm=personaplex.personaplex_config(lm))
 
 
 def _pop_text(config: dict[str, Any], key: str, default: _Default, path: Path) -> _Default | str:
@@ -92,7 +98,14 @@ def _pop_text(config: dict[str, Any], key: str, default: _Default, path: Path) -
     return value
 
 
-def _pop_number(config: dict[str, Any], key: str, default: float, path: Path) -> float:
+def _pop_flag(config: dict[str, Any], key: str, path: Path) -> bool:
+    value = config.pop(key, None)
+    if not isinstance(value, bool | None):
+        raise CheckpointError(f"{path}: {key}: expected true or false, found {value!r:.40}")
+    return value is True
+
+
+def _pop_number(config: dict[str, Any], key: str, default: float | None, path: Path) -> float | None:
     value = config.pop(key, None)
     if value is None:
         return default

@@ -10,7 +10,7 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from moshi_cluster.models.layers.quantised import Stored
+from moshi_cluster.models.layers.quantised import QuantisedMatrix, Stored
 from moshi_cluster.models.loading.errors import CheckpointError
 
 # Left: the name in the file. Right: the published PyTorch name. {i} layer, {j} norm, {k} step of the Depth
@@ -87,7 +87,7 @@ def inspect_names(path: object, names: Iterable[str]) -> Names:
 class PublishedTensors(Mapping[str, Stored]):
     """A file's tensors by their published PyTorch names.
 
-    Weights that several steps share, and norms, are in some files once per step: the first copy is taken.
+    Weights that several steps share, and norms, are in some files once per step: copies, or it is another model.
     """
 
     def __init__(self, tensors: Mapping[str, Stored], names: Names, schedule: Sequence[int]) -> None:
@@ -100,14 +100,12 @@ class PublishedTensors(Mapping[str, Stored]):
             self._stored.setdefault(self._published(name), []).append(name)
 
     def __getitem__(self, name: str) -> Stored:
-        """Raises ValueError when copies of a norm differ."""
+        """Raises ValueError when copies differ."""
         first, *copies = self._stored[name]
         found = self._tensors[first]
-        if isinstance(found, Tensor) and max(found.shape, default=0) == found.numel():
-            for copy in copies:
-                other = self._tensors[copy]
-                if not isinstance(other, Tensor) or not torch.equal(found, other):
-                    raise ValueError(f"{copy}: differs from {first}, of which it should be a copy")
+        for copy in copies:
+            if not _equal(found, self._tensors[copy]):
+                raise ValueError(f"{copy}: differs from {first}, of which it should be a copy")
         return found
 
     def stored_name(self, published: str) -> str:
@@ -147,6 +145,16 @@ class PublishedTensors(Mapping[str, Stored]):
 
     def __len__(self) -> int:
         return len(self._stored)
+
+
+def _equal(one: Stored, other: Stored) -> bool:
+    """Bit for bit. Tensors without values are taken for equal."""
+    if isinstance(one, QuantisedMatrix) and isinstance(other, QuantisedMatrix):
+        parts = zip(one.parts, other.parts, strict=True)
+        return one.same_kind(other) and all(torch.equal(a, b) for a, b in parts)
+    if isinstance(one, Tensor) and isinstance(other, Tensor):
+        return one.shape == other.shape and (one.is_meta or torch.equal(one, other))
+    return False
 
 
 @cache

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import unquote
 
 import huggingface_hub
 from huggingface_hub import errors as hub_errors
@@ -15,7 +16,8 @@ _HUB = "hf://"
 _LOCAL = "file://"
 _MOST_CHARACTERS = 200  # of another library's text in a message of ours
 _REPOSITORY = re.compile(r"(?P<repo_id>[\w.-]+/[\w.-]+)(@(?P<revision>[^@\s]+))?")
-_HUB_FILE = re.compile(r"(?P<repo_id>[\w.-]+/[\w.-]+)(@(?P<revision>[^@/\s]+))?/(?P<path>.+)")
+# A revision has no slash but one of the hub's own, `refs/pr/3`; in others the slash is written %2F, as on the hub.
+_HUB_FILE = re.compile(r"(?P<repo_id>[\w.-]+/[\w.-]+)(@(?P<revision>refs/[\w-]+/[^@/\s]+|[^@/\s]+))?/(?P<path>.+)")
 
 
 @dataclass(frozen=True)
@@ -97,8 +99,9 @@ def find_file(name: str, source: Source | None, download: bool = True) -> Path:
     if name.startswith(_HUB):
         match = _HUB_FILE.fullmatch(name.removeprefix(_HUB))
         if match is None:
-            raise CheckpointError(f"{name!r}: expected hf://owner/repo/path")
-        return Repository(match["repo_id"], match["revision"]).find(match["path"], download)
+            raise CheckpointError(f"{name!r}: expected hf://owner/repo[@revision]/path")
+        revision = None if match["revision"] is None else unquote(match["revision"])
+        return Repository(match["repo_id"], revision).find(match["path"], download)
     if name.startswith(_LOCAL) or source is None:
         return _existing(Path(name.removeprefix(_LOCAL)).expanduser())
     return source.find(name, download)

@@ -25,28 +25,28 @@ class Adapters:
     """Looks the two matrices of a layer up by its canonical name."""
 
     def __init__(self, adapter: Adapter | None, depth_blocks: int) -> None:
-        self._tensors = CanonicalTensors(adapter.tensors if adapter else {}, depth_blocks)
+        self.tensors = CanonicalTensors(adapter.tensors if adapter else {}, depth_blocks)
         self._scaling = adapter.scaling if adapter else 0.0
-        self._source = adapter.source if adapter else ""
+        self.source = adapter.source if adapter else ""
         self.fused = adapter.fused if adapter else False
 
     def of(self, layer: str, out_features: int, in_features: int) -> tuple[Tensor, Tensor] | None:
         """A [rank, in] and scaling * B [out, rank] in float32, or None for a layer without. Raises ValueError."""
         names = f"{layer}.lora_A.weight", f"{layer}.lora_B.weight"
-        if not any(name in self._tensors for name in names):
+        if not any(name in self.tensors for name in names):
             return None
         try:
-            a = self._tensors.dense(names[0], None, in_features)
-            b = self._tensors.dense(names[1], out_features, a.shape[0])
+            a = self.tensors.dense(names[0], None, in_features)
+            b = self.tensors.dense(names[1], out_features, a.shape[0])
         except ValueError as error:
-            raise ValueError(f"{self._source}: {error}") from error
+            raise ValueError(f"{self.source}: {error}") from error
         return a.float(), b.float() * self._scaling
 
 
 def fuse(weight: Tensor, pair: tuple[Tensor, Tensor]) -> Tensor:
-    """[out, in] with the change in it, in its own type."""
+    """[out, in] with the change in it, in float32: the type of the file may be too coarse for so small a change."""
     a, b = pair
-    return torch.addmm(weight.float(), b, a).to(weight.dtype)
+    return torch.addmm(weight.float(), b, a)
 
 
 def columns(

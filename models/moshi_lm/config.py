@@ -2,34 +2,31 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from moshi_cluster.models.moshi_lm.conditions import Condition, read_conditions
-from moshi_cluster.models.sampling import LIMITS, MOST_TOP_K, Sampling
+from moshi_cluster.models.moshi_lm.config_reader import ConfigReader, read_sampling
+from moshi_cluster.models.sampling import Sampling
 
-_LOG = logging.getLogger(__name__)
-# Published keys with one value that this implementation knows; anything else is another model.
-_ONLY: dict[str, tuple[Any, ...]] = {
-    "causal": (True,),
-    "layer_scale": (None,),
-    "bias_proj": (False,),
-    "norm_emb": (False,),
-    "kv_repeat": (1,),
-    "cross_attention": (False,),
-    "demux_second_stream": (False,),
-    "demux_second_text_stream": (False,),
-    "positional_embedding": ("rope", "none"),
-    "lora": (False,),
-    "depformer_causal": (True,),
-    "depformer_gating": ("silu",),
-    "depformer_layer_scale": (None,),
-    "depformer_multi_linear": (True,),
-    "depformer_weights_per_step": (True,),
-    "depformer_pos_emb": ("none",),
-    "depformer_norm": (None,),
+# Published keys with one value that this implementation knows; anything else is another model. Beside it, what upstream
+# takes where the key is absent. Refused in this order.
+_ONLY: Mapping[str, tuple[object, object]] = {
+    "cross_attention": (False, False),
+    "demux_second_stream": (False, False),
+    "demux_second_text_stream": (False, False),
+    "causal": (True, True),
+    "layer_scale": (None, None),
+    "bias_proj": (False, False),
+    "norm_emb": (False, False),
+    "positional_scale": (1.0, 1.0),
+    "lora": (False, False),
+}
+_ONLY_OF_DEPTH: Mapping[str, tuple[object, object]] = {
+    "depformer_layer_scale": (None, None),
+    "depformer_multi_linear": (False, True),
+    "depformer_weights_per_step": (False, True),
 }
 # Published keys that change nothing here: training, files, other tasks, or ignored upstream as well.
 _WITHOUT_EFFECT = frozenset(
@@ -37,7 +34,8 @@ _WITHOUT_EFFECT = frozenset(
         "hidden_scale",
         "depformer_dim_feedforward",
         "depformer_context",
-        "depformer_max_period",
+        "depformer_causal",
+        "betas",
         "gradient_checkpointing",
         "quantize",
         "lora_rank",
@@ -55,9 +53,10 @@ _WITHOUT_EFFECT = frozenset(
         "model_id",
     }
 )
-_MOST_FRAMES = 10_000  # no stream is later
 NORMS = ("rms_norm_f32", "rms_norm", "layer_norm", "layer_norm_f32")
 GATINGS = ("silu", "none")
+POSITIONS = ("rope", "rope_concat", "sin", "sin_rope", "none")
+DEPTH_POSITIONS = ("sin", "none")
 
 
 @dataclass(frozen=True)
@@ -72,19 +71,25 @@ class LmConfig:
     card: int  # audio codes per codebook; this value itself is the initial token
     text_card: int  # text tokens; this value itself is the initial token
     delays: tuple[int, ...]  # frames by which each stream is late: text, own codebooks, user codebooks
-    context: int = 3000  # frames the Temporal Transformer attends to
-    max_period: float = 10000.0
-    rope: bool = True
-    gating: str = "silu"
-    norm: str = "rms_norm_f32"
-    text_card_out: int = 0  # rows of the text head; 0 in the file or absent means text_card
-    existing_text_padding_id: int = 3
-    existing_text_end_padding_id: int = 0
-    depformer_dim: int = 0
-    depformer_num_layers: int = 0
-    depformer_num_heads: int = 0
-    depformer_weights_per_step_schedule: tuple[int, ...] = ()  # weight block of every step
-    depformer_low_rank_embeddings: int | None = None
+    context: int  # frames the Temporal Transformer attends to
+    max_period: float
+    positional_embedding: str
+    kv_repeat: int  # heads of queries that share one of keys and values
+    gating: str
+    norm: str
+    text_card_out: int  # rows of the text head
+    existing_text_padding_id: int
+    existing_text_end_padding_id: int
+    depformer_dim: int
+    depformer_num_layers: int
+    depformer_num_heads: int
+    depformer_kv_repeat: int
+    depformer_pos_emb: str
+    depformer_max_period: float
+    depformer_norm: str | None  # before each head
+    depformer_weights_per_step_schedule: tuple[int, ...]  # weight block of every step
+    depformer_low_rank_embeddings: int | None
+    stored_dep_q: int  # steps that the file's Depth Transformer has; those beyond dep_q are not used
     conditions: tuple[Condition, ...] = ()  # that the checkpoint was trained with; their values are fixed
     lm_gen_config: Sampling = field(default_factory=Sampling)  # of callers who name nothing; its seed means nothing
 
@@ -112,136 +117,95 @@ class LmConfig:
         return max(self.depformer_weights_per_step_schedule, default=-1) + 1
 
     @property
+    def stored_schedule(self) -> tuple[int, ...]:
+        """Weight block of every step that the file has."""
+        schedule = self.depformer_weights_per_step_schedule
+        return schedule + tuple(range(self.depth_blocks, self.depth_blocks + self.stored_dep_q - self.dep_q))
+
+    @property
+    def stored_depth_blocks(self) -> int:
+        """How many sets of weights the file has."""
+        return max(self.stored_schedule, default=-1) + 1
+
+    @property
     def initial_tokens(self) -> tuple[int, ...]:
         """What every stream reads before its first token."""
         return (self.text_card,) + (self.card,) * self.n_q
 
     @classmethod
     def from_dict(cls, config: Mapping[str, Any]) -> LmConfig:
-        """From a published config.json. Raises ValueError naming the key that is missing, unknown or unsupported."""
+        """From a published config.json; what it does not say is as upstream takes it, or refused.
+
+        Raises ValueError naming the key that is missing, unknown or unsupported, of several always the same one.
+        """
         left = {key: value for key, value in config.items() if key not in _WITHOUT_EFFECT}
-        for key in _ONLY.keys() & left.keys():
-            if left[key] not in _ONLY[key]:
-                supported = " or ".join(map(repr, _ONLY[key]))
-                raise ValueError(f"{key}: {left[key]!r} is not supported, only {supported}")
-        position = left.get("positional_embedding", "rope")
-        left = {key: value for key, value in left.items() if key not in _ONLY}
-        reader = _Reader(left)
+        reader = ConfigReader(left)
+        for key, (absent, supported) in _ONLY.items():
+            reader.only(key, absent, supported)
         n_q, dep_q = reader.count("n_q", 1), reader.count("dep_q", 0)
-        text_card = reader.count("text_card", 1)
         if dep_q > n_q:
             raise ValueError(f"dep_q: {dep_q} generated streams of {n_q} (n_q)")
+        text_card, num_layers = reader.count("text_card", 1), reader.count("num_layers", 1)
+        kv_repeat, max_period = reader.count("kv_repeat", 1, 1), reader.number("max_period", 10000.0)
+        gating = reader.choice("gating", GATINGS, "none")
         built = cls(
             dim=reader.count("dim", 1),
-            num_layers=reader.count("num_layers", 1),
+            num_layers=num_layers,
             num_heads=reader.count("num_heads", 1),
             n_q=n_q,
             dep_q=dep_q,
             card=reader.count("card", 1),
             text_card=text_card,
             delays=reader.counts("delays", 1 + n_q),
-            context=reader.count("context", 1, 3000),
-            max_period=reader.number("max_period", 10000.0),
-            rope=position == "rope",
-            gating=reader.choice("gating", GATINGS, "silu"),
-            norm=reader.choice("norm", NORMS, "rms_norm_f32"),
-            text_card_out=reader.count("text_card_out", 0, 0) or text_card,
+            context=reader.count("context", 1),
+            max_period=max_period,
+            positional_embedding=reader.choice("positional_embedding", POSITIONS, "sin"),
+            kv_repeat=kv_repeat,
+            gating=gating,
+            norm=reader.choice("norm", NORMS, "layer_norm"),
+            text_card_out=reader.count("text_card_out", 1, text_card, most=text_card),
             existing_text_padding_id=reader.count("existing_text_padding_id", 0, 3),
             existing_text_end_padding_id=reader.count("existing_text_end_padding_id", 0, 0),
-            depformer_dim=reader.count("depformer_dim", 1, None if dep_q else 1),
-            depformer_num_layers=reader.count("depformer_num_layers", 1, None if dep_q else 1),
-            depformer_num_heads=reader.count("depformer_num_heads", 1, None if dep_q else 1),
-            depformer_weights_per_step_schedule=reader.counts(
-                "depformer_weights_per_step_schedule", dep_q, tuple(range(dep_q)), most=max(0, dep_q - 1)
-            ),
-            depformer_low_rank_embeddings=reader.count("depformer_low_rank_embeddings", 0, 0) or None,
+            **_read_depth(reader, dep_q, num_layers, kv_repeat, max_period, gating),
             conditions=read_conditions(left.pop("conditioners", None), left.pop("fuser", None)),
-            lm_gen_config=_read_sampling(left.pop("lm_gen_config", None)),
+            lm_gen_config=read_sampling(left.pop("lm_gen_config", None)),
         )
         if left:
             raise ValueError(f"{min(left)}: unknown key")
-        _check_heads("num_heads", built.num_heads, built.dim)
+        _check_heads("", built.num_heads, built.dim, built.kv_repeat)
         if dep_q:
-            _check_heads("depformer_num_heads", built.depformer_num_heads, built.depformer_dim)
+            _check_heads("depformer_", built.depformer_num_heads, built.depformer_dim, built.depformer_kv_repeat)
         return built
 
 
-def _read_sampling(given: Any) -> Sampling:
-    """Sampling of lm_gen_config, the defaults where it is silent. Its other keys tune upstream's generator only."""
-    if given is not None and not isinstance(given, Mapping):
-        raise ValueError(f"lm_gen_config: expected an object, found {given!r:.40}")
-    reader = _Reader(dict(given or {}), "lm_gen_config.")
-    sampled, ours = reader.flag("use_sampling", True), Sampling()
-    return Sampling(
-        text_temperature=reader.temperature("temp_text", ours.text_temperature) if sampled else 0.0,
-        text_top_k=reader.top_k("top_k_text", ours.text_top_k),
-        audio_temperature=reader.temperature("temp", ours.audio_temperature) if sampled else 0.0,
-        audio_top_k=reader.top_k("top_k", ours.audio_top_k),
-    )
+def _read_depth(
+    reader: ConfigReader, dep_q: int, num_layers: int, kv_repeat: int, max_period: float, gating: str
+) -> dict[str, Any]:
+    """Keys of the Depth Transformer. Those that are absent it has from the Temporal one, as upstream."""
+    if dep_q:
+        for key, (absent, supported) in _ONLY_OF_DEPTH.items():
+            reader.only(key, absent, supported)
+        reader.only("depformer_gating", gating, "silu")
+    else:  # the keys of what is not there
+        reader.drop([*_ONLY_OF_DEPTH, "depformer_gating"])
+    return {
+        "depformer_dim": reader.count("depformer_dim", 1, None if dep_q else 1),
+        "depformer_num_layers": reader.count("depformer_num_layers", 1, num_layers),
+        "depformer_num_heads": reader.count("depformer_num_heads", 1, None if dep_q else 1),
+        "depformer_kv_repeat": reader.count("depformer_kv_repeat", 1, kv_repeat),
+        "depformer_pos_emb": reader.choice("depformer_pos_emb", DEPTH_POSITIONS, "sin"),
+        "depformer_max_period": reader.number("depformer_max_period", max_period),
+        "depformer_norm": reader.choice("depformer_norm", ("", *NORMS), "") or None,
+        "depformer_weights_per_step_schedule": reader.counts(
+            "depformer_weights_per_step_schedule", dep_q, tuple(range(dep_q)), most=max(0, dep_q - 1)
+        ),
+        "depformer_low_rank_embeddings": reader.count("depformer_low_rank_embeddings", 0, 0) or None,
+        "stored_dep_q": reader.count("stored_dep_q", dep_q, dep_q),
+    }
 
 
-def _check_heads(key: str, heads: int, dim: int) -> None:
+def _check_heads(prefix: str, heads: int, dim: int, kv_repeat: int) -> None:
     if dim % heads or dim // heads % 2:
-        raise ValueError(f"{key}: {heads} heads do not divide width {dim} into even parts")
-
-
-class _Reader:
-    """Takes keys out of a dictionary, checking each."""
-
-    def __init__(self, values: dict[str, Any], prefix: str = "") -> None:
-        self._values = values
-        self._prefix = prefix
-
-    def count(self, key: str, least: int, default: int | None = None) -> int:
-        value = self._take(key, default)
-        if isinstance(value, bool) or not isinstance(value, int) or value < least:
-            raise ValueError(f"{self._prefix}{key}: expected an integer of at least {least}, found {value!r}")
-        return value
-
-    def number(self, key: str, default: float) -> float:
-        value = self._take(key, default)
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < float("inf"):
-            raise ValueError(f"{self._prefix}{key}: expected a number of at least 0, found {value!r}")
-        return float(value)
-
-    def flag(self, key: str, default: bool) -> bool:
-        value = self._take(key, default)
-        if not isinstance(value, bool):
-            raise ValueError(f"{self._prefix}{key}: expected true or false, found {value!r:.40}")
-        return value
-
-    def temperature(self, key: str, default: float) -> float:
-        value = self.number(key, default)
-        if not (limit := LIMITS["text_temperature"]).allows(value):
-            raise ValueError(f"{self._prefix}{key}: must be {limit}, found {value!r}")
-        return value
-
-    def top_k(self, key: str, default: int) -> int:
-        """0, the whole vocabulary, and whatever is too much become the most there is."""
-        wanted = self.count(key, 0, default)
-        if not 1 <= wanted <= MOST_TOP_K:
-            _LOG.warning("config.json: %s%s: %d is drawn from the %d likeliest", self._prefix, key, wanted, MOST_TOP_K)
-        return min(wanted or MOST_TOP_K, MOST_TOP_K)
-
-    def choice(self, key: str, choices: tuple[str, ...], default: str) -> str:
-        value = self._take(key, default)
-        if value not in choices:
-            raise ValueError(f"{self._prefix}{key}: {value!r} is not one of {', '.join(choices)}")
-        return str(value)
-
-    def counts(
-        self, key: str, length: int, default: tuple[int, ...] | None = None, most: int = _MOST_FRAMES
-    ) -> tuple[int, ...]:
-        value = self._take(key, default)
-        whole = isinstance(value, (list, tuple)) and all(type(item) is int and 0 <= item <= most for item in value)
-        if not whole or len(value) != length:
-            raise ValueError(f"{self._prefix}{key}: expected {length} integers of 0 to {most}, found {value!r}")
-        return tuple(value)
-
-    def _take(self, key: str, default: Any) -> Any:
-        value = self._values.pop(key, None)
-        if value is None:
-            value = default
-        if value is None:
-            raise ValueError(f"{self._prefix}{key}: missing")
-        return value
+        raise ValueError(f"{prefix}num_heads: {heads} heads do not divide width {dim} into even parts")
+    if heads % kv_repeat:
+        raise ValueError(f"{prefix}kv_repeat: {kv_repeat} does not divide {heads} heads")

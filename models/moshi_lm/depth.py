@@ -13,7 +13,8 @@ from moshi_cluster.models.layers.table import Table
 from moshi_cluster.models.moshi_lm.config import LmConfig
 from moshi_cluster.models.moshi_lm.embeddings import load_table
 from moshi_cluster.models.moshi_lm.feed_forward import GatedFeedForward
-from moshi_cluster.models.moshi_lm.norms import load_norm
+from moshi_cluster.models.moshi_lm.norms import Norm, load_norm
+from moshi_cluster.models.moshi_lm.positions import qkv_rows, sinusoidal
 from moshi_cluster.models.moshi_lm.weights import LmWeights
 
 Choose = Callable[[int, Tensor], Tensor]  # codebook, logits [N, card] -> its tokens int64 [N]
@@ -22,8 +23,8 @@ Choose = Callable[[int, Tensor], Tensor]  # codebook, logits [N, card] -> its to
 class DepthTransformer:
     """Step k reads the hidden state and the token before it (text, then codebook k - 1) and gives codebook k's logits.
 
-    Every step has weights of its own, a schedule may let steps share them; the norms are common to all. It starts
-    afresh each frame, knows no positions and has no last norm (docs/model.md 2.5).
+    Every step has weights of its own, a schedule may let steps share them; the norms within layers are common to all.
+    It starts afresh each frame; positions and a last norm it has where the configuration says so (docs/model.md 2.5).
     """
 
     def __init__(self, weights: LmWeights, config: LmConfig) -> None:
@@ -39,6 +40,8 @@ class DepthTransformer:
         self._layers = [
             _DepthLayer(weights, f"depformer.layers.{i}", config) for i in range(config.depformer_num_layers)
         ]
+        self._positions = self._load_positions(config, weights.device)
+        self._head_norms = [_head_norm(weights, config, k) for k in range(config.dep_q)]
         self._heads = [weights.linear(f"linears.{k}", config.card, dim) for k in range(config.dep_q)]
 
     def __call__(self, hidden: Tensor, text: Tensor, choose: Choose) -> Tensor:
@@ -48,10 +51,34 @@ class DepthTransformer:
         tokens = [text]
         for step, block in enumerate(self._schedule):
             x = inputs[block] + self._tables[step](tokens[-1])
+            if self._positions is not None:
+                x = x + self._positions[step].to(x.dtype)
             for layer, buffer in zip(self._layers, buffers, strict=True):
                 x = layer(x, step, block, buffer)
-            tokens.append(choose(step, self._heads[step](x)))
+            tokens.append(choose(step, self._heads[step](self._head_norms[step](x))))
         return torch.stack(tokens[1:], dim=1)
+
+    def _load_positions(self, config: LmConfig, device: torch.device | str) -> Tensor | None:
+        """Float32 [dep_q, D], or None."""
+        if config.depformer_pos_emb == "none":
+            return None
+        return sinusoidal(torch.arange(self._codebooks, device=device), self._dim, config.depformer_max_period)
+
+
+def _kv_repeat(weights: LmWeights, name: str, config: LmConfig) -> int:
+    """The configuration's, or, where the file's matrices are of that width, the Temporal Transformer's.
+
+    There are files whose config.json says depformer_kv_repeat 1 and that were made as if the key were absent.
+    """
+    own, inherited, dim = config.depformer_kv_repeat, config.kv_repeat, config.depformer_dim
+    fits = own != inherited and weights.rows(name) == dim + 2 * dim // inherited
+    return inherited if fits else own
+
+
+def _head_norm(weights: LmWeights, config: LmConfig, codebook: int) -> Norm:
+    if config.depformer_norm is None:
+        return lambda x: x
+    return load_norm(weights, f"depformer_norms.{codebook}", config.depformer_norm, config.depformer_dim)
 
 
 class _DepthLayer:
@@ -60,7 +87,9 @@ class _DepthLayer:
         self._heads = config.depformer_num_heads
         self._head_dim = dim // self._heads
         self._attention_norm = load_norm(weights, f"{name}.norm1", config.norm, dim)
-        self._qkv = [weights.linear(f"{name}.self_attn.in_projs.{b}", 3 * dim, dim) for b in blocks]
+        repeat = _kv_repeat(weights, f"{name}.self_attn.in_projs.0", config)
+        stored, rows = dim + 2 * dim // repeat, qkv_rows(dim, self._heads, repeat, halves=False)
+        self._qkv = [weights.linear(f"{name}.self_attn.in_projs.{b}", stored, dim, rows) for b in blocks]
         self._out = [weights.linear(f"{name}.self_attn.out_projs.{b}", dim, dim) for b in blocks]
         self._feed_forward_norm = load_norm(weights, f"{name}.norm2", config.norm, dim)
         self._feed_forward = [GatedFeedForward(weights, f"{name}.gating.{b}", dim) for b in blocks]

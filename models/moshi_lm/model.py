@@ -49,9 +49,13 @@ class MoshiLm:
         """tensors: a checkpoint by its published PyTorch names, in any of their spellings; cast to dtype where dense.
 
         quantise: makes the weights of linear layers that are not quantised in the checkpoint.
-        Raises ValueError naming the key that is missing or has another shape than the configuration says.
+        Raises ValueError naming the key that is missing, has another shape than the configuration says, or is left
+        over.
         """
-        return cls(LmWeights(tensors, config, dtype, device, quantise, adapter), config)
+        weights = LmWeights(tensors, config, dtype, device, quantise, adapter)
+        lm = cls(weights, config)
+        weights.check_all_used()
+        return lm
 
     def kv_cache(self, slots: int, capacity: int | None = None, dtype: torch.dtype | None = None) -> KvCache:
         """An empty KV cache. capacity: frames attended to, at most and by default the configuration's context; dtype:

@@ -13,6 +13,7 @@ from moshi_cluster.models.moshi_lm.config import LmConfig
 from moshi_cluster.models.moshi_lm.feed_forward import load_feed_forward
 from moshi_cluster.models.moshi_lm.kv_cache import KvCache
 from moshi_cluster.models.moshi_lm.norms import load_norm
+from moshi_cluster.models.moshi_lm.positions import qkv_rows, sinusoidal
 from moshi_cluster.models.moshi_lm.weights import LmWeights
 
 
@@ -23,7 +24,9 @@ class TemporalTransformer:
         self._config = config
         self._device = device
         self._head_dim = config.dim // config.num_heads
-        self._rope = Rope(self._head_dim, config.max_period, device) if config.rope else None
+        rotary = "rope" in config.positional_embedding
+        self._rope = Rope(self._head_dim, config.max_period, device) if rotary else None
+        self._sinusoidal = config.positional_embedding in ("sin", "sin_rope")
         self._layers = [_TemporalLayer(weights, f"transformer.layers.{i}", config) for i in range(config.num_layers)]
         self._out_norm = load_norm(weights, "out_norm", config.norm, config.dim)
 
@@ -38,6 +41,8 @@ class TemporalTransformer:
         attention: knows the sessions of the rows (KvCache.step, KvCache.chunk). trace: gets every layer's output.
         """
         rotations = self._rotations(positions)
+        if self._sinusoidal:
+            x = x + sinusoidal(positions, self._config.dim, self._config.max_period).to(x.dtype)
         for i, layer in enumerate(self._layers):
             x = layer(x, rotations, i, attention)
             if trace is not None:
@@ -58,7 +63,9 @@ class _TemporalLayer:
         dim = config.dim
         self._heads = config.num_heads
         self._attention_norm = load_norm(weights, f"{name}.norm1", config.norm, dim)
-        self._qkv = weights.linear(f"{name}.self_attn.in_projs.0", 3 * dim, dim)
+        halves = config.positional_embedding == "rope_concat"
+        rows = qkv_rows(dim, self._heads, config.kv_repeat, halves)
+        self._qkv = weights.linear(f"{name}.self_attn.in_projs.0", dim + 2 * dim // config.kv_repeat, dim, rows)
         self._out = weights.linear(f"{name}.self_attn.out_projs.0", dim, dim)
         self._feed_forward_norm = load_norm(weights, f"{name}.norm2", config.norm, dim)
         self._feed_forward = load_feed_forward(weights, name, config.gating, dim)

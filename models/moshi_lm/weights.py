@@ -15,6 +15,7 @@ from moshi_cluster.models.layers.quantised.matrix import stacked
 from moshi_cluster.models.moshi_lm.adapters import Adapter, Adapters, columns, fuse
 from moshi_cluster.models.moshi_lm.canonical_tensors import CanonicalTensors
 from moshi_cluster.models.moshi_lm.config import LmConfig
+from moshi_cluster.models.moshi_lm.unserved import is_unserved
 
 Quantise = Callable[[Tensor], QuantisedMatrix]
 
@@ -35,11 +36,17 @@ class LmWeights:
         adapter: Adapter | None = None,
     ) -> None:
         """quantise: for the weights of linear layers and embeddings that are not quantised yet."""
-        self._tensors = CanonicalTensors(tensors, config.depth_blocks)
-        self._adapters = Adapters(adapter, config.depth_blocks)
+        self._tensors = CanonicalTensors(tensors, config.stored_depth_blocks)
+        self._adapters = Adapters(adapter, config.stored_depth_blocks)
+        self._config = config
         self._quantise = quantise
         self.dtype = dtype
         self.device = device
+
+    def rows(self, name: str) -> int | None:
+        """Stored rows of a linear layer, name without `.weight`; None if it is missing."""
+        stored = self._tensors.get(f"{name}.weight")
+        return None if stored is None else stored.shape[0]
 
     def tensor(self, name: str, *shape: int | None) -> Tensor:
         """The tensor in the model's type, on its device, dense. None in shape accepts any size. Raises ValueError."""
@@ -56,14 +63,25 @@ class LmWeights:
             return part.to(self.device)
         return self._dense(part) if self._quantise is None else self._quantise(part.to(self.device))
 
-    def linear(self, name: str, out_features: int | None, in_features: int | None) -> Projection:
-        """name: without `.weight`."""
-        return self.linears([name], out_features, in_features)
+    def linear(
+        self, name: str, out_features: int | None, in_features: int | None, rows: Tensor | None = None
+    ) -> Projection:
+        """name: without `.weight`; rows: int64, which of the stored rows are wanted, in order; None for all."""
+        return self.linears([name], out_features, in_features, rows)
 
-    def linears(self, names: Sequence[str], out_features: int | None, in_features: int | None) -> Projection:
-        """Layers of one input as one, their outputs side by side. out_features: of each."""
+    def linears(
+        self,
+        names: Sequence[str],
+        out_features: int | None,
+        in_features: int | None,
+        rows: Tensor | None = None,
+    ) -> Projection:
+        """Layers of one input as one, their outputs side by side. out_features: of each, as stored."""
         parts = [self._tensors.of_shape(f"{name}.weight", out_features, in_features) for name in names]
         pairs = [self._adapters.of(name, *part.shape) for name, part in zip(names, parts, strict=True)]
+        if rows is not None:
+            parts = [part[rows] for part in parts]
+            pairs = [None if pair is None else (pair[0], pair[1][rows]) for pair in pairs]
         for i, (part, pair) in enumerate(zip(parts, pairs, strict=True)):
             if pair is not None and self._adapters.fused and isinstance(part, Tensor):
                 parts[i], pairs[i] = fuse(part, pair), None
@@ -79,6 +97,14 @@ class LmWeights:
         if isinstance(stored, Tensor) and tuple(stored.shape) == (1, 1, size):
             return stored.to(self.device, torch.float32, copy=True).flatten()
         return self.wide(name, size)
+
+    def check_all_used(self) -> None:
+        """Raises ValueError naming a tensor that no layer asked for: a model with it is another model."""
+        for tensors, where in ((self._tensors, ""), (self._adapters.tensors, f"{self._adapters.source}: ")):
+            left = [name for name in tensors.unused() if not is_unserved(name, self._config)]
+            if left:
+                more = f" (nor are {len(left) - 1} others)" if len(left) > 1 else ""
+                raise ValueError(f"{where}{left[0]}: no part of the model that the configuration describes{more}")
 
     def _projection(self, parts: Sequence[Stored]) -> Projection:
         if self._quantise is not None:

@@ -40,7 +40,7 @@ def load(settings: LmSettings) -> LmModel:
     set_mps_priority(settings)
     checkpoint = find(settings)
     assert checkpoint.lm_weights is not None and checkpoint.tokenizer is not None  # Part.LM asked for them
-    options = LmOptions(settings.quantize, settings.fuse_lora)
+    options = LmOptions(settings.quantize, settings.fuse_lora, settings.lora_scaling)
     quantised = settings.quantize is not None or inspect_lm(checkpoint.lm_weights).quantised
     dtype = activation_dtype(settings, quantised)
     lm = load_lm(checkpoint, dtype, settings.device, options)

@@ -24,6 +24,9 @@ class LmSettings:
     hf_repo: str | None = setting(None, "Hugging Face repository, owner/name[@revision].")
     lm_weights: str | None = setting(None, "LM weights: a name in the checkpoint, hf://owner/repo/path or file://path.")
     lora_weights: str | None = setting(None, "Adapters of the LM, as above; unset: the checkpoint's own, if any.")
+    lora_scaling: float | None = setting(
+        None, "What adapters are multiplied by; unset: as config.json says.", minimum=0.0, maximum=1000.0
+    )
     fuse_lora: bool = setting(True, "Adapters become part of dense weights; false keeps them apart.")
     tokenizer: str | None = setting(None, "SentencePiece model, as above.")
     config: str | None = setting(None, "The checkpoint's config.json, as above.")

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import re
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -41,6 +44,7 @@ def test_every_layout_is_told_with_its_size_and_the_sessions_that_fit(
         assert f"names     {NAMES[layout.partition('-')[0]]}" in text
         assert next(kind for name, kind in KINDS.items() if name in layout) in text
         assert "1 layers of 64, 2 heads; depth 1 of 64; 2 codebooks spoken, 2 heard; 8 frames of context" in text
+        assert "served    yes" in text
         assert "slots fit: 99" in text  # of 1000 MB, less the few of the weights
 
 
@@ -65,6 +69,31 @@ def test_what_quantising_would_save_is_told(
     _, text = said(monkeypatch, capsys, tmp_path, "--quantize", "int4", "--kv-dtype", "int8", "--context", "4")
     assert f"about {four / 1e6:.1f} MB for the weights with bfloat16 activations" in text
     assert "4 frames x 36 bytes, 8 bits" in text
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"dim": 128}, "model.safetensors: emb.0.weight: expected the shape [65, 128], found [65, 64]"),
+        ({"model_type": "stt"}, "config.json: model_type: 'stt': a model that turns speech into text"),
+        ({"lora": True}, "model.safetensors: config.json says lora, but names no lora_name"),
+    ],
+)
+def test_what_would_not_be_served_is_told_with_the_reason(
+    changes: dict[str, Any],
+    reason: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    path = write_layout("pytorch-bf16", tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(config | changes))
+    for target in (tmp_path, path):
+        code, text = said(monkeypatch, capsys, target)
+        assert code == 0
+        assert re.search(rf"^served    no, because (.*/)?{re.escape(reason)}", text, re.MULTILINE)
+        assert "sessions" not in text
 
 
 def test_a_file_alone_is_told_as_far_as_it_tells(

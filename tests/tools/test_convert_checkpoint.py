@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from moshi_cluster.models.loading.lm import load_lm
 from moshi_cluster.models.sampling import Sampling
 from moshi_cluster.tools import convert_checkpoint
 from moshi_cluster.tools.convert_checkpoint import convert
+from tests.golden_set import golden_dir
 from tests.models.loading.layout_files import write_layout
 
 
@@ -88,3 +90,26 @@ def test_a_source_that_is_no_checkpoint_is_an_error_in_one_line(
     assert convert_checkpoint.main() == 1
     assert capsys.readouterr().err.splitlines()[-1].startswith("error: ")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("layout", ["pytorch-bf16", "mlx-bf16", "candle-bf16"])
+@pytest.mark.parametrize("name", ["hibiki_zero", "personaplex_tiny"])
+def test_models_of_the_family_are_the_same_in_every_layout(
+    name: str, layout: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Attention by blocks, norms before the heads, more depth steps than are served."""
+    source, target = tmp_path / "source", tmp_path / "target"
+    shutil.copytree(next(golden_dir().rglob(name)), source)
+    (source / "tokenizer_spm_32k_3.model").write_bytes(b"pieces")
+    if (source / "shape.json").is_file():
+        sizes = json.loads((source / "shape.json").read_text())
+        (source / "config.json").write_text(json.dumps({"model_type": "personaplex", **sizes}))
+    monkeypatch.setattr(sys, "argv", ["convert", str(source), str(target), "--layout", layout])
+    assert convert_checkpoint.main() == 0
+    lms = [load_lm(resolve(str(folder), parts=Part.LM), torch.float32) for folder in (source, target)]
+    assert lms[0].config == lms[1].config
+    tokens = torch.arange(lms[0].config.streams)[None] % lms[0].config.card
+    hidden = [lm.hidden(tokens, torch.tensor([0]), lm.kv_cache(1).step([0], [0])) for lm in lms]
+    audio = [lm.audio(h, tokens[:, 0], lambda _, logits: logits.argmax(-1)) for lm, h in zip(lms, hidden, strict=True)]
+    assert torch.equal(*hidden)
+    assert torch.equal(*audio)

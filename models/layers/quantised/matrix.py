@@ -37,6 +37,11 @@ class QuantisedMatrix:
             raise ValueError(f"biases: expected {list(self.scales.shape)}, found {list(self.biases.shape)}")
 
     @property
+    def parts(self) -> tuple[Tensor, ...]:
+        """Codes, scales and, if there are any, biases."""
+        return (self.codes, self.scales) if self.biases is None else (self.codes, self.scales, self.biases)
+
+    @property
     def columns(self) -> int:
         return self.codes.shape[1] * 8 // self.bits
 

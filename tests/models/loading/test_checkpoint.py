@@ -171,7 +171,7 @@ def test_single_files_without_a_codec_name_none(write_folder: WriteFolder) -> No
         ('{"lora_name": "absent.safetensors", "lora": true}', "absent.safetensors: no such file"),
         ('{"lora_name": "model.safetensors", "lora_scaling": "two"}', "config.json: lora_scaling: expected a number"),
         ('{"moshi_name": "absent.safetensors"}', "absent.safetensors: no such file"),
-        ('{"moshi_name": "hf://absent"}', "'hf://absent': expected hf://owner/repo/path"),
+        ('{"moshi_name": "hf://absent"}', r"'hf://absent': expected hf://owner/repo\[@revision\]/path"),
     ],
 )
 def test_a_bad_configuration_is_refused_by_name(text: str, message: str, write_folder: WriteFolder) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,7 @@ from moshi_cluster.models.moshi_lm.canonical_tensors import CanonicalTensors
 from moshi_cluster.tools.checkpoint_layouts import LAYOUTS, as_candle, as_mlx, as_modules
 from tests.models.loading.layout_files import ALL, CONFIG, published, write_layout
 from tests.models.moshi_lm.conversation import GREEDY, alone
-from tests.models.moshi_lm.random_model import KINDS, random_lm, random_tensors
+from tests.models.moshi_lm.random_model import HIBIKI_LIKE, KINDS, random_lm, random_tensors
 
 WITH_DEPTH = [kind for kind, config in KINDS.items() if config["dep_q"]]
 NAMES = {"pytorch": Names.PYTORCH, "mlx": Names.MLX, "candle": Names.CANDLE}
@@ -99,6 +100,16 @@ def test_a_norm_that_differs_between_the_steps_is_named() -> None:
     renamed = PublishedTensors(tensors, Names.MLX, [0, 1])
     with pytest.raises(ValueError, match=r"^depformer\.slices\.1\.transformer\.layers\.0\.norm1\.weight: differs from"):
         _ = renamed["depformer.layers.0.norm1.alpha"]
+
+
+def test_shared_weights_that_differ_between_the_steps_are_named() -> None:
+    tensors = as_mlx(random_tensors(HIBIKI_LIKE), HIBIKI_LIKE)
+    name = "depformer.slices.2.transformer.layers.0.gating.linear_in.weight"  # a copy of slice 1's
+    tensors[name] = tensors[name] + 1
+    with pytest.raises(ValueError, match=rf"^{re.escape(name)}: differs from depformer\.slices\.1\."):
+        MoshiLm.from_tensors(
+            PublishedTensors(tensors, Names.MLX, [0, 1, 1]), LmConfig.from_dict(HIBIKI_LIKE), torch.float32
+        )
 
 
 def test_a_step_that_the_configuration_does_not_have_is_named() -> None:

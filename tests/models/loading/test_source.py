@@ -52,6 +52,7 @@ def test_a_file_that_a_repository_lacks_is_missing(hub: FakeHub) -> None:
 
 def test_a_revision_may_stand_in_a_hub_file_name(hub: FakeHub) -> None:
     hub.failure = hub_errors.EntryNotFoundError("404")
-    with pytest.raises(MissingFileError):
-        find_file("hf://o/n@refs-pr-1/f", None)
-    assert hub.asked == [("o/n", "f", "refs-pr-1")]
+    for revision, asked in (("v1", "v1"), ("refs/pr/3", "refs/pr/3"), ("mine%2Fnew", "mine/new")):
+        with pytest.raises(MissingFileError):
+            find_file(f"hf://o/n@{revision}/sub/f", None)
+        assert hub.asked.pop() == ("o/n", "sub/f", asked)

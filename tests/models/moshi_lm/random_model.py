@@ -31,6 +31,8 @@ MOSHI_LIKE: dict[str, Any] = {
     "depformer_dim_feedforward": 66,
     "depformer_gating": "silu",
     "depformer_pos_emb": "none",
+    "depformer_multi_linear": True,
+    "depformer_weights_per_step": True,
 }
 # More user than own streams, delays of 2, shared weights, low-rank embeddings.
 HIBIKI_LIKE = MOSHI_LIKE | {
@@ -43,7 +45,22 @@ HIBIKI_LIKE = MOSHI_LIKE | {
 LISTENING = MOSHI_LIKE | {"dep_q": 0, "delays": [0] * 7, "gating": "none", "norm": "layer_norm"}
 # Text that comes later than the codes: no published model has it, config.json can say it.
 LATE_TEXT = MOSHI_LIKE | {"delays": [2, 0, 1, 1, 0, 1, 1]}
-KINDS = {"moshi": MOSHI_LIKE, "hibiki": HIBIKI_LIKE, "listening": LISTENING, "late text": LATE_TEXT}
+# Keys and values shared by heads, the other pairs of rotary positions, a norm before each head of the depth.
+ZERO_LIKE = HIBIKI_LIKE | {
+    "positional_embedding": "rope_concat",
+    "kv_repeat": 2,
+    "depformer_norm": "layer_norm",
+}
+# Positions that are added to the input, as in upstream's own test.
+SINES = MOSHI_LIKE | {"positional_embedding": "sin_rope", "depformer_pos_emb": "sin", "depformer_max_period": 100.0}
+KINDS = {
+    "moshi": MOSHI_LIKE,
+    "hibiki": HIBIKI_LIKE,
+    "zero": ZERO_LIKE,
+    "sines": SINES,
+    "listening": LISTENING,
+    "late text": LATE_TEXT,
+}
 
 
 def random_tensors(config: dict[str, Any]) -> dict[str, Tensor]:
@@ -79,6 +96,8 @@ class _RandomWeights:
         tensors = self._depth_embeddings(depth, steps)
         for k in range(steps):
             tensors[f"linears.{k}.weight"] = self._matrix(config["card"], depth) * 3
+            if kind := config.get("depformer_norm"):
+                tensors |= self.norm(f"depformer_norms.{k}", depth, kind)
         for block in range(blocks):
             tensors[f"depformer_in.{block}.weight"] = self._matrix(depth, config["dim"])
         for i in range(config["depformer_num_layers"]):
@@ -88,9 +107,9 @@ class _RandomWeights:
                 tensors |= self._gate(f"{layer}.gating.{block}", depth, 2 * config["depformer_dim_feedforward"] // 3)
         return tensors
 
-    def norm(self, name: str, width: int) -> dict[str, Tensor]:
+    def norm(self, name: str, width: int, kind: str | None = None) -> dict[str, Tensor]:
         scale = torch.rand(width, generator=self._generator) + 0.5
-        if self._config["norm"].startswith("rms"):
+        if (kind or self._config["norm"]).startswith("rms"):
             return {f"{name}.alpha": scale.view(1, 1, width)}
         return {f"{name}.weight": scale, f"{name}.bias": torch.randn(width, generator=self._generator) * 0.1}
 
@@ -114,8 +133,9 @@ class _RandomWeights:
         }
 
     def _attention(self, layer: str, width: int, blocks: int) -> dict[str, Tensor]:
+        stored = width + 2 * width // self._config.get("kv_repeat", 1)
         return {
-            f"{layer}.self_attn.in_proj_weight": self._matrix(blocks * 3 * width, width),
+            f"{layer}.self_attn.in_proj_weight": self._matrix(blocks * stored, width),
             f"{layer}.self_attn.out_proj.weight": self._matrix(blocks * width, width),
             **self.norm(f"{layer}.norm1", width),
             **self.norm(f"{layer}.norm2", width),

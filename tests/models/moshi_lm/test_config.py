@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from pathlib import Path
 from typing import Any
@@ -65,7 +66,41 @@ def test_a_null_means_the_default() -> None:
     assert config.text_card_out == config.text_card
 
 
-@pytest.mark.parametrize("key", ["dim", "num_layers", "num_heads", "n_q", "dep_q", "card", "text_card", "delays"])
+def test_what_is_absent_is_as_upstream_takes_it() -> None:
+    taken = ("positional_embedding", "norm", "gating", "depformer_pos_emb", "max_period", "depformer_num_layers")
+    config = LmConfig.from_dict({key: value for key, value in MOSHI_LIKE.items() if key not in taken})
+    assert (config.positional_embedding, config.norm, config.gating) == ("sin", "layer_norm", "none")
+    assert (config.depformer_pos_emb, config.max_period, config.depformer_max_period) == ("sin", 10000.0, 10000.0)
+    assert (config.depformer_num_layers, config.depformer_norm, config.kv_repeat) == (config.num_layers, None, 1)
+
+
+def test_the_depth_transformer_has_from_the_temporal_one_what_it_does_not_say() -> None:
+    config = LmConfig.from_dict(MOSHI_LIKE | {"max_period": 50.0, "kv_repeat": 2})
+    assert (config.depformer_max_period, config.depformer_kv_repeat) == (50.0, 2)
+    without = {key: value for key, value in MOSHI_LIKE.items() if key != "depformer_gating"}
+    LmConfig.from_dict(without)  # the Temporal Transformer's, silu
+    with pytest.raises(
+        ValueError, match=r"^depformer_gating: 'none', as upstream takes it where the key is absent, is"
+    ):
+        LmConfig.from_dict(without | {"gating": "none"})
+
+
+@pytest.mark.parametrize("key", ["depformer_multi_linear", "depformer_weights_per_step"])
+def test_a_key_whose_absence_upstream_reads_as_what_is_not_supported_is_asked_for(key: str) -> None:
+    with pytest.raises(ValueError, match=rf"^{key}: False, as upstream takes it where the key is absent, is not"):
+        LmConfig.from_dict({name: value for name, value in MOSHI_LIKE.items() if name != key})
+
+
+def test_of_several_keys_that_are_not_supported_always_the_same_is_named() -> None:
+    wrong: list[tuple[str, Any]] = [("norm_emb", True), ("layer_scale", 0.1), ("cross_attention", True)]
+    for keys in itertools.permutations(wrong):
+        with pytest.raises(ValueError, match="^cross_attention: "):
+            LmConfig.from_dict(dict(keys) | MOSHI_LIKE)
+
+
+@pytest.mark.parametrize(
+    "key", ["dim", "num_layers", "num_heads", "n_q", "dep_q", "card", "text_card", "delays", "context"]
+)
 def test_a_missing_key_is_named(key: str) -> None:
     with pytest.raises(ValueError, match=f"^{key}: missing"):
         LmConfig.from_dict({name: value for name, value in MOSHI_LIKE.items() if name != key})
@@ -79,13 +114,17 @@ def test_a_missing_key_is_named(key: str) -> None:
         ("num_heads", 3),
         ("num_layers", True),
         ("dep_q", 7),
+        ("kv_repeat", 3),
+        ("text_card_out", 41),
+        ("positional_scale", 0.5),
+        ("depformer_norm", "batch_norm"),
         ("delays", [0, 0, 1]),
         ("delays", [0, 0, 1, 1, 0, 1, -1]),
         ("context", 0),
         ("max_period", float("inf")),
         ("gating", "relu"),
         ("norm", "batch_norm"),
-        ("positional_embedding", "sin"),
+        ("positional_embedding", "alibi"),
         ("depformer_gating", "none"),
         ("depformer_pos_emb", "rope"),
         ("depformer_weights_per_step", False),

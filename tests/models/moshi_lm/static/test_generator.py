@@ -27,7 +27,7 @@ SAMPLINGS = [
     Sampling(1.2, 3, 0.6, 5, seed=2**64 - 1, padding_multiplier=2.0),
     Sampling(0.0, 1, 1.0, 500, seed=2**63, repetition_penalty=1.3, repetition_penalty_context=200),
 ]
-KINDS = ["moshi", "hibiki", "listening", "late text"]
+KINDS = ["moshi", "hibiki", "zero", "sines", "listening", "late text"]
 kinds = st.sampled_from(KINDS)
 
 
