@@ -79,7 +79,7 @@ class Entry:
             case Phase.LIVE | Phase.LOST:
                 return self._write()
             case Phase.CLAIMED:
-                return self._simple(scripts.CLAIM, self.owner, self.times.lease_ms, self.owner)
+                return self._simple(scripts.CLAIM, self.owner, self.times.lease_ms)
             case Phase.RELEASED:
                 return self._simple(scripts.RELEASE, self.owner, self.times.lost_ms)
             case Phase.RETIRED:

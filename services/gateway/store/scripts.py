@@ -34,14 +34,14 @@ return 'done'
 """
 
 CLAIM = """
--- record; new owner, lease in ms, owner that it must have (- for any that holds no lease)
+-- record; owner, lease in ms: unless it went on under another key, or somebody else's lease is not over. Whoever has a
+-- call is taken over from
 local now = redis.call('TIME')
 local now_ms = now[1] * 1000 + math.floor(now[2] / 1000)
 local had = redis.call('HMGET', KEYS[1], 'owner', 'state', 'lease_ms')
 if not had[1] then return 'missing' end
 if had[2] == 'gone' then return 'taken' end
-if ARGV[3] ~= '-' and had[1] ~= ARGV[3] then return 'taken' end
-if ARGV[3] == '-' and had[2] == 'claimed' and tonumber(had[3] or 0) > now_ms then return 'taken' end
+if had[2] == 'claimed' and had[1] ~= ARGV[1] and tonumber(had[3] or 0) > now_ms then return 'taken' end
 redis.call('HSET', KEYS[1], 'owner', ARGV[1], 'state', 'claimed', 'lease_ms', string.format('%d', now_ms + ARGV[2]))
 if redis.call('PTTL', KEYS[1]) < tonumber(ARGV[2]) then redis.call('PEXPIRE', KEYS[1], ARGV[2]) end
 return 'done'

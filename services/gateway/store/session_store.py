@@ -92,7 +92,7 @@ class SessionStore:
         self._writer.put(entry, Phase.CLAIMED)
         if self._writer.is_away:
             return
-        step = Step(scripts.CLAIM, entry.name, (entry.owner, self._times.lease_ms, entry.owner))
+        step = Step(scripts.CLAIM, entry.name, (entry.owner, self._times.lease_ms))
         try:
             (reply,) = await self._client.run([step])
         except StoreAway:
@@ -112,7 +112,7 @@ class SessionStore:
         if sealed is None or seal is None or not accepts(open_head(seal, sealed).about):
             return None
         entry = Entry(name, seal, self._times, None, dict)
-        reply, fields = await self._client.claim(Step(scripts.CLAIM, name, (entry.owner, self._times.lease_ms, "-")))
+        reply, fields = await self._client.claim(Step(scripts.CLAIM, name, (entry.owner, self._times.lease_ms)))
         if reply is Reply.TAKEN:
             raise Taken
         stored = self._opened(seal, fields) if reply is Reply.DONE else None

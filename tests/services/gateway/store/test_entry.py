@@ -59,7 +59,7 @@ async def written(client: RedisClient, frames: int = 5) -> Entry:
 
 
 async def claim(client: RedisClient, entry: Entry, owner: str = "other", lease_ms: int = 60_000) -> Reply:
-    (reply, _) = await client.claim(Step(CLAIM, entry.name, (owner, lease_ms, "-")))
+    (reply, _) = await client.claim(Step(CLAIM, entry.name, (owner, lease_ms)))
     return reply
 
 
@@ -96,7 +96,7 @@ async def _claimed_is_written(
         else:
             await client.run([Step("redis.call('DEL', KEYS[1]) return 'done'", entry.name, ())])
             in_store = None
-    reply, fields = await client.claim(Step(CLAIM, entry.name, ("other", 60_000, "-")))
+    reply, fields = await client.claim(Step(CLAIM, entry.name, ("other", 60_000)))
     await client.close()
     assert reply is (Reply.MISSING if in_store is None else Reply.DONE)
     if in_store is not None:
@@ -113,7 +113,7 @@ async def test_frames_that_the_model_does_not_look_back_on_leave_the_store(clien
     for frames in range(3, 60, 3):
         grown(frames, entry.frames)  # type: ignore[arg-type]
         await run(client, entry)
-    _, fields = await client.claim(Step(CLAIM, entry.name, ("other", 60_000, "-")))
+    _, fields = await client.claim(Step(CLAIM, entry.name, ("other", 60_000)))
     assert 10 <= sum(name.isdigit() for name in fields) * 3 <= 15
 
 
@@ -130,7 +130,7 @@ async def test_who_was_halted_while_another_took_the_conversation_writes_nothing
     for phase in (Phase.LIVE, Phase.LOST, Phase.RELEASED, Phase.CLAIMED, Phase.RETIRED):
         assert await run(client, entry, phase) is Reply.TAKEN
     await run(client, entry, Phase.ENDED)
-    reply, fields = await client.claim(Step(CLAIM, entry.name, ("other", 60_000, "other")))
+    reply, fields = await client.claim(Step(CLAIM, entry.name, ("other", 60_000)))
     assert reply is Reply.DONE
     assert open_record(entry.seal, fields).total_frames == 5
 
