@@ -36,7 +36,8 @@ class CodecModel(Model):
 class CodecService(WorkerService[CodecModel], codec_pb2_grpc.CodecServicer):
     """Encode and Decode: one stream is one slot."""
 
-    def __init__(self, settings: CodecSettings, load: Callable[[], CodecModel], metrics: EngineMetrics) -> None:
+    def __init__(self, settings: CodecSettings, load: Callable[[], CodecModel] | None, metrics: EngineMetrics) -> None:
+        """load: as of WorkerService."""
         super().__init__("codec", load, metrics, settings.inflight_frames, settings.drain_linger_s)
         self._patience = Patience(settings.first_frame_timeout_s, settings.idle_timeout_s)
 

@@ -1,6 +1,6 @@
 """The life of a process, in one visible order.
 
-start:  metrics -> gRPC server, NOT_SERVING -> load and warm -> SERVING
+start:  metrics -> gRPC server, NOT_SERVING -> load and warm -> SERVING, and NOT_SERVING while it is not ready
 stop:   signal -> NOT_SERVING -> refuse new sessions, tell live ones -> they finish or move -> stop server, service
 fail:   NOT_SERVING -> stop server, service -> exit code of its own; at once, also in the middle of a stop
 """
@@ -24,6 +24,7 @@ from prometheus_client import CollectorRegistry
 from moshi_cluster.services.common import reflection
 from moshi_cluster.services.common.listening import cannot_listen, check_port, with_port
 from moshi_cluster.services.common.metrics import MetricsEndpoint
+from moshi_cluster.services.common.readiness import Readiness
 from moshi_cluster.services.common.rpc import Options
 from moshi_cluster.services.common.settings import SettingError
 
@@ -47,6 +48,10 @@ class Service(Protocol):
     @property
     def failed(self) -> asyncio.Future[BaseException]:
         """Resolves when the service can no longer serve and the process must exit."""
+
+    @property
+    def readiness(self) -> Readiness:
+        """Whether it can serve, once it has started."""
 
     @property
     def live_sessions(self) -> int:
@@ -111,7 +116,8 @@ async def serve(
             _settle_garbage()
             await _set_health(health_servicer, names, health_pb2.HealthCheckResponse.SERVING)
             _log.info("serving name=%s", name)
-            async with _task(_collect_garbage(collect_interval_s)):
+            following = _follow_readiness(service.readiness, health_servicer, names)
+            async with _task(_collect_garbage(collect_interval_s)), _task(following):
                 await _first_of(signals.stop, service.failed)
 
             await _set_health(health_servicer, names, health_pb2.HealthCheckResponse.NOT_SERVING)
@@ -178,6 +184,13 @@ async def _collect_garbage(interval_s: float) -> None:
     while True:
         await asyncio.sleep(interval_s)
         gc.collect()
+
+
+async def _follow_readiness(readiness: Readiness, servicer: health.aio.HealthServicer, names: list[str]) -> None:
+    async for ready in readiness.changes():
+        _log.warning("serving again" if ready else "not serving for now")
+        status = health_pb2.HealthCheckResponse.SERVING if ready else health_pb2.HealthCheckResponse.NOT_SERVING
+        await _set_health(servicer, names, status)
 
 
 def _register(server: grpc.aio.Server, service: Service, health_servicer: health.aio.HealthServicer) -> list[str]:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import grpc
 
+from moshi_cluster.services.common.readiness import Readiness
 from moshi_cluster.services.gateway.api.grpc.servicer import ConverseServicer
 from moshi_cluster.services.gateway.api.http.server import HttpServer
 from moshi_cluster.services.gateway.calls.manager import CallManager
@@ -18,6 +19,7 @@ class GatewayService:
     """The life of a gateway. Implements services.common.lifecycle.Service."""
 
     def __init__(self, settings: GatewaySettings, manager: CallManager) -> None:
+        self.readiness = Readiness()
         self._manager = manager
         self._converse = ConverseServicer(settings, manager)
         self._http = HttpServer(settings, manager) if settings.http else None

@@ -35,6 +35,7 @@ NO_FIGURES = {
     "self._inbox.end",
     "item.status.text",
     "str(known)",
+    "self._why_closed",
     "why_nowhere(self.codec, self.lm, checkpoint)",
     # Names.
     "field",

@@ -47,6 +47,10 @@ class CapacityServicer(worker_pb2_grpc.WorkerServicer):
             checkpoint=checkpoint, codec_checkpoint=codec_checkpoint, context_frames=context_frames, **codes._asdict()
         )
 
+    def unloaded(self) -> None:
+        """Nothing is loaded any more, for now."""
+        self._model = worker_pb2.Capacity()
+
     def changed(self) -> None:
         """Tells every watcher, and the drain; call from the event loop after the state moved."""
         self._tell_drain()

@@ -15,6 +15,7 @@ import grpc
 from moshi_cluster.services.common.code_shape import CodeShape
 from moshi_cluster.services.common.errors import NoFreeSlot, Unavailable
 from moshi_cluster.services.common.mux.server import MuxServicer
+from moshi_cluster.services.common.readiness import Readiness
 from moshi_cluster.services.common.session_stream import Methods
 from moshi_cluster.services.common.worker.capacity import CapacityServicer
 from moshi_cluster.services.common.worker.drain import Drain
@@ -23,6 +24,7 @@ from moshi_cluster.services.common.worker.metrics import EngineMetrics
 from moshi_cluster.services.common.worker.program import PrepareStats, Program, StepStats
 from moshi_cluster.services.common.worker.recent_maximum import RecentMaximum
 from moshi_cluster.services.common.worker.session import Session
+from moshi_cluster.services.common.worker.session_engine import SessionEngine
 from moshi_cluster.services.common.worker.slots import SlotTable
 from moshi_cluster.v1 import trunk_pb2_grpc, worker_pb2_grpc
 
@@ -33,7 +35,7 @@ _log = logging.getLogger(__name__)
 class Model(ABC):
     """What a worker gets from loading."""
 
-    programs: list[Program]
+    programs: list[Program]  # none where another process runs them
     fingerprint: str  # of the checkpoint
     codec_fingerprint: str = field(default="", kw_only=True)
     """Of the codec that belongs to an lm's checkpoint, empty where none is known."""
@@ -53,15 +55,24 @@ class WorkerService(Generic[M]):
     """Base of the two workers; implements services.common.lifecycle.Service but for the rpcs themselves."""
 
     def __init__(
-        self, name: str, load: Callable[[], M], metrics: EngineMetrics, inflight_frames: int, drain_linger_s: float
+        self,
+        name: str,
+        load: Callable[[], M] | None,
+        metrics: EngineMetrics,
+        inflight_frames: int,
+        drain_linger_s: float,
     ) -> None:
-        """load: builds the model; runs in a thread and may take its time. drain_linger_s: see Drain."""
-        self.model: M  # set by start
+        """load: builds the model; runs in a thread and may take its time. None: the subclass has a `start` of its own,
+        which brings model and engine. drain_linger_s: see Drain.
+        """
+        self.model: M  # set by `open_with`
+        self.readiness = Readiness()
         self.failed: asyncio.Future[BaseException] = asyncio.get_running_loop().create_future()
         self._load = load
         self._metrics = metrics
         self._inflight_frames = inflight_frames
-        self._engine: Engine | None = None
+        self._engine: SessionEngine | None = None
+        self._why_closed = "the worker is still loading"  # while there is no engine
         self._drain = Drain(drain_linger_s, self._tell_state, self._end_sessions)
         self._step_max = RecentMaximum(asyncio.get_running_loop().time)
         self._capacity = CapacityServicer(name, self._tables, self._drain, self._step_max.value)
@@ -74,15 +85,31 @@ class WorkerService(Generic[M]):
 
     async def start(self) -> None:
         """Loads the model, warms every batch size, opens for sessions."""
-        self.model = await asyncio.to_thread(self._load)
-        engine = Engine(self.model.programs, inflight_frames=self._inflight_frames, on_stats=self._observe)
+        assert self._load is not None
+        model = await asyncio.to_thread(self._load)
+        engine = Engine(model.programs, inflight_frames=self._inflight_frames, on_stats=self.observe)
         await engine.start()
         engine.failed.add_done_callback(self._engine_failed)
+        self.open_with(model, engine)
+
+    def open_with(self, model: M, engine: SessionEngine) -> None:
+        """From now on sessions are held by this engine."""
+        self.model = model
         engine.on_slots_changed = self._slots_changed
         self._engine = engine
-        model = self.model
         self._capacity.loaded(model.fingerprint, model.codec_fingerprint, model.context_frames, model.codes)
         self._slots_changed()
+        self.readiness.set(True)
+
+    def close_for_now(self, why: str) -> None:
+        """The engine is of no use any more; new sessions are refused as Unavailable until there is another one.
+
+        why: a stable text for those who are refused. Its own sessions are the engine's to end.
+        """
+        self._engine, self._why_closed = None, why
+        self._capacity.unloaded()
+        self._slots_changed()
+        self.readiness.set(False)
 
     @property
     def live_sessions(self) -> int:
@@ -111,7 +138,7 @@ class WorkerService(Generic[M]):
         await self._drain.until_over()
 
     async def stop(self) -> None:
-        """Ends the engine thread."""
+        """Ends the engine."""
         self._drain.cancel()
         if self._engine is not None:
             await self._engine.stop()
@@ -119,22 +146,26 @@ class WorkerService(Generic[M]):
     @asynccontextmanager
     async def session(self, program: str, spec: Any = None) -> AsyncIterator[Session]:
         """A slot for as long as the context lasts. Raises NoFreeSlot, or Unavailable while loading or draining."""
-        session = self._admit(program, spec)
+        engine = self.require_open(program)
+        session = self._admit(engine, program, spec)
         try:
             yield session
         finally:
-            assert self._engine is not None
-            self._engine.close(session)
+            engine.close(session)
 
-    def require_open(self, program: str) -> Engine:
-        """The engine; where there is one, there is a `model`. Raises Unavailable while loading or draining."""
+    def require_open(self, program: str) -> SessionEngine:
+        """The engine; where there is one, there is a `model`. Raises Unavailable while there is none or draining."""
         if self._engine is not None and not self._drain.closed.is_set():
             return self._engine
         self._metrics.rejected(program)
-        raise Unavailable("the worker is still loading" if self._engine is None else "the worker is draining")
+        raise Unavailable(self._why_closed if self._engine is None else "the worker is draining")
 
-    def _admit(self, program: str, spec: Any) -> Session:
-        engine = self.require_open(program)
+    def observe(self, stats: StepStats | PrepareStats) -> None:
+        """Takes an engine's account of its work."""
+        self._metrics.observe(stats)
+        self._step_max.add(stats.step_s if isinstance(stats, StepStats) else stats.prepare_s)
+
+    def _admit(self, engine: SessionEngine, program: str, spec: Any) -> Session:
         try:
             return engine.open(program, spec)
         except NoFreeSlot:
@@ -143,10 +174,6 @@ class WorkerService(Generic[M]):
 
     def _tables(self) -> list[SlotTable]:
         return self._engine.tables if self._engine is not None else []
-
-    def _observe(self, stats: StepStats | PrepareStats) -> None:
-        self._metrics.observe(stats)
-        self._step_max.add(stats.step_s if isinstance(stats, StepStats) else stats.prepare_s)
 
     def _slots_changed(self) -> None:
         self._metrics.observe_slots(self._tables())

@@ -23,6 +23,7 @@ from prometheus_client import CollectorRegistry
 
 from moshi_cluster.services.common import lifecycle, probe
 from moshi_cluster.services.common.listening import with_port
+from moshi_cluster.services.common.readiness import Readiness
 from moshi_cluster.services.common.rpc import server_options
 from moshi_cluster.services.common.settings import SettingError
 from moshi_cluster.services.gateway.api import tls
@@ -42,6 +43,7 @@ class Script:
         self.asked: list[str] = []
         self.loaded = asyncio.Event()
         self.idle = asyncio.Event()
+        self.readiness = Readiness()
         self.failed: asyncio.Future[BaseException] = asyncio.get_running_loop().create_future()
         self.live_sessions = 1
 
@@ -136,6 +138,20 @@ async def test_a_process_serves_only_once_it_has_loaded(process: StartProcess) -
         await running.until_health(SERVING)
         assert await running.health("test.Test") == SERVING
         service.idle.set()
+        terminate()
+        assert await running.exit_code == 0
+
+
+async def test_health_follows_a_service_that_cannot_serve_for_a_while(process: StartProcess) -> None:
+    service = Script()
+    service.loaded.set()
+    service.idle.set()
+    async with process(service) as running:
+        await running.until_health(SERVING)
+        for ready, status in ((False, NOT_SERVING), (True, SERVING), (False, NOT_SERVING)):
+            service.readiness.set(ready)
+            await running.until_health(status)
+            assert await running.health("test.Test") == status
         terminate()
         assert await running.exit_code == 0
 

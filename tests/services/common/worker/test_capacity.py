@@ -84,9 +84,9 @@ async def test_the_fuller_table_counts(listener: Listening) -> None:
 async def test_a_worker_tells_its_longest_step_opening_work_included(codec: FakeCodec, listener: Listening) -> None:
     call = watch(listener)
     assert (await read(call)).step_max_us == 0
-    codec._observe(StepStats("encode", 0.020, [0.0], 0))
-    codec._observe(PrepareStats("decode", 0.035))
-    codec._observe(StepStats("decode", 0.004, [0.0], 0))
+    codec.observe(StepStats("encode", 0.020, [0.0], 0))
+    codec.observe(PrepareStats("decode", 0.035))
+    codec.observe(StepStats("decode", 0.004, [0.0], 0))
     await until(call, lambda state: state.step_max_us == 35_000)
     call.cancel()
 
