@@ -20,6 +20,7 @@ MAY_RUN_UPSTREAM = ("benchmarks", "tests")
 MODEL_LIBRARIES = ("torch", "numpy", "safetensors", "models", *sys.stdlib_module_names)
 AUDIO_LIBRARIES = ("numpy", "av", "audio", *sys.stdlib_module_names)
 LOADING_LIBRARIES = ("huggingface_hub", "sentencepiece")
+CODEC_BEFORE_TRITON, RUNS_IN_TRITON = "services/codec/triton", "python_model.py"
 COMPILED_KERNELS = "models/kernels/compiled"
 
 Tree = Mapping[PurePosixPath, str]  # path from the root -> source
@@ -88,13 +89,27 @@ def services_stand_alone(tree: Tree) -> Iterator[Import]:
 
 def gateway_never_reaches_torch(tree: Tree) -> Iterator[Import]:
     """The gateway imports torch neither itself nor through anything of ours; of models only the sampling limits."""
-    waiting = [path for path in tree if path.is_relative_to("services/gateway")]
-    reached = set(waiting)
+    for found in _reached_from([path for path in tree if path.is_relative_to("services/gateway")], tree):
+        if found.is_of("torch") or (found.is_of("models") and not _is_sampling(found)):
+            yield found
+
+
+def codec_before_triton_never_reaches_torch(tree: Tree) -> Iterator[Import]:
+    """With the backend triton the codec imports torch neither itself nor through anything of ours; what runs in Triton
+    does, and a backend's own imports are made once it is chosen."""
+    own = [path for path in tree if path.is_relative_to(CODEC_BEFORE_TRITON) and path.name != RUNS_IN_TRITON]
+    for found in _reached_from(own, tree):
+        if found.is_of("torch", "models"):
+            yield found
+
+
+def _reached_from(start: list[PurePosixPath], tree: Tree) -> Iterator[Import]:
+    """Every import of these files and of all that they reach."""
+    waiting, reached = list(start), set(start)
     while waiting:
         path = waiting.pop()
         for found in imports_of(path, tree[path]):
-            if found.is_of("torch") or (found.is_of("models") and not _is_sampling(found)):
-                yield found
+            yield found
             for file in _files_of(found.module, tree):
                 if file not in reached:
                     reached.add(file)
@@ -217,6 +232,7 @@ RULES: tuple[Callable[[Tree], Iterable[Import]], ...] = (
     product_has_one_name,
     services_stand_alone,
     gateway_never_reaches_torch,
+    codec_before_triton_never_reaches_torch,
     gateway_rooms_have_an_order,
     transports_are_independent,
     engines_know_no_grpc,
@@ -267,6 +283,12 @@ def test_the_repository_keeps_the_rule(rule: Callable[[Tree], Iterable[Import]],
         (services_stand_alone, "services/common/slots.py", "import moshi_cluster.services.lm"),
         (gateway_never_reaches_torch, "services/gateway/audio/edge.py", "def late():\n    import torch.nn"),
         (gateway_never_reaches_torch, "services/gateway/calls/spec.py", "from moshi_cluster.models.mimi import Mimi"),
+        (codec_before_triton_never_reaches_torch, "services/codec/triton/frames.py", "from torch import Tensor"),
+        (
+            codec_before_triton_never_reaches_torch,
+            "services/codec/triton/frames.py",
+            "import moshi_cluster.models.mimi",
+        ),
         (gateway_rooms_have_an_order, "services/gateway/calls/call.py", f"from {_GW}.api.grpc import requests"),
         (gateway_rooms_have_an_order, "services/gateway/calls/call.py", f"from {_GW}.server import GatewayService"),
         (gateway_rooms_have_an_order, "services/gateway/api/grpc/requests.py", f"import {_GW}.workers.pool"),

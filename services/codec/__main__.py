@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import importlib.util
+import logging
 import sys
 
 from prometheus_client import CollectorRegistry
 
-from moshi_cluster.services.codec.loading import load
 from moshi_cluster.services.codec.server import CodecService
-from moshi_cluster.services.codec.settings import PREFIX, CodecSettings
+from moshi_cluster.services.codec.settings import PREFIX, CodecSettings, check_backend, unused_settings
 from moshi_cluster.services.common import main
 from moshi_cluster.services.common.mux.buffers import max_bundle_bytes
+from moshi_cluster.services.common.settings import SettingError
 from moshi_cluster.services.common.worker.metrics import EngineMetrics
 
 _MAX_MESSAGE_BYTES = 64 * 1024
@@ -18,7 +20,26 @@ _SPARE_STREAMS = 64  # beyond the slots: refused streams get their status, and h
 
 
 def _service(settings: CodecSettings, registry: CollectorRegistry) -> CodecService:
-    return CodecService(settings, lambda: load(settings), EngineMetrics("codec", registry))
+    check_backend(settings)
+    metrics = EngineMetrics("codec", registry)
+    return _in_triton(settings, metrics, registry) if settings.backend == "triton" else _in_process(settings, metrics)
+
+
+def _in_process(settings: CodecSettings, metrics: EngineMetrics) -> CodecService:
+    from moshi_cluster.services.codec.loading import load  # brings PyTorch, which the other backend does without
+
+    return CodecService(settings, lambda: load(settings), metrics)
+
+
+def _in_triton(settings: CodecSettings, metrics: EngineMetrics, registry: CollectorRegistry) -> CodecService:
+    if importlib.util.find_spec("tritonclient") is None:
+        raise SettingError(f"{PREFIX}BACKEND: triton needs the package tritonclient[grpc], the extra `triton`")
+    if unused := ", ".join(unused_settings(settings)):
+        logging.getLogger(__name__).warning("of no use with the backend triton: %s", unused)
+    from moshi_cluster.services.codec.triton.metrics import TritonMetrics
+    from moshi_cluster.services.codec.triton.service import TritonCodecService
+
+    return TritonCodecService(settings, metrics, TritonMetrics(registry))
 
 
 if __name__ == "__main__":
@@ -29,6 +50,6 @@ if __name__ == "__main__":
             PREFIX,
             _service,
             lambda settings: max_bundle_bytes(_MAX_MESSAGE_BYTES),
-            lambda settings: 2 * settings.held_slots + _SPARE_STREAMS,
+            lambda settings: 2 * settings.most_slots + _SPARE_STREAMS,
         )
     )

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
 
 from moshi_cluster.services.common.listening import Host
-from moshi_cluster.services.common.settings import setting
+from moshi_cluster.services.common.settings import SettingError, setting
 from moshi_cluster.services.common.worker.program import largest_batch, uses_static_step
 
 PREFIX = "MOSHI_CODEC_"
+MOST_SLOTS = 1024
 
 
 @dataclass(frozen=True)
@@ -18,6 +20,16 @@ class CodecSettings:
     host: Host = setting(Host("0.0.0.0"), "Address to listen on; `::` for every one, of IPv6 and IPv4.")
     port: int = setting(50052, "gRPC port; 0 picks a free one.", minimum=0, maximum=65535)
     metrics_port: int = setting(9102, "Prometheus port; 0 picks a free one.", minimum=0, maximum=65535)
+    backend: str = setting(
+        "torch",
+        "What runs Mimi: PyTorch in this process, or a Triton server, docs/triton.md.",
+        choices=("torch", "triton"),
+    )
+    triton_url: str | None = setting(None, "host:port of Triton's gRPC port, with the backend triton.")
+    triton_model: str = setting("mimi", "Its models are called so, with _encode and _decode behind.")
+    triton_answer_timeout_s: float = setting(
+        5.0, "A frame that Triton has not answered for this long ends its stream.", minimum=0.1
+    )
     checkpoint: str | None = setting(None, "Folder laid out as published, or a repository.")
     hf_repo: str | None = setting(None, "Hugging Face repository, owner/name[@revision].")
     mimi_weights: str | None = setting(
@@ -29,9 +41,10 @@ class CodecSettings:
     threads: int = setting(1, "CPU threads of one step.", minimum=1, maximum=256)
     slots: int | None = setting(
         None,
-        "Encode streams, and as many decode streams, held at once; unset: 32 on a CPU, elsewhere 128 or what fits.",
+        "Encode streams, and as many decode streams, held at once; unset: 32 on a CPU, elsewhere 128 or what fits, and "
+        "with Triton what its models hold.",
         minimum=1,
-        maximum=1024,
+        maximum=MOST_SLOTS,
     )
     max_batch: int | None = setting(
         None, "Largest batch of one step; unset: 64, and every slot with the static step.", minimum=1, maximum=1024
@@ -70,6 +83,11 @@ class CodecSettings:
         return self.slots or (32 if self.device.partition(":")[0] == "cpu" else 128)
 
     @property
+    def most_slots(self) -> int:
+        """What `slots` may turn out to be: Triton's models say it later."""
+        return MOST_SLOTS if self.backend == "triton" and self.slots is None else self.held_slots
+
+    @property
     def uses_static_step(self) -> bool:
         """As set, else on CUDA."""
         return uses_static_step(self.static_step, self.device)
@@ -78,3 +96,25 @@ class CodecSettings:
     def largest_batch(self) -> int:
         """`max_batch`, or its default."""
         return largest_batch(self.max_batch, self.held_slots, self.uses_static_step)
+
+
+_OF_TORCH = (
+    *("checkpoint", "hf_repo", "mimi_weights", "mimi_config", "config", "device", "threads", "max_batch"),
+    *("static_step", "encode_gather_ms", "decode_gather_ms"),
+)
+
+
+def check_backend(settings: CodecSettings) -> None:
+    """Raises SettingError when the backend triton has no address to go to, or another one has."""
+    if settings.backend != "triton":
+        if settings.triton_url is not None:
+            raise SettingError(f"{PREFIX}TRITON_URL: needs the backend triton")
+        return
+    host, _, port = (settings.triton_url or "").rpartition(":")
+    if not host or not port.isdecimal() or not 0 < int(port) < 1 << 16:
+        raise SettingError(f"{PREFIX}TRITON_URL: expected host:port, got {settings.triton_url!r}")
+
+
+def unused_settings(settings: CodecSettings) -> Iterator[str]:
+    """Names of settings that differ from their defaults and mean nothing to the backend triton."""
+    yield from (f.name for f in fields(settings) if f.name in _OF_TORCH and getattr(settings, f.name) != f.default)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from moshi_cluster.services.codec.settings import CodecSettings
+from moshi_cluster.services.codec.settings import MOST_SLOTS, CodecSettings, unused_settings
 
 
 @pytest.mark.parametrize(
@@ -21,3 +21,17 @@ from moshi_cluster.services.codec.settings import CodecSettings
 )
 def test_defaults_follow_the_device(settings: CodecSettings, slots: int, batch: int, static: bool) -> None:
     assert (settings.held_slots, settings.largest_batch, settings.uses_static_step) == (slots, batch, static)
+
+
+def test_with_triton_the_slots_are_known_later_unless_set() -> None:
+    triton = CodecSettings(backend="triton", triton_url="localhost:8001")
+    assert (CodecSettings().most_slots, triton.most_slots) == (32, MOST_SLOTS)
+    assert CodecSettings(backend="triton", slots=5).most_slots == 5
+
+
+def test_settings_of_the_other_backend_are_found() -> None:
+    assert list(unused_settings(CodecSettings(backend="triton"))) == []
+    assert list(unused_settings(CodecSettings(backend="triton", slots=5, device="cuda", threads=2))) == [
+        "device",
+        "threads",
+    ]
