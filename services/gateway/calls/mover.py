@@ -10,7 +10,6 @@ The caller hears at most one gap: what was in flight is answered again, to the s
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
@@ -96,7 +95,8 @@ class Mover:
         self._turns = turns
         self._plan = plan
         self._listener = listener
-        self._began_s = time.monotonic()
+        self._now_s = asyncio.get_running_loop().time
+        self._began_s = self._now_s()
         self._reason: MoveReason | None = None
         self._since_s = 0.0  # when it came up
         self._wanted = asyncio.Event()
@@ -134,7 +134,7 @@ class Mover:
     def _want(self, reason: MoveReason) -> None:
         if self._reason is None or reason > self._reason:
             self._reason = reason
-            self._since_s = time.monotonic()
+            self._since_s = self._now_s()
             self._wanted.set()
 
     def _lose(self, error: Unavailable) -> None:
@@ -149,7 +149,7 @@ class Mover:
                 async with self._turns.turn(self._began_s, urgent=reason is not MoveReason.DRAINING):
                     same = await self._move_once(reason)
             except (SessionError, TimeoutError):
-                self._check_hope(time.monotonic() - self._since_s)
+                self._check_hope(self._now_s() - self._since_s)
                 if not told:
                     self._listener.not_moved(self._service, reason, self.worker)
                     told = True
