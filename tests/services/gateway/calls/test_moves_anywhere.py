@@ -50,16 +50,21 @@ class Fate:
 
 WELL = Fate()
 moments_s = st.none() | st.floats(0.0, 3.0)
-fates = st.builds(
-    Fate,
-    st.sampled_from(["well", "well", "well", "full", "lost"]),
-    st.sampled_from([0.0, 0.05, 0.3, 1.0]),
-    st.sampled_from([0.001, 0.01, 0.06]),
-    moments_s,
-    moments_s,
-    moments_s,
-    st.none() | st.integers(0, 20),
-)
+
+
+def fates(hang: bool) -> st.SearchStrategy[list[Fate]]:
+    """hang: whether some may."""
+    one = st.builds(
+        Fate,
+        st.sampled_from(["well", "well", "well", "full", "lost"]),
+        st.sampled_from([0.0, 0.05, 0.3, 1.0]),
+        st.sampled_from([0.001, 0.01, 0.06]),
+        moments_s,
+        moments_s,
+        moments_s if hang else st.none(),
+        st.none() | st.integers(0, 20),
+    )
+    return st.lists(one, max_size=6)
 
 
 @dataclass(eq=False)
@@ -319,10 +324,11 @@ async def call(codecs: Sequence[Fate], lms: Sequence[Fate]) -> Heard:
 
 
 @settings(max_examples=200, deadline=None)
-@given(st.lists(fates, max_size=6), st.lists(fates, max_size=6))
+@given(st.booleans().flatmap(lambda hang: st.tuples(fates(hang), fates(hang))))
 def test_wherever_workers_fail_every_frame_is_answered_once_as_if_nothing_were(
-    codecs: list[Fate], lms: list[Fate]
+    codecs_and_lms: tuple[list[Fate], list[Fate]],
 ) -> None:
+    codecs, lms = codecs_and_lms
     heard = run_simulated(call(codecs, lms))
     expected = undisturbed(CALL_FRAMES)
     assert heard.frames == expected[: len(heard.frames)]
