@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
@@ -103,6 +104,13 @@ class GatewayMetrics:
         self.move_gap_s = {service: move_gap_s.labels(service) for service in SERVICES}
         for labels in itertools.product(SERVICES, MOVE_REASONS, MOVE_OUTCOMES):
             self._moves.labels(*labels)
+        self._checkpoint_workers = Gauge(
+            "moshi_gateway_checkpoint_workers",
+            "Workers within reach by what they have loaded; what none has any more is not shown.",
+            ("service", "checkpoint"),
+            registry=registry,
+        )
+        self._shown_checkpoints: set[tuple[str, str]] = set()
         self._rejections = Counter(
             "moshi_gateway_worker_rejections",
             "Calls for which the workers had no slot, by the status they ended with.",
@@ -158,6 +166,14 @@ class GatewayMetrics:
     def ended(self, outcome: str, session_id: str) -> None:
         """Counts a call that ended; outcome: ok, shutdown or the gRPC status."""
         self._sessions.labels(outcome).inc(exemplar=exemplar_of(session_id))
+
+    def observe_checkpoints(self, workers: Mapping[tuple[str, str], int]) -> None:
+        """Takes how many workers there are by service and checkpoint."""
+        for loaded, count in workers.items():
+            self._checkpoint_workers.labels(*loaded).set(count)
+        for gone in self._shown_checkpoints - workers.keys():
+            self._checkpoint_workers.remove(*gone)
+        self._shown_checkpoints = set(workers)
 
     def rejected(self, status: str) -> None:
         """Counts a call that got no slot."""

@@ -46,6 +46,7 @@ def registry_of(service: str) -> CollectorRegistry:
         metrics.unheard("format")
         for gauge in (metrics.workers, metrics.workers_unfit, metrics.worker_checkpoints):
             gauge.labels("lm").set(1)
+        metrics.observe_checkpoints({("lm", "0123456789abcdef"): 1})
         return registry
     engine = EngineMetrics(service, registry)
     engine.observe(StepStats("step", 0.01, (0.001,), 1))
@@ -78,7 +79,7 @@ def documented(service: str) -> Iterator[tuple[str, str]]:
     """Full names and types in the tables for operators."""
     yield f"moshi_{service}_log_lines_dropped_total", "counter"  # in the sentence below the tables
     for names, kind in re.findall(r"^\| (`[^|]+`) \| (histogram|counter|gauge) \|", OPERATIONS.read_text(), re.M):
-        for name in re.findall(r"`(\w+)(?:\{\w+\})?`", names):
+        for name in re.findall(r"`(\w+)(?:\{[\w,]+\})?`", names):
             if service == "gateway" and name.startswith("moshi_gateway_"):
                 yield name, kind
             elif service != "gateway" and not name.startswith("moshi_"):

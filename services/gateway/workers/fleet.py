@@ -119,6 +119,7 @@ class WorkerFleet:
         for pool in self._pools:
             pool.look_again()
         self._checkpoints.look()
+        self._metrics.observe_checkpoints(self._checkpoints.workers)
         self._on_report()
 
     def _show(self, pool: WorkerPool) -> None:

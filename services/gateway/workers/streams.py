@@ -61,6 +61,8 @@ class WorkerStream(Generic[Response]):
         """Who carries it."""
         self.checkpoint = worker.checkpoint
         """Fingerprint of what the worker had loaded when the stream was opened."""
+        self.codes = worker.codes
+        """What it spoke then."""
         self._stream = stream
         self._sent_frames = 0
 

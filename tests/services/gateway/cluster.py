@@ -74,6 +74,7 @@ class EchoLm(LmService):
         prepare_pieces: int = 1,
         checkpoint: str = FINGERPRINT,
         codebooks: int = CODEBOOKS,
+        codec_checkpoint: str = "",
         **settings: Any,
     ) -> None:
         self.runner = FakeRunner(
@@ -83,7 +84,15 @@ class EchoLm(LmService):
         program = fake_program(self.runner, slots, slots, "lm")
         context_frames = settings.get("context", 0)
         model = LmModel(
-            [program], checkpoint, TEXT_CARD, _BINS, codebooks, codebooks, Sampling(), context_frames=context_frames
+            [program],
+            checkpoint,
+            TEXT_CARD,
+            _BINS,
+            codebooks,
+            codebooks,
+            Sampling(),
+            context_frames=context_frames,
+            codec_fingerprint=codec_checkpoint,
         )
         super().__init__(LmSettings(**AT_ONCE | settings), lambda: model, EngineMetrics("lm", CollectorRegistry()))
 

@@ -191,3 +191,35 @@ async def test_a_conversation_goes_on_with_the_checkpoint_that_it_began_with_and
         with pytest.raises(Unavailable, match="no lm worker with the conversation's checkpoint is within reach"):
             await fleet.open(SAMPLING, lambda most: (), "another")
         streams.cancel()
+
+
+async def test_calls_are_placed_on_pairs_that_belong_together_and_on_others_when_those_are_full() -> None:
+    registry = CollectorRegistry()
+    codecs = [EchoCodec(12, checkpoint="c01d"), EchoCodec(1, checkpoint="c2e3")]
+    lms = [EchoLm(9, checkpoint="01d", codec_checkpoint="c01d"), EchoLm(2, checkpoint="2e3", codec_checkpoint="c2e3")]
+    async with fleet_of_many(codecs, lms, registry) as fleet:
+        held = []
+        for _ in range(11):
+            held.append(await fleet.open(SAMPLING, lambda most: ()))
+            await eventually(lambda: sum(lm.live_sessions for lm in lms) == len(held))
+        belong = {("c01d", "01d"), ("c2e3", "2e3")}
+        placed = [(streams.encode.checkpoint, streams.lm.checkpoint) for streams in held]
+        assert set(placed[:10]) == belong, "ten fit so"
+        assert placed[10] == ("c01d", "2e3")
+        with pytest.raises(NoFreeSlot):
+            await fleet.open(SAMPLING, lambda most: ())
+        for service, checkpoint in (("codec", "c01d"), ("codec", "c2e3"), ("lm", "01d"), ("lm", "2e3")):
+            labels = {"service": service, "checkpoint": checkpoint}
+            assert registry.get_sample_value("moshi_gateway_checkpoint_workers", labels) == 1
+        for streams in held:
+            streams.cancel()
+
+
+async def test_what_no_worker_has_loaded_any_more_is_not_shown() -> None:
+    registry = CollectorRegistry()
+    old = EchoLm(checkpoint="01d")
+    async with fleet_of_many([EchoCodec()], [old, EchoLm(checkpoint="2e3")], registry):
+        name, labels = "moshi_gateway_checkpoint_workers", {"service": "lm", "checkpoint": "01d"}
+        assert registry.get_sample_value(name, labels) == 1
+        old.drain(60.0)
+        await eventually(lambda: registry.get_sample_value(name, labels) is None)
