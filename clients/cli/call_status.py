@@ -6,19 +6,25 @@ import grpc
 from google.protobuf.message import DecodeError
 from google.rpc import error_details_pb2, status_pb2
 
-from moshi_cluster.clients.cli.errors import CallError
+from moshi_cluster.clients.cli.errors import CallError, CallLost
 
 _DETAILS_KEY = "grpc-status-details-bin"
+_LOST = frozenset(("UNAVAILABLE", "CANCELLED", "INTERNAL", "UNKNOWN"))  # the latter by proxies and libraries
 _NAMES = {code.value[0]: code.name for code in grpc.StatusCode}
 
 
 def call_error(error: grpc.aio.AioRpcError) -> CallError:
-    """Status, sentence and hint when to try again; what the gateway said beside, if something has changed it since."""
+    """Status, sentence and hint when to try again; what the gateway said beside, if something has changed it since.
+
+    CallLost for what may be resumed or called again.
+    """
     shown = error.code().name
     told = _told(error)
     said = _NAMES.get(told.code, shown)
     changed = "" if said == shown else f"; something on the way changed the status, the gateway said {said}"
-    return CallError(f"{shown}: {error.details()}{changed}{_retry_hint(told)}")
+    hint = _retry_hint(told)
+    kind = CallLost if hint or said in _LOST else CallError
+    return kind(f"{shown}: {error.details()}{changed}{hint}")
 
 
 def _told(error: grpc.aio.AioRpcError) -> status_pb2.Status:

@@ -11,8 +11,9 @@ from pathlib import Path
 from moshi_cluster.audio.g711 import G711_RATE_HZ
 from moshi_cluster.clients.cli.access import access_of, add_access_options
 from moshi_cluster.clients.cli.converse import CallResult, CallScript, Listener, converse
-from moshi_cluster.clients.cli.errors import BadInput, CallError
+from moshi_cluster.clients.cli.errors import BadInput, CallError, CallLost
 from moshi_cluster.clients.cli.recording import DEMO_UTTERANCE, Recording, read_wav, write_wav
+from moshi_cluster.clients.cli.resuming import resumed_words
 from moshi_cluster.clients.cli.talk import command as talk
 from moshi_cluster.clients.cli.talk.command import EXIT_BAD_INPUT, EXIT_CALL_FAILED, EXIT_INTERRUPTED, EXIT_OK
 from moshi_cluster.clients.cli.talk.options import add_options
@@ -36,6 +37,7 @@ def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     command.add_argument("--packet-ms", type=_between(1, 1000), default=20, help="length of one packet, 1 to 1000")
     command.add_argument("--seed", type=_between(0, 2**64 - 1), help="the same seed and audio give the same reply")
+    command.add_argument("--resume", action="store_true", help="go on with a call that is lost, over a new connection")
     command.add_argument("--greedy", action="store_true", help="always the likeliest token, no chance involved")
     add_access_options(command)
 
@@ -48,6 +50,12 @@ class _Terminal(Listener):
             f"call {started.session_id}: up after {started.setup_us / 1000:.0f} ms, seed {started.seed}",
             file=sys.stderr,
         )
+        if started.HasField("resumption"):
+            left = started.resumption
+            print(f"[{resumed_words(left.remembered_frames, left.lost_frames)}]", file=sys.stderr)
+
+    def lost(self, error: CallLost) -> None:
+        print(f"\n[lost: {error}]", file=sys.stderr)
 
     def text(self, piece: str) -> None:
         print(piece, end="", flush=True)
@@ -63,7 +71,8 @@ def _converse(arguments: argparse.Namespace) -> int:
         script = make_script(recording, arguments)
         if not arguments.output.parent.is_dir():
             raise BadInput(f"{arguments.output}: no such folder")
-        result = asyncio.run(converse(arguments.target, script, _Terminal(), access_of(arguments)))
+        calling = converse(arguments.target, script, _Terminal(), access_of(arguments), arguments.resume)
+        result = asyncio.run(calling)
         print()
         write_wav(arguments.output, _reply_recording(result, arguments.format))
     except BadInput as error:

@@ -9,3 +9,7 @@ class BadInput(Exception):
 
 class CallError(Exception):
     """The call failed; the message says where and why."""
+
+
+class CallLost(CallError):
+    """The call was lost on the way, or not taken at this moment: its resume token, if it has one, may go on with it."""

@@ -11,8 +11,9 @@ from typing import Any
 import aiohttp
 
 from moshi_cluster.audio.frame import FRAME_SAMPLES
-from moshi_cluster.clients.cli.errors import CallError
+from moshi_cluster.clients.cli.errors import CallError, CallLost
 from moshi_cluster.clients.cli.recording import S16Samples
+from moshi_cluster.clients.cli.resuming import Resume, resumed_words
 from moshi_cluster.clients.cli.talk.address import chat_address, shown
 from moshi_cluster.clients.cli.talk.connection import (
     CallOptions,
@@ -27,6 +28,8 @@ from moshi_cluster.clients.cli.talk.connection import (
 from moshi_cluster.clients.cli.talk.ogg_opus import OggOpusDecoder, OggOpusEncoder
 from moshi_cluster.clients.cli.talk.playback import silence
 
+_PROTOCOL = "moshi-cluster"
+_LOST_CODES = frozenset((1001, 1005, 1006, 1011, 1012, 1013))  # of which another connection may go on
 _HANDSHAKE, _AUDIO, _TEXT, _METADATA, _ERROR = 0, 1, 2, 4, 5
 _CONNECT_TIMEOUT_S = 10.0
 _OPEN_TIMEOUT_S = 30.0  # without any message, before the handshake
@@ -47,24 +50,35 @@ async def chat_connection(url: str, options: CallOptions) -> AsyncIterator[ChatC
                     headers=address.headers,
                     ssl=context,
                     heartbeat=_HEARTBEAT_S,
+                    protocols=_protocols(options.resume),
                     timeout=aiohttp.ClientWSTimeout(ws_close=_CLOSE_TIMEOUT_S),
                 )
         except (aiohttp.ClientError, UnicodeError, TimeoutError) as error:
-            raise CallError(f"no gateway answers at {shown(address.url)}: {_reason(error)}") from error
+            raise CallLost(f"no gateway answers at {shown(address.url)}: {_reason(error)}") from error
         async with socket:
-            yield ChatConnection(socket)
+            yield ChatConnection(socket, options.resume)
 
 
 class ChatConnection:
     """A conversation over one WebSocket."""
 
-    def __init__(self, socket: aiohttp.ClientWebSocketResponse) -> None:
+    def __init__(self, socket: aiohttp.ClientWebSocketResponse, earlier: Resume | None = None) -> None:
+        """earlier: the conversation that it goes on with."""
         self._socket = socket
+        self._earlier_frames = 0 if earlier is None else earlier.heard_frames
         self._encoder, self._decoder = OggOpusEncoder(), OggOpusDecoder()
         self._said_samples = 0
         self._closing = False
         self._ready = False
         self._session_id = ""
+        self._key = ""
+        self._remembered_frames = 0
+
+    @property
+    def resume(self) -> Resume | None:
+        """See Connection."""
+        frames = self._remembered_frames + self._decoder.samples // FRAME_SAMPLES
+        return Resume(self._key, frames) if self._key else None
 
     async def say(self, samples: S16Samples) -> None:
         """See Connection."""
@@ -90,7 +104,8 @@ class ChatConnection:
             if self._closing and self._is_answered():
                 await self._socket.close()
         if not self._closing:
-            raise CallError(error or f"the gateway closed the connection (code {self._socket.close_code})")
+            why = CallLost if self._socket.close_code in _LOST_CODES else CallError
+            raise why(error or f"the gateway closed the connection (code {self._socket.close_code})")
 
     def _heard(self, kind: int, payload: bytes) -> list[Heard]:
         if kind == _AUDIO:
@@ -108,7 +123,9 @@ class ChatConnection:
         try:
             found = json.loads(payload)
             self._session_id = str(found.get("session_id", self._session_id))
-            return parse_metadata(found)
+            self._key = str(found.get("resume", self._key))
+            self._remembered_frames = int(found.get("remembered_frames", self._remembered_frames))
+            return parse_metadata(found, self._earlier_frames)
         except (ValueError, TypeError, AttributeError, KeyError):
             return []  # metadata of a kind that we do not know
 
@@ -125,7 +142,7 @@ class ChatConnection:
                 except ConnectionError:
                     return  # reading says why
                 except TimeoutError as error:
-                    raise CallError(f"the gateway took nothing for {_LOST_AFTER_S:g} s") from error
+                    raise CallLost(f"the gateway took nothing for {_LOST_AFTER_S:g} s") from error
 
     async def _read(self) -> bytes | None:
         """The next message, None when the connection has closed."""
@@ -137,21 +154,33 @@ class ChatConnection:
                 if message.type not in (aiohttp.WSMsgType.BINARY, aiohttp.WSMsgType.TEXT):
                     return None
         except TimeoutError as error:
-            raise CallError(f"the gateway was silent for {timeout_s:g} s") from error
+            raise CallLost(f"the gateway was silent for {timeout_s:g} s") from error
         return bytes(message.data)
 
 
-def parse_metadata(found: dict[str, Any]) -> list[Heard]:
-    """What a metadata message says: where the caller stands, statistics, events."""
+def parse_metadata(found: dict[str, Any], heard_frames: int = 0) -> list[Heard]:
+    """What a metadata message says: where the caller stands, statistics, events.
+
+    heard_frames: of the conversation that it may go on with.
+    """
     heard: list[Heard] = []
     if "queue" in found:
         heard.append(QueuePosition(int(found["queue"]["position"]), int(found["queue"]["waiting"])))
     if "latency_ms" in found or "counters" in found:
         heard.append(Stats(dict(found.get("latency_ms", {})), dict(found.get("counters", {}))))
+    if "resumed" in found:
+        frames = int(found.get("remembered_frames", 0))
+        goes_on = resumed_words(frames, max(0, heard_frames - frames))
+        heard.append(Notice(goes_on if found["resumed"] else "a new conversation: the lost one is gone"))
     if "event" in found:
         kind = str(found["event"]["kind"]).replace("_", " ")
         heard.append(Notice(" ".join(filter(None, [kind, str(found["event"].get("detail", ""))]))))
     return heard
+
+
+def _protocols(resume: Resume | None) -> tuple[str, ...]:
+    """The key belongs into a header, not into the address."""
+    return (_PROTOCOL, f"{_PROTOCOL}.resume.{resume.token}") if resume is not None else ()
 
 
 def _reason(error: Exception) -> str:

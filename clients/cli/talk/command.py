@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import functools
 import signal
 import sys
 from collections.abc import AsyncIterator, Iterator
@@ -22,6 +23,7 @@ from moshi_cluster.clients.cli.talk.connection import CallOptions, Connection
 from moshi_cluster.clients.cli.talk.conversation import Recorders, State, hold
 from moshi_cluster.clients.cli.talk.devices import DeviceSound, NoSound, list_devices
 from moshi_cluster.clients.cli.talk.local import LocalError, local_gateway
+from moshi_cluster.clients.cli.talk.resuming_connection import ResumingConnection
 from moshi_cluster.clients.cli.talk.sound import FileSound, Sound
 from moshi_cluster.clients.cli.talk.view import PlainView, View, summary
 from moshi_cluster.clients.cli.talk.wav import WavWriter
@@ -87,8 +89,18 @@ async def _talk(
         else FileSound(spoken, arguments.tail_s)
     )
     with _view(arguments.plain) as view, _interruptible(state, sound):
-        async with _shown(view, state), _connection(target, _call_options(arguments)) as connection:
+        async with _shown(view, state), _conversation(target, arguments) as connection:
             await hold(connection, sound, state, recorders)
+
+
+@asynccontextmanager
+async def _conversation(target: str, arguments: argparse.Namespace) -> AsyncIterator[Connection]:
+    options = _call_options(arguments)
+    if arguments.resume:
+        yield ResumingConnection(functools.partial(_connection, target), options)
+    else:
+        async with _connection(target, options) as connection:
+            yield connection
 
 
 def _connection(target: str, options: CallOptions) -> AbstractAsyncContextManager[Connection]:

@@ -8,6 +8,7 @@ from typing import Protocol, TypeAlias
 
 from moshi_cluster.clients.cli.access import OPEN, Access
 from moshi_cluster.clients.cli.recording import S16Samples
+from moshi_cluster.clients.cli.resuming import Resume
 
 STATS_INTERVAL_S = 1.0
 
@@ -20,6 +21,7 @@ class CallOptions:
     greedy: bool = False  # always the likeliest token
     loopback: bool = False  # the gateway's edge alone, no model
     access: Access = OPEN
+    resume: Resume | None = None  # of the conversation to go on with
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,10 @@ Heard: TypeAlias = Ready | Voice | Words | Stats | QueuePosition | Notice
 
 class Connection(Protocol):
     """One conversation with a gateway. Closing it is the business of whoever opened it."""
+
+    @property
+    def resume(self) -> Resume | None:
+        """What would go on with it if it were lost; None where nothing can."""
 
     async def say(self, samples: S16Samples) -> None:
         """Sends the caller's voice, 24 kHz. Does nothing once the connection is closed: `hear` says why it is."""

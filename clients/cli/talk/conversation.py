@@ -115,6 +115,7 @@ def _take(item: Heard, state: State) -> None:
     match item:
         case Ready(session_id):
             state.phase, state.session_id = "talking", session_id
+            state.delay.begin(state.said - state.heard)
         case Voice(samples):
             state.heard += len(samples)
             state.playback.push(samples)

@@ -19,6 +19,13 @@ class Delay:
         self._sum_s = 0.0
         self._weight = 0.0
         self._frames_added = 0
+        self._unanswered = 0
+
+    def begin(self, unanswered: int) -> None:
+        """The gateway listens from now on. unanswered: samples said to a connection that was lost, less those heard."""
+        self._sum_s = self._weight = 0.0
+        self._frames_added = 0
+        self._unanswered = unanswered
 
     def note_counters(self, counters: Mapping[str, int]) -> None:
         """Frames that the gateway filled in for us lengthen the answer, those that it dropped shorten it."""
@@ -27,7 +34,8 @@ class Delay:
 
     def observe(self, said: int, consumed: int) -> None:
         """Samples since the beginning; call it in equal steps of time."""
-        behind_s = (said + self._frames_added * FRAME_SAMPLES - consumed) / MODEL_RATE_HZ
+        answered = consumed + self._unanswered
+        behind_s = (said + self._frames_added * FRAME_SAMPLES - answered) / MODEL_RATE_HZ
         self._sum_s = _KEPT * self._sum_s + (1 - _KEPT) * behind_s
         self._weight = _KEPT * self._weight + (1 - _KEPT)
 

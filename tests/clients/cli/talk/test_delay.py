@@ -35,3 +35,14 @@ def test_it_falls_back_after_a_drop() -> None:
     for _ in range(50):
         delay.observe(48_000, 45_600)
     assert delay.seconds == pytest.approx(0.1, abs=0.001)
+
+
+def test_after_a_resumption_only_what_is_said_since_counts() -> None:
+    delay = Delay()
+    delay.observe(48_000, 24_000)
+    delay.note_counters({"frames_filled": 3})
+    delay.begin(48_000 - 24_000)
+    assert delay.seconds is None
+    for _ in range(40):
+        delay.observe(72_000, 48_000 - 2_400)
+    assert delay.seconds == pytest.approx(0.1)
