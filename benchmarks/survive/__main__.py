@@ -25,7 +25,7 @@ from benchmarks.survive.run import Pace, Run, run
 from benchmarks.survive.scenarios import SCENARIOS, UNDISTURBED
 from benchmarks.survive.session_store import session_store
 from benchmarks.survive.supervisor import Supervisor
-from benchmarks.survive.verdict import broken, figures, leaked, memory_table, table
+from benchmarks.survive.verdict import broken, figures, leaked, line, memory_table, table
 from moshi_cluster.cluster.default_checkpoint import DEFAULT_CHECKPOINT
 from moshi_cluster.cluster.local_cluster import Layout, LocalCluster
 from moshi_cluster.cluster.running_cluster import exit_code, say
@@ -90,7 +90,9 @@ async def _scenarios(supervisor: Supervisor, arguments: argparse.Namespace) -> F
         runs.append(await run(supervisor, name, SCENARIOS[name], callers, Pace(), say))
         undisturbed = runs[0].first_calls()
         judge = Judge(runs[-1].conversations, runs[-1].windows[0], undisturbed)
-        found.outcomes += [judge.outcome(name, window) for window in runs[-1].windows[1:] or runs[-1].windows]
+        for window in runs[-1].windows[1:] or runs[-1].windows:
+            found.outcomes.append(judge.outcome(name, window))
+            say(line(found.outcomes[-1]))
         found.broken += leaked(name, runs[-1].leaked_slots)
     found.tables = [table(found.outcomes), memory_table(runs)]
     found.broken += [sentence for one in found.outcomes for sentence in broken(one)]

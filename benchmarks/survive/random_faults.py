@@ -19,6 +19,7 @@ from benchmarks.survive.scenarios import random_steps
 from benchmarks.survive.stage import Stage
 from benchmarks.survive.steps import FAULTS, calm, take
 from benchmarks.survive.supervisor import Supervisor
+from benchmarks.survive.verdict import line
 
 RANDOM = "random"
 _PERIOD_S = 20.0
@@ -70,7 +71,7 @@ async def run_random(
             for step in random_steps(seed, round(minutes * 60 / _PERIOD_S)):
                 window = await take(supervisor, step, time.monotonic() + _PERIOD_S, _AFTER_S)
                 random_run.outcomes.append(judge.outcome(RANDOM, window))
-                report(f"{window.begin_s - random_run.begin_s:.0f} s, {_line(random_run.outcomes[-1])}")
+                report(f"{window.begin_s - random_run.begin_s:.0f} s, {line(random_run.outcomes[-1])}")
                 stage.forget_before(window.end_s)
         random_run.leaked_slots = await supervisor.leaked_slots(_SLOTS_PATIENCE_S)
     finally:
@@ -103,9 +104,3 @@ async def _look(watch: ProcessWatch) -> None:
 def _kind(outcome: Outcome) -> str:
     step = outcome.step
     return f"{FAULTS[step.fault].verb} {step.service}" if step else ""
-
-
-def _line(one: Outcome) -> str:
-    what = f"{one.moves} moved, {one.resumed} resumed, {one.lost} lost, {one.refused} refused, {one.inexact} inexact"
-    gaps_ms = (1000 * one.moved.gap_max_s, 1000 * one.bystanders.gap_max_s)
-    return f"{one.name}: {what}, silence at most {gaps_ms[0]:.0f} ms, of bystanders {gaps_ms[1]:.0f} ms"

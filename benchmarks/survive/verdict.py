@@ -31,6 +31,14 @@ def memory_table(runs: Sequence[Run]) -> str:
     return columns([["MB at the end of", *(run.scenario for run in runs)], *rows])
 
 
+def line(one: Outcome) -> str:
+    """The most important of it, while a run goes on."""
+    what = f"{one.moves} moved, {one.resumed} resumed, {one.lost} lost, {one.refused} refused, {one.inexact} inexact"
+    return (
+        f"{one.name}: {what}, silence at most {_ms(one.moved.gap_max_s)} ms, others' {_ms(one.bystanders.gap_max_s)} ms"
+    )
+
+
 def figures(outcome: Outcome) -> dict[str, object]:
     """All of it, as JSON has it."""
     return asdict(outcome)
