@@ -100,8 +100,9 @@ class StaticHalf(ABC):
         self.device = device
 
     def warm(self) -> None:
-        """Records every bucket where the device can."""
+        """Records every bucket where the device can, and loads what `reset` needs there."""
         self._step.warm()
+        self.reset(self._state.slots)
 
     @abstractmethod
     def launch(self, slots: Sequence[int], frames: Tensor) -> None:

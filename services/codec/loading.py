@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from moshi_cluster.models.accelerator import prepare_thread
 from moshi_cluster.models.loading import Checkpoint, FileNames, Part, resolve
 from moshi_cluster.models.loading.mimi import load_mimi
 from moshi_cluster.services.codec.engine import programs
@@ -25,6 +26,7 @@ def find(settings: CodecSettings) -> Checkpoint:
 def load(settings: CodecSettings) -> CodecModel:
     """Finds, downloads if need be, and loads Mimi. Raises CheckpointError and NoRoomError."""
     torch.set_num_threads(settings.threads)
+    prepare_thread(settings.device)
     checkpoint = find(settings)
     mimi = load_mimi(checkpoint, settings.device)
     return CodecModel(

@@ -6,6 +6,7 @@ import os
 
 import torch
 
+from moshi_cluster.models.accelerator import prepare_thread
 from moshi_cluster.models.loading import Checkpoint, FileNames, Part, codec_fingerprint, resolve
 from moshi_cluster.models.loading.inspect_lm import inspect_lm
 from moshi_cluster.models.loading.lm import LmOptions, lm_fingerprint, load_lm
@@ -38,6 +39,7 @@ def load(settings: LmSettings) -> LmModel:
     """Finds, downloads if need be, and loads the LM and its tokenizer. Raises CheckpointError and NoRoomError."""
     torch.set_num_threads(settings.threads)
     set_mps_priority(settings)
+    prepare_thread(settings.device)
     checkpoint = find(settings)
     assert checkpoint.lm_weights is not None and checkpoint.tokenizer is not None  # Part.LM asked for them
     options = LmOptions(settings.quantize, settings.fuse_lora, settings.lora_scaling)
@@ -83,7 +85,8 @@ def _generator(
 ) -> Generator | StaticGenerator:
     if not uses_static_step(settings):
         return Generator(lm, slots, settings.context, dtype)
-    return StaticGenerator(lm, slots, settings.context, dtype, step_buckets(settings, max_batch))
+    buckets = step_buckets(settings, max_batch)
+    return StaticGenerator(lm, slots, settings.context, dtype, buckets, prefill_frames=settings.prefill_chunk_frames)
 
 
 def set_mps_priority(settings: LmSettings) -> None:

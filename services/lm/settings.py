@@ -82,7 +82,12 @@ class LmSettings:
         maximum=80,
     )
     context: int | None = setting(None, "Frames the model looks back, at most the checkpoint's figure.", minimum=2)
-    prefill_chunk_frames: int = setting(32, "Frames of history read between two steps.", minimum=1, maximum=4096)
+    prefill_chunk_frames: int = setting(
+        32,
+        "Frames of history read between two steps; by the static step as many as cost what these do at half a window.",
+        minimum=1,
+        maximum=4096,
+    )
     max_history_frames: int = setting(45_000, "Longest history a session may open with (45,000 is an hour).", minimum=0)
     inflight_frames: int = setting(8, "Frames of one session between arrival and answer.", minimum=1, maximum=256)
     open_timeout_s: float = setting(10.0, "A stream whose `open` does not come within this time ends.", minimum=0.1)

@@ -16,6 +16,9 @@ from moshi_cluster.models.moshi_lm.static.step import BUCKETS, StaticStep
 from moshi_cluster.models.moshi_lm.timeline import UNKNOWN, Timeline
 from moshi_cluster.models.sampling import Sampling
 
+PREFILL_FRAMES = 32
+"""A step's prefill reads as many keys and values as so many rows do whose windows are half full."""
+
 
 @dataclass
 class _Session:
@@ -44,8 +47,11 @@ class StaticGenerator:
         kv_dtype: torch.dtype | None = None,
         buckets: Sequence[int] = BUCKETS,
         spare: int = SPARE_PLACES,
+        prefill_frames: int = PREFILL_FRAMES,
     ) -> None:
-        """As `Generator`; buckets: numbers of rows of a step; spare: rows that one session's prefill may have in it."""
+        """As `Generator`; buckets: numbers of rows of a step; spare: rows that one session's prefill may have in it;
+        prefill_frames: rows of half a window whose keys and values all prefill of a step may read, so that sessions
+        that speak keep their time whatever others open with."""
         self._config = lm.config
         self._step = StaticStep(lm, slots, context, kv_dtype, buckets, spare)
         self._timeline = Timeline(lm.config, 0)
@@ -54,6 +60,7 @@ class StaticGenerator:
         self.device = torch.device(lm.device)
         self.context = self._step.context
         self.most_rows = self._step.most_rows
+        self._prefill_keys = max(self.context, prefill_frames * self.context // 2)  # one row at least
 
     @property
     def rings(self) -> list[KvRing]:
@@ -84,7 +91,7 @@ class StaticGenerator:
         """
         session = self._sessions[slot]
         if session.left and session.call == session.looked_at and not self._step.in_flight:
-            rows = self._prefill_rows(slot, session, min(max_frames, self.most_rows))
+            rows = self._prefill_rows(slot, session, min(max_frames, self.most_rows), self._prefill_keys)
             self._step.launch(rows.int())
             self._step.finish()
         session.looked_at = session.call
@@ -121,21 +128,26 @@ class StaticGenerator:
         self._sessions.pop(slot, None)
 
     def _fill(self, room: int) -> Iterable[Tensor]:
-        """Prefill rows for what a step has room for, the shortest first."""
+        """Prefill rows for what a step has room and time for, the shortest history first, as engines ask for them."""
+        keys = self._prefill_keys
         opening = [(slot, session) for slot, session in self._sessions.items() if session.left]
-        for slot, session in sorted(opening, key=lambda item: item[1].left):
-            if not room:
-                return
-            rows = self._prefill_rows(slot, session, room)
-            room -= len(rows)
-            yield rows
+        for slot, session in sorted(opening, key=lambda item: len(item[1].history)):
+            if room and keys:
+                rows = self._prefill_rows(slot, session, room, keys)
+                room -= len(rows)
+                keys -= int((rows[:, 1] + 1).clamp(max=self.context).sum())
+                yield rows
 
-    def _prefill_rows(self, slot: int, session: _Session, most: int) -> Tensor:
-        """The session's next calls, int64 [N, 2 + streams]: those whose tokens its history tells, and one more."""
+    def _prefill_rows(self, slot: int, session: _Session, most: int, keys: int) -> Tensor:
+        """The session's next calls, int64 [N, 2 + streams]: those whose tokens its history tells, and one more.
+
+        keys: that they may read.
+        """
         told = max(1, len(session.history) + 1 - session.call)  # a call that samples waits for the one before
         end = session.call + min(session.left, told, most, self._step.spare)
         calls = torch.arange(session.call, end)
-        session.call = end
+        calls = calls[(calls + 1).clamp(max=self.context).cumsum(0) <= keys]
+        session.call += len(calls)
         where = torch.stack((torch.full_like(calls, slot), calls), dim=1)
         return torch.cat((where, self._timeline.known(session.history, calls)), dim=1)
 
