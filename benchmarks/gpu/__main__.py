@@ -15,9 +15,10 @@ from pathlib import Path
 
 import torch
 
+from benchmarks.gpu.limits import NOT_A_FAILURE, Limit, limits, verdicts
 from benchmarks.gpu.parts import MOST_SECONDS, PARTS, Part
 from benchmarks.gpu.report import Figure, Note, Report, table
-from benchmarks.gpu.scale import Scale
+from benchmarks.gpu.scale import BATCHES, DRY_BATCHES, Scale
 
 _DRY_SECONDS = 300  # against what hangs: a CPU has other times
 
@@ -39,7 +40,14 @@ def main() -> int:
             _run_boxed(part, report, options, left_s)
     entries = report.entries()
     print("\n" + table(entries))
+    print("\n" + verdicts(_limits(options.dry), entries))
     return int(any(_is_bad(entry) for entry in entries))
+
+
+def _limits(dry: bool) -> list[Limit]:
+    if dry:
+        return limits(DRY_BATCHES, 0)
+    return limits(BATCHES, torch.cuda.get_device_properties(0).total_memory)
 
 
 def _run_boxed(part: Part, report: Report, options: argparse.Namespace, seconds: float) -> None:
@@ -68,7 +76,7 @@ def _run_here(part: Part, report: Report, dry: bool) -> int:
 def _is_bad(entry: Figure | Note) -> bool:
     if isinstance(entry, Note):
         return entry.text.startswith(("cut off", "failed"))
-    return entry.failed and "may differ" not in entry.name
+    return entry.failed and NOT_A_FAILURE not in entry.name
 
 
 def _options() -> argparse.Namespace:

@@ -11,7 +11,6 @@ from moshi_cluster.models.kernels.ring_attention import ring_attention
 from moshi_cluster.models.moshi_lm.static import SPARE_PLACES
 from moshi_cluster.models.moshi_lm.static.kv_rings import KvRing, kv_rings
 
-_WANTED = {torch.int8: 0.75, torch.bfloat16: 0.85}
 _SPLITS = ((512, 32, 1), (512, 64, 2), (256, 32, 1), (1024, 32, 1))  # places, block, warps
 
 
@@ -23,10 +22,8 @@ def run(scale: Scale) -> None:
             ring = _ring(scale, rows, dtype)
             for fill in scale.fills:
                 share = _share_of_copy(scale, ring, rows, fill, rate)
-                wanted = f">= {_WANTED[dtype]:.0%} of a copy" if (rows, fill) == (scale.batches[-1], 1.0) else ""
-                scale.figure(f"{name}, {rows} rows, {fill:.0%} of the window", 100 * share, "% of a copy", wanted)
-        if scale.device.type == "cuda":
-            _other_splits(scale, ring, rate, name)
+                scale.figure(f"{name}, {rows} rows, {fill:.0%} of the window", 100 * share, "% of a copy")
+        _other_splits(scale, ring, rate, name)
 
 
 def _share_of_copy(scale: Scale, ring: KvRing, rows: int, fill: float, rate: float, **tuning: int) -> float:
@@ -39,7 +36,8 @@ def _share_of_copy(scale: Scale, ring: KvRing, rows: int, fill: float, rate: flo
     lengths = (fill * context * (1 - 0.1 * torch.rand(rows, generator=random))).long()
     positions = (ages if fill >= 1 else lengths).to(scale.device)
     q = torch.randn(rows, *ring.keys.shape[1:4:2], device=scale.device, dtype=torch.bfloat16)
-    attend = _compiled(tuning) if tuning else ring_attention
+    # Only the compiled kernel can be tuned; a dry run passes through here without it.
+    attend = _compiled(tuning) if tuning and scale.device.type == "cuda" else ring_attention
     stored = ring.keys, ring.values, ring.key_scales, ring.value_scales
     taken_s = seconds(scale, lambda: attend(q, *stored, slots, positions, context))
     vector = sum(tensor[0, 0, 0].nbytes for tensor in ring.tensors)

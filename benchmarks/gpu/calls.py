@@ -1,4 +1,4 @@
-"""Calls in real time on one card: encode, lm and decode in one process; and a call that joins while others run."""
+"""Calls in real time on one card: encode, lm and decode in one process."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ from moshi_cluster.models.device_step import buckets_up_to
 from moshi_cluster.models.mimi import Mimi
 from moshi_cluster.models.mimi.static import static_decoder, static_encoder
 from moshi_cluster.models.moshi_lm import Sampling
-from moshi_cluster.models.moshi_lm.static import StaticGenerator, buckets_for
 from moshi_cluster.models.moshi_lm.static.step import StaticStep
 
 _FRAME_S = 0.08
@@ -26,20 +25,19 @@ _WAIT_S = 0.0005
 
 def run(scale: Scale) -> None:
     """Full windows in 8 bits, in random phases, then all in one phase."""
-    most = scale.batches[-1]
-    step = static_step(scale, torch.int8, most)
+    mimi = load(scale)  # before slots are counted
+    step = static_step(scale, torch.int8, beside_codec=True)
     step.warm()
-    mimi = load(scale)
-    calls = min(most, step.slots)
+    calls = step.slots
+    scale.figure("calls at once", calls, "calls")
     for name, phase in (("random phases", random.Random(1).random), ("one phase", lambda: 0.0)):
         traffic = Traffic(scale, mimi, step, [_FRAME_S * phase() for _ in range(calls)])
         traffic.run(frames=3 if scale.dry else 150)
-        label = f"{calls} calls, {name}"
-        scale.figure(f"{label}: turnaround p50", 1000 * quantile(traffic.turnaround_s, 0.5), "ms")
-        scale.figure(f"{label}: turnaround p99", 1000 * quantile(traffic.turnaround_s, 0.99), "ms", "<= 60 ms")
+        scale.figure(f"{name}: turnaround p50", 1000 * quantile(traffic.turnaround_s, 0.5), "ms")
+        scale.figure(f"{name}: turnaround p99", 1000 * quantile(traffic.turnaround_s, 0.99), "ms")
         late = sum(taken_s > _FRAME_S for taken_s in traffic.turnaround_s)
-        scale.figure(f"{label}: frames above 80 ms", late, f"of {len(traffic.turnaround_s)}")
-        scale.figure(f"{label}: mean batch", len(traffic.turnaround_s) / max(1, traffic.steps), "rows")
+        scale.figure(f"{name}: frames above 80 ms", late, f"of {len(traffic.turnaround_s)}")
+        scale.figure(f"{name}: mean batch", len(traffic.turnaround_s) / max(1, traffic.steps), "rows")
 
 
 @dataclass
@@ -94,32 +92,3 @@ class Traffic:
         self.step.launch(torch.cat((where, unknown, codes), dim=1).int())
         reply = self.step.finish()[:, 1:].long()
         return reply.clamp(0, self.mimi.config.bins - 1)[:, : self.mimi.codebooks]
-
-
-def run_join(scale: Scale) -> None:
-    """Steps of running sessions alone, and while another one's history goes along; and how long that takes."""
-    others = 2 if scale.dry else 100
-    frames = scale.lm_config.context
-    others = min(others, scale.slots_that_fit(torch.int8, others + 1) - 1)
-    generator = StaticGenerator(scale.lm, others + 1, kv_dtype=torch.int8, buckets=buckets_for(others))
-    generator.warm()
-    for slot in range(others):
-        generator.open(slot, Sampling(seed=slot))
-        while generator.prefill(slot, 64):
-            pass
-    codes = torch.zeros(others, scale.lm_config.user_codebooks, dtype=torch.int64)
-    alone_ms = [_step_ms(generator, others, codes) for _ in range(scale.steps)]
-    generator.open(others, Sampling(), torch.zeros(frames, scale.lm_config.streams, dtype=torch.int64))
-    joined_ms: list[float] = []
-    start_s = time.perf_counter()
-    while not joined_ms or generator.left(others):
-        joined_ms.append(_step_ms(generator, others, codes))
-    scale.figure(f"{frames} frames restored beside {others} sessions", time.perf_counter() - start_s, "s")
-    grown_ms = quantile(joined_ms, 0.99) - quantile(alone_ms, 0.99)
-    scale.figure("the others' p99 grows by", grown_ms, "ms", "< 5 ms")
-
-
-def _step_ms(generator: StaticGenerator, sessions: int, codes: Tensor) -> float:
-    start_s = time.perf_counter()
-    generator.step(range(sessions), codes)
-    return 1000 * (time.perf_counter() - start_s)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from benchmarks.gpu import attention, calls, checks, codec, lm_step, rates, upstream
+from benchmarks.gpu import attention, calls, checks, codec, join, lm_step, rates, tests, upstream
 from benchmarks.gpu.scale import Scale
 
 
@@ -19,14 +19,15 @@ class Part:
 
 
 PARTS = (
-    Part("rates", 25, rates.run),
+    Part("rates", 20, rates.run),
+    Part("tests", 50, tests.run),
     Part("equalities", 75, checks.run),
     Part("attention", 35, attention.run),
-    Part("static step", 75, lm_step.run),
-    Part("plain step", 30, lm_step.run_eager),
-    Part("upstream", 95, upstream.run),
+    Part("static step", 70, lm_step.run),
+    Part("plain step", 20, lm_step.run_eager),
+    Part("upstream", 85, upstream.run),
     Part("codec", 45, codec.run),
-    Part("calls", 60, calls.run),
-    Part("join", 35, calls.run_join),
+    Part("calls", 45, calls.run),
+    Part("join", 35, join.run),
 )
 MOST_SECONDS = 480

@@ -16,17 +16,19 @@ class Figure:
     name: str
     value: float
     unit: str
-    wanted: str = ""  # the bound that is to be kept, for people
 
     @property
     def failed(self) -> bool:
         """Whether it is a check that was not passed."""
         return self.unit == "passed" and not self.value
 
+    def __str__(self) -> str:
+        return ("passed" if self.value else "FAILED") if self.unit == "passed" else f"{self.value:.4g} {self.unit}"
+
 
 @dataclass(frozen=True)
 class Note:
-    """How a part ended, or what it ran on."""
+    """How a part ended, what it ran on, or what it left out."""
 
     part: str
     text: str
@@ -54,19 +56,13 @@ class Report:
 
 def line(entry: Figure | Note) -> str:
     """One entry for people."""
-    if isinstance(entry, Note):
-        return f"{entry.part}: {entry.text}"
-    value = ("passed" if entry.value else "FAILED") if entry.unit == "passed" else f"{entry.value:.4g} {entry.unit}"
-    return f"{entry.part}: {entry.name}: {value}" + (f" (wanted: {entry.wanted})" if entry.wanted else "")
+    return f"{entry.part}: {entry.text}" if isinstance(entry, Note) else f"{entry.part}: {entry.name}: {entry}"
 
 
 def table(entries: Sequence[Figure | Note]) -> str:
     """All entries as a table in Markdown."""
-    rows = ["| part | figure | value | wanted |", "|---|---|---|---|"]
+    rows = ["| part | figure | value |", "|---|---|---|"]
     for entry in entries:
-        if isinstance(entry, Note):
-            rows.append(f"| {entry.part} | {entry.text} | | |")
-        else:
-            value = line(entry).split(f"{entry.name}: ", 1)[1].split(" (wanted")[0]
-            rows.append(f"| {entry.part} | {entry.name} | {value} | {entry.wanted} |")
+        name, value = (entry.text, "") if isinstance(entry, Note) else (entry.name, str(entry))
+        rows.append(f"| {entry.part} | {name} | {value} |")
     return "\n".join(rows)

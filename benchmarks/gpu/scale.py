@@ -17,10 +17,14 @@ from benchmarks.offline.random_on_device import on_device
 from moshi_cluster.models.accelerator import prepare_thread
 from moshi_cluster.models.free_memory import free_bytes
 from moshi_cluster.models.loading.published import MOSHI_7B
+from moshi_cluster.models.mimi import MimiConfig
+from moshi_cluster.models.mimi.sizes import CodecRoom, CodecSize
 from moshi_cluster.models.moshi_lm import LmConfig, MoshiLm
 from moshi_cluster.models.moshi_lm.sizes import Fit, StepSize, slot_size
 from moshi_cluster.models.moshi_lm.static import SPARE_PLACES, buckets_for
 
+BATCHES, DRY_BATCHES = (1, 16, 64, 128), (1, 2, 3, 4)
+"""Sessions that are measured: one, few, many, most."""
 _TINY = MOSHI_7B | {
     "dim": 64,
     "text_card": 100,
@@ -46,15 +50,15 @@ class Scale:
     def __post_init__(self) -> None:
         self.device = torch.device("cpu" if self.dry else "cuda:0")
         self.config: Mapping[str, Any] = _TINY if self.dry else MOSHI_7B
-        self.batches = (1, 2) if self.dry else (1, 16, 64, 128)
+        self.batches = DRY_BATCHES if self.dry else BATCHES
         self.steps = 2 if self.dry else 40
-        self.fills = (1.0,) if self.dry else (0.25, 0.5, 1.0)
+        self.fills = (0.25, 1.0) if self.dry else (0.25, 0.5, 1.0)
         prepare_thread(self.device)
         if self.dry:
             torch.set_num_threads(1)
 
-    def figure(self, name: str, value: float, unit: str, wanted: str = "") -> None:
-        self.report.add(Figure(self.part, name, value, unit, wanted))
+    def figure(self, name: str, value: float, unit: str) -> None:
+        self.report.add(Figure(self.part, name, value, unit))
 
     def check(self, name: str, passed: bool) -> None:
         self.report.add(Figure(self.part, name, float(passed), "passed"))
@@ -81,15 +85,22 @@ class Scale:
         """Of the weights that every step reads: all but the tables."""
         return sum(tensor.nbytes for name, tensor in self.tensors.items() if "emb" not in name)
 
-    def slots_that_fit(self, kv_dtype: torch.dtype, most: int) -> int:
-        """Slots with full windows that the free memory holds beside a step for as many sessions."""
+    def slots_that_fit(self, kv_dtype: torch.dtype, most: int, beside_codec: bool = False) -> int:
+        """Slots with full windows that the free memory holds beside a step for as many sessions.
+
+        beside_codec: and beside a codec for them.
+        """
         config = self.lm.config  # the model is made before free memory is looked at
         size = slot_size(config, None, kv_dtype, SPARE_PLACES)
         free_memory()
         free = free_bytes(self.device)
         if self.dry or free is None:
             return most
-        return min(most, Fit(free, 1.0, size, StepSize(config, buckets_for(most)[-1], size.context)).slots)
+        codec = CodecRoom(CodecSize(MimiConfig.from_dict(self.mimi_size.config))) if beside_codec else None
+        fit = Fit(free, 1.0, size, StepSize(config, buckets_for(most)[-1], size.context), codec)
+        if fit.slots < most:
+            self.note(f"left out: {most} sessions, for {fit}")
+        return min(most, fit.slots)
 
     @property
     def mimi_size(self) -> Any:

@@ -1,4 +1,4 @@
-"""A thread is prepared for its device before it loads or runs a model, and products are exact there."""
+"""A thread is prepared for its device: its kernels go there, and products are exact."""
 
 from __future__ import annotations
 
@@ -9,10 +9,6 @@ import torch
 
 from moshi_cluster.models import accelerator
 from moshi_cluster.models.accelerator import prepare_thread
-from moshi_cluster.services.codec import loading as codec_loading
-from moshi_cluster.services.codec.settings import CodecSettings
-from moshi_cluster.services.lm import loading as lm_loading
-from moshi_cluster.services.lm.settings import LmSettings
 
 FLAGS = ("allow_bf16_reduced_precision_reduction", "allow_tf32")
 
@@ -44,21 +40,3 @@ def test_the_thread_gets_its_device_and_exact_products(
 def test_on_a_cpu_nothing_is_chosen(chosen: list[int]) -> None:
     prepare_thread("cpu")
     assert chosen == []
-
-
-def test_loading_threads_are_prepared_before_anything_is_loaded(
-    chosen: list[int], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for loading in (codec_loading, lm_loading):
-        monkeypatch.setattr(loading, "find", _stop)
-    for load, settings in (
-        (codec_loading.load, CodecSettings(device="cuda:1")),
-        (lm_loading.load, LmSettings(device="cuda:1")),
-    ):
-        with pytest.raises(InterruptedError):
-            load(settings)  # type: ignore[operator]
-    assert chosen == [1, 1]
-
-
-def _stop(settings: object) -> None:
-    raise InterruptedError

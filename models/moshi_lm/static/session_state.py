@@ -100,6 +100,10 @@ class SessionState:
         columns = rows[:, : _INTEGERS + _FLOATS].T.contiguous()
         return RowSettings(columns[:_INTEGERS], columns[_INTEGERS:].view(torch.float64), rows[:, _INTEGERS + _FLOATS :])
 
+    def tokens(self, slots: Tensor, calls: Tensor) -> Tensor:
+        """What the model chose, or was told, at these calls: int64 [R, generated]."""
+        return self._tokens[slots, calls % self._size, : self._config.generated]
+
     def sampled(self, slots: Tensor, calls: Tensor, tokens: Tensor) -> None:
         """tokens: int64 [R, generated] that the model chose at these calls, or was told."""
         self._tokens[slots, calls % self._size, : self._config.generated] = tokens

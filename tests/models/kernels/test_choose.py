@@ -12,7 +12,7 @@ from torch import Tensor
 
 from moshi_cluster.models.moshi_lm.sampling import Draws
 from moshi_cluster.models.sampling import Sampling
-from tests.models.kernels.conftest import DEVICE, Kernel
+from tests.models.kernels.conftest import DEVICE, HAS_CUDA, Kernel
 
 Get = Callable[[str, str], Kernel]
 few = settings(max_examples=10, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -22,6 +22,7 @@ samplings = st.builds(
     text_top_k=st.sampled_from([1, 3, 25, 500]),
     seed=st.sampled_from([0, 1, 2**63 - 1, 2**63, 2**64 - 1]),
 )
+vocabularies = st.sampled_from([24, 64, 130, *([2048, 32_000] if HAS_CUDA else [])])
 rows = st.lists(st.tuples(samplings, st.sampled_from([0, 1, 44_999])), min_size=1, max_size=3)
 
 
@@ -50,7 +51,7 @@ def logits_of(count: int, vocabulary: int, seed: int, ties: bool) -> Tensor:
 
 
 @few
-@given(rows, st.sampled_from([24, 64, 130]), st.integers(0, 99), st.booleans(), st.booleans())
+@given(rows, vocabularies, st.integers(0, 99), st.booleans(), st.booleans())
 def test_the_choice_is_the_plain_paths(
     kernel: Get, drawn: list[tuple[Sampling, int]], vocabulary: int, seed: int, ties: bool, bf16: bool
 ) -> None:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from moshi_cluster.models.layers.norm import RmsNorm
-from tests.models.kernels.conftest import DEVICE, Kernel
+from tests.models.kernels.conftest import DEVICE, HAS_CUDA, Kernel
 
 Get = Callable[[str, str], Kernel]
 BOUNDS = {torch.float32: 3e-6, torch.bfloat16: 3e-2}
@@ -21,7 +21,7 @@ def normal(*shape: int) -> Tensor:
 
 
 @dtypes
-@pytest.mark.parametrize("width", [16, 20])
+@pytest.mark.parametrize("width", [16, 20, *([1024, 4096] if HAS_CUDA else [])])
 def test_rms_norm(kernel: Get, dtype: torch.dtype, width: int) -> None:
     x, alpha = normal(3, width).to(dtype), normal(width)
     y = kernel("elementwise", "rms_norm")(x, alpha, 1e-5)
@@ -31,7 +31,7 @@ def test_rms_norm(kernel: Get, dtype: torch.dtype, width: int) -> None:
 
 
 @dtypes
-@pytest.mark.parametrize("width", [16, 22])
+@pytest.mark.parametrize("width", [16, 22, *([2816, 11264] if HAS_CUDA else [])])
 def test_silu_gate(kernel: Get, dtype: torch.dtype, width: int) -> None:
     ab = 3 * normal(3, 2 * width).to(dtype)
     a, b = ab.double().chunk(2, dim=1)

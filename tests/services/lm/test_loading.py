@@ -86,3 +86,21 @@ def test_mps_is_told_the_priority_unless_the_environment_has_one(
     monkeypatch.delenv("CUDA_MPS_CLIENT_PRIORITY")
     set_mps_priority(LmSettings(mps_priority=priority))
     assert os.environ["CUDA_MPS_CLIENT_PRIORITY"] == told
+
+
+@pytest.mark.parametrize(
+    ("loading", "settings"),
+    [(codec_loading, CodecSettings(device="cuda:1")), (lm_loading, LmSettings(device="cuda:1"))],
+)
+def test_a_loading_thread_is_prepared_for_its_device_before_anything_is_loaded(
+    loading: Any, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepared: list[str] = []
+
+    def find(settings: object) -> None:
+        raise InterruptedError(*prepared)
+
+    monkeypatch.setattr(loading, "prepare_thread", prepared.append)
+    monkeypatch.setattr(loading, "find", find)
+    with pytest.raises(InterruptedError, match="cuda:1"):
+        loading.load(settings)
