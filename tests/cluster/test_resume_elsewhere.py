@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -70,6 +71,12 @@ class Talker:
                 assert message is not grpc.aio.EOF
                 self.heard_frames += message.HasField("audio")
 
+    async def until_over(self) -> None:
+        """Hears the rest."""
+        async with asyncio.timeout(PATIENCE_S):
+            while await self.call.read() is not grpc.aio.EOF:
+                pass
+
 
 async def stored(redis: RedisServer, token: str, frames: int) -> list[lm_pb2.HistoryFrame]:
     """The frames of a conversation in the store, once it has so many."""
@@ -135,3 +142,32 @@ async def test_after_kill_9_a_call_goes_on_at_another_gateway_with_the_tokens_of
     log = "\n".join(shared.process("gateway-1").log_lines())
     assert "secret-word" not in log
     assert caller.started.resume_token not in log
+
+
+async def test_a_gateway_that_was_halted_while_its_call_went_on_elsewhere_ends_it_and_writes_nothing(
+    shared: LocalCluster, redis: RedisServer
+) -> None:
+    if not shared.running("gateway-0"):
+        shared.start("gateway-0")
+        shared.wait_until_serving()
+    async with (
+        grpc.aio.insecure_channel(shared.address("gateway-0")) as first,
+        grpc.aio.insecure_channel(shared.address("gateway-1")) as second,
+    ):
+        caller, back = Talker(first), Talker(second)
+        await caller.begin()
+        await caller.talk(30)
+        shared.signal("gateway-0", signal.SIGSTOP)
+        try:
+            await back.begin(resume_token=caller.started.resume_token, resume_heard_frames=30)
+            await back.talk(15)
+        finally:
+            shared.signal("gateway-0", signal.SIGCONT)
+        with pytest.raises(grpc.aio.AioRpcError) as error:
+            await caller.until_over()
+        assert error.value.code() is grpc.StatusCode.ABORTED
+        with Redis.from_url(redis.url) as client:
+            record = client.hgetall(f"moshi-cluster:conversation:{name_of(caller.started.resume_token)}")
+        assert record == {b"owner": b"-", b"state": b"gone"}
+        await back.talk(5)
+        await back.call.done_writing()

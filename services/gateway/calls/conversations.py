@@ -43,7 +43,7 @@ class Conversations:
     def start(self) -> None:
         """Begins to store them."""
         if self._store is not None:
-            self._store.start()
+            self._store.start(self._store_lost_again)
 
     async def stop(self) -> None:
         """Stores what is left of those that were lost."""
@@ -142,6 +142,12 @@ class Conversations:
             raise
         finally:
             self._end(conversation, lost or conversation.cut_short)
+
+    def _store_lost_again(self) -> None:
+        """Those that wait for their caller: the store may have lost them."""
+        for conversation in self._kept.lost:
+            if self._store is not None and conversation.entry is not None:
+                self._store.lose(conversation.entry)
 
     def _end(self, conversation: Conversation, lost: bool) -> None:
         if not conversation.has_begun:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from moshi_cluster.services.common.deadlines import set_within
@@ -82,6 +82,11 @@ class Resumption:
     def forget(self, conversation: Conversation) -> None:
         """Nobody may come back for it here."""
         self._lost.pop(conversation.key, None)
+
+    @property
+    def lost(self) -> Iterable[Conversation]:
+        """Those that are kept for clients who may come back."""
+        return self._lost.values()
 
     @property
     def lost_conversations(self) -> int:

@@ -45,8 +45,9 @@ class SessionStore:
         self._writer = StoreWriter(self._client, metrics, self._interval_s, most_waiting=2 * settings.max_sessions)
         self._task: asyncio.Task[NoReturn] | None = None
 
-    def start(self) -> None:
-        """Begins to write."""
+    def start(self, on_back: Callable[[], None]) -> None:
+        """Begins to write. on_back: called when the store answers again, and may have lost what was written."""
+        self._writer.on_back = on_back
         self._task = asyncio.create_task(self._writer.run())
         self._task.add_done_callback(_writer_over)
 

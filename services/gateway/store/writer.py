@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NoReturn
 
 from moshi_cluster.services.common.deadlines import set_within
@@ -38,6 +38,8 @@ class StoreWriter:
         self._wake = asyncio.Event()
         self._written = asyncio.Event()
         self._away_since_s: float | None = None
+        self.on_back: Callable[[], None] = lambda: None
+        """Called when the store answers again after it was away: it may have lost what was written before."""
         metrics.store_waiting.set_function(lambda: sum(entry.has_news for entry in self._entries))
 
     @property
@@ -138,6 +140,7 @@ class StoreWriter:
             away_s = asyncio.get_running_loop().time() - self._away_since_s
             self._away_since_s = None
             _log.warning("the session store is back after %.1f s; what it misses is written again", away_s)
+            self.on_back()
 
     def _drop_beyond_limit(self) -> None:
         waiting = list(self._over())

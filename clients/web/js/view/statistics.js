@@ -11,7 +11,7 @@ const ROWS = [
   ["sent", "Audio sent"],
   ["server", "Server filled, dropped, late"],
 ];
-const NOT_SHOWN = new Set(["latency_ms", "counters", "queue", "event", "resume", "resumed"]);
+const NOT_SHOWN = new Set(["latency_ms", "counters", "queue", "event", "resume", "resumed", "remembered_frames"]);
 
 const seconds = (value) => `${value.toFixed(1)} s`;
 const ms = (value) => `${Math.round(value * 1000)}`;

@@ -61,6 +61,22 @@ async def test_a_store_that_lost_everything_gets_it_all_again(redis: RedisServer
         assert both.histories[-1] == list(range(9))
 
 
+async def test_a_store_that_lost_everything_gets_lost_conversations_again(redis: RedisServer, key_file: str) -> None:
+    async with pair(redis, key_file) as both:
+        caller, token = await both.one.talking(5)
+        caller.call.cancel()
+        await eventually(lambda: both.one.manager.conversations.lost_conversations == 1)
+        await both.one.settled()
+        live, _ = await both.one.talking(1)
+        redis.stop()
+        await until_up(both.one, False)
+        redis.start()
+        await until_up(both.one, True)
+        await both.one.settled()
+        assert (await both.other.resumes(token)).resumption.remembered_frames == 5
+        await live.hang_up()
+
+
 async def test_a_call_that_is_lost_while_the_store_is_away_is_resumed_here_at_once_and_elsewhere_afterwards(
     redis: RedisServer, key_file: str
 ) -> None:
