@@ -25,7 +25,7 @@ from benchmarks.survive.run import Pace, Run, run
 from benchmarks.survive.scenarios import SCENARIOS, UNDISTURBED
 from benchmarks.survive.session_store import session_store
 from benchmarks.survive.supervisor import Supervisor
-from benchmarks.survive.verdict import broken, figures, leaked, line, memory_table, table
+from benchmarks.survive.verdict import broken, caution, figures, leaked, line, memory_table, table
 from moshi_cluster.cluster.default_checkpoint import DEFAULT_CHECKPOINT
 from moshi_cluster.cluster.local_cluster import Layout, LocalCluster
 from moshi_cluster.cluster.running_cluster import exit_code, say
@@ -73,7 +73,7 @@ def _run(arguments: argparse.Namespace) -> int:
     with session_store() as store, LocalCluster(layout, store, arguments.logs) as cluster:
         say(f"session store: {'a server of this run' if store else 'none, gateways keep their own conversations'}")
         found = uvloop.run(proof(Supervisor(cluster), arguments))
-    print("\n\n".join(found.tables))
+    print("\n\n".join(filter(None, [*found.tables, caution(found.outcomes)])))
     if arguments.json:
         steps = [figures(one) for one in found.outcomes]
         arguments.json.write_text(json.dumps({"machine": machine(), "steps": steps}, indent=1))

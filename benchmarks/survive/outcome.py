@@ -67,6 +67,7 @@ class Outcome:
     greedy: Difference = Difference()
     sampled: Difference = Difference()
     inexact: int = 0  # calls that ended with frames unaccounted for
+    others_cores: float = 0.0  # that programs used which are not part of the run; the most
 
     def with_another(self, other: Outcome) -> Outcome:
         """Both together, as one of this name."""
@@ -86,6 +87,7 @@ class Outcome:
             self.greedy + other.greedy,
             self.sampled + other.sampled,
             self.inexact + other.inexact,
+            max(self.others_cores, other.others_cores),
         )
 
 
@@ -124,6 +126,7 @@ class Judge:
             greedy=self._difference(window, lambda one: one.voice.greedy),
             sampled=self._difference(window, lambda one: not one.voice.greedy),
             inexact=sum(not call.exact for one in ended for call in one.calls),
+            others_cores=window.others_cores,
         )
         if window.step is not None and window.step.service != "lm":
             _set_apart(concerned, window)

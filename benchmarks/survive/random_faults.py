@@ -67,7 +67,7 @@ async def run_random(
     try:
         async with Stage(supervisor, voices, Pace().jitter_allowance_ms, resumes=True) as stage:
             stage.come_and_go(seed)
-            judge = Judge(stage.conversations, await calm(_PERIOD_S), undisturbed)
+            judge = Judge(stage.conversations, await calm(supervisor, _PERIOD_S), undisturbed)
             for step in random_steps(seed, round(minutes * 60 / _PERIOD_S)):
                 window = await take(supervisor, step, time.monotonic() + _PERIOD_S, _AFTER_S)
                 random_run.outcomes.append(judge.outcome(RANDOM, window))

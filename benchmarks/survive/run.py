@@ -59,7 +59,7 @@ async def run(
     """
     async with Stage(supervisor, voices, pace.jitter_allowance_ms, scenario.resumes) as stage:
         await _gather(supervisor, stage, scenario, voices)
-        windows = [await calm(pace.calm_s if scenario.steps else pace.undisturbed_s)]
+        windows = [await calm(supervisor, pace.calm_s if scenario.steps else pace.undisturbed_s)]
         if scenario.newcomers:
             stage.newcomers()
         for step in scenario.steps:

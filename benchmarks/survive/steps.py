@@ -71,6 +71,7 @@ class Window:
     step: Step | None = None
     on_it: int = 0  # sessions or calls of the process, when it was hurt
     whole_after_s: float = 0.0  # until everything served again
+    others_cores: float = 0.0  # that programs used which are not part of the run
 
     def holds(self, at_s: float) -> bool:
         """Whether this moment belongs to it."""
@@ -83,15 +84,29 @@ async def take(supervisor: Supervisor, step: Step, until_s: float, after_s: floa
     Raises ClusterError when the process does not come back.
     """
     on_it = await supervisor.sessions_on(step.process)
-    begin_s = time.monotonic()
+    begin_s, used_s = time.monotonic(), supervisor.others_cpu_s()
     await FAULTS[step.fault].hurt(supervisor, step.process)
     whole_s = time.monotonic()
     await asyncio.sleep(max(after_s, until_s - whole_s))
-    return Window(begin_s, time.monotonic(), step, on_it, whole_s - begin_s)
+    return _window(supervisor, begin_s, used_s, step, on_it, whole_s - begin_s)
 
 
-async def calm(seconds: float) -> Window:
+async def calm(supervisor: Supervisor, seconds: float) -> Window:
     """Nothing happens."""
-    begin_s = time.monotonic()
+    begin_s, used_s = time.monotonic(), supervisor.others_cpu_s()
     await asyncio.sleep(seconds)
-    return Window(begin_s, time.monotonic())
+    return _window(supervisor, begin_s, used_s)
+
+
+def _window(
+    supervisor: Supervisor,
+    begin_s: float,
+    used_s: float,
+    step: Step | None = None,
+    on_it: int = 0,
+    whole_after_s: float = 0.0,
+) -> Window:
+    """From `begin_s` until now. used_s: what others had used of the cores when it began."""
+    end_s = time.monotonic()
+    cores = max(0.0, supervisor.others_cpu_s() - used_s) / (end_s - begin_s)
+    return Window(begin_s, end_s, step, on_it, whole_after_s, cores)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import resource
 import signal
 import time
 from collections import Counter
@@ -15,6 +16,7 @@ from pathlib import Path
 import grpc
 from prometheus_client.parser import text_string_to_metric_families
 
+from benchmarks.online.processes import cpu_s, machine_cpu_s
 from benchmarks.survive.gateways import Gateways
 from moshi_cluster.cluster.latency_table import scrape
 from moshi_cluster.cluster.local_cluster import LocalCluster
@@ -40,6 +42,12 @@ class Supervisor:
     def of(self, service: str) -> list[str]:
         """The names of its processes."""
         return [name for name in self.cluster.names if service_of(name) == service]
+
+    def others_cpu_s(self) -> float:
+        """What every other program of this machine has used of its cores so far."""
+        children = resource.getrusage(resource.RUSAGE_CHILDREN)  # those that have ended
+        ours_s = time.process_time() + children.ru_utime + children.ru_stime
+        return machine_cpu_s() - ours_s - sum(map(cpu_s, self.process_ids.values()))
 
     async def kill(self, name: str) -> None:
         """SIGKILL, and once it is dead a new one in its place. A load balancer sees a gateway's connections end."""

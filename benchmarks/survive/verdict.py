@@ -14,9 +14,21 @@ from benchmarks.survive.steps import HANDED_OVER_GAP_S, Step
 LATE_RATIO_MARGIN = 0.05
 """By so much the bystanders' share of late replies may be above that of the calm before."""
 
+_BUSY_CORES = 0.2
+
 _HEAD = [
     *("", "on it", "moved", "resumed", "lost", "refused", "gap p50", "max ms", "others' max", "filled", "dropped"),
-    *("late", "others late", "calm", "text differs", "of frames", "sound differs", "inexact", "whole s"),
+    *(
+        "late",
+        "others late",
+        "calm",
+        "text differs",
+        "of frames",
+        "sound differs",
+        "inexact",
+        "whole s",
+        "others' cores",
+    ),
 ]
 
 
@@ -47,6 +59,12 @@ def figures(outcome: Outcome) -> dict[str, object]:
 def broken(outcome: Outcome) -> Iterator[str]:
     """A sentence for each promise that was not kept."""
     yield from (f"{outcome.name}: {sentence}" for sentence in _broken(outcome))
+
+
+def caution(outcomes: Sequence[Outcome]) -> str:
+    """Why the times may not be the cluster's own, or nothing."""
+    most = max((one.others_cores for one in outcomes), default=0.0)
+    return f"CAUTION: other programs used up to {most:.2f} cores meanwhile" if most > _BUSY_CORES else ""
 
 
 def leaked(name: str, slots: int) -> Iterator[str]:
@@ -104,6 +122,7 @@ def _row(outcome: Outcome) -> list[str]:
         f"{compared.sounds / compared.frames:.2%}" if compared.frames else "-",
         str(outcome.inexact),
         f"{outcome.whole_after_s:.1f}",
+        f"{outcome.others_cores:.2f}",
     ]
 
 

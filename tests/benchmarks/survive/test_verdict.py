@@ -18,7 +18,7 @@ from benchmarks.survive.outcome import Group, Judge, Outcome
 from benchmarks.survive.scenarios import SCENARIOS, random_steps
 from benchmarks.survive.steps import Step, Window
 from benchmarks.survive.supervisor import gauge
-from benchmarks.survive.verdict import broken, table
+from benchmarks.survive.verdict import broken, caution, table
 from moshi_cluster.v1 import gateway_pb2
 
 KILL_LM, KILL_CODEC = Step("kill", "lm-0"), Step("kill", "codec-0")
@@ -174,10 +174,15 @@ def test_outcomes_of_a_kind_add_up() -> None:
     assert both.moved.gaps_s == (0.3, 0.4, 0.3, 0.4)
 
 
+def test_a_busy_machine_is_told() -> None:
+    assert not caution([outcome(others_cores=0.1)])
+    assert "0.50 cores" in caution([outcome(), outcome(others_cores=0.5)])
+
+
 def test_a_step_is_a_row() -> None:
     row = table([outcome(greedy=Difference(50, 1, 5))]).splitlines()[1].split()
     assert row[:10] == ["kill-lm", "4", "4", "0", "0", "0", "300", "400", "0", "0"]
-    assert row[-7:-1] == ["1", "/", "0", "50", "10.00%", "0"]
+    assert row[-8:-2] == ["1", "/", "0", "50", "10.00%", "0"]
 
 
 def test_the_same_seed_gives_the_same_faults_of_every_kind_but_a_frozen_gateway() -> None:
