@@ -205,7 +205,9 @@ def call(target: str, output: Path) -> int:
     return subprocess.run([*program, *files], cwd=ROOT, timeout=START_TIMEOUT_S).returncode
 
 
-@pytest.mark.parametrize("file", ["docker-compose.yml", "deploy/k8s/base/kustomization.yaml"])
+@pytest.mark.parametrize(
+    "file", ["docker-compose.yml", "deploy/gpu/compose.yaml", "deploy/k8s/base/kustomization.yaml"]
+)
 def test_deployments_use_settings_that_exist(file: str) -> None:
     used = re.findall(r"MOSHI_(CODEC|LM|GATEWAY)_([A-Z_]+)(?=[=:])", (ROOT / file).read_text())
     assert used
