@@ -43,7 +43,7 @@ def _run(arguments: argparse.Namespace) -> int:
     callers = make_callers(scenario.plan(size_of(arguments)), options, loops)
     with _cluster(arguments, slots) as cluster:
         step_s = arguments.step_s if scenario.stops_at_limits else None
-        report = measure(cluster, callers, arguments.connections, limits, step_s)
+        report = measure(cluster, callers, arguments.connections, limits, step_s, arguments.resume)
     print(text_of(report))
     if arguments.json:
         write_json(arguments.json, report, settings_of(arguments, slots))

@@ -72,6 +72,7 @@ def _add_calls(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--loopback", action="store_true", help="calls that end at the gateway's edge: calibrates the driver"
     )
+    group.add_argument("--resume", action="store_true", help="go on with a call that is lost, over a new connection")
     group.add_argument(
         "--connections", type=_integer(1), default=1, help="HTTP/2 connections that calls share, 1 if absent"
     )

@@ -46,14 +46,22 @@ class Caller:
         that comes. now_s, sleep: the clock.
         """
         self.record = record
-        self._start = gateway_pb2.ConverseRequest(start=start).SerializeToString()
+        self._start = start
         self._messages = loop_messages
         self._first = first
-        self._plan = plan
+        self.plan = plan
         self._listener = listener
         self._now_s = now_s
         self._sleep = sleep
         self._hang_up = False
+
+    def going_on(self, record: CallRecord, plan: SendPlan) -> Caller:
+        """A caller who says the rest in a call that goes on with this one. record: its own. plan: what is left."""
+        start = gateway_pb2.Start()
+        start.CopyFrom(self._start)
+        start.resume_token, start.resume_heard_frames = self.record.started.resume_token, self.record.heard_frames
+        others = self._messages, self._first, plan, self._listener, self._now_s, self._sleep
+        return Caller(record, start, *others)
 
     def hang_up(self) -> None:
         """Says nothing more; the call ends when everything is answered."""
@@ -67,7 +75,7 @@ class Caller:
     async def call(self, channel: grpc.aio.Channel, metadata: Sequence[tuple[str, str]] = ()) -> None:
         """Makes the call; however it ends, the record says so."""
         record = self.record
-        length_s = self._plan.offsets_s[-1] if self._plan.offsets_s else 0.0
+        length_s = self.plan.offsets_s[-1] if self.plan.offsets_s else 0.0
         record.opened_s = self._now_s()
         try:
             async with asyncio.timeout(length_s + _PATIENCE_S):
@@ -87,7 +95,7 @@ class Caller:
         stream: Any = open_stream(metadata=metadata)
         sender: asyncio.Task[None] | None = None
         try:
-            await _write(stream, self._start)
+            await _write(stream, gateway_pb2.ConverseRequest(start=self._start).SerializeToString())
             while (message := await stream.read()) is not grpc.aio.EOF:
                 now_s = self._now_s()
                 self._listener(message)
@@ -97,10 +105,11 @@ class Caller:
                 elif kind == "event":
                     self._note(message.event, now_s)
                 elif kind == "started":
-                    self.record.started_s = now_s
+                    self.record.started_s, self.record.started = now_s, message.started
                     sender = asyncio.create_task(self.speak(stream, now_s))
                 elif kind == "ended":
                     self.record.counters = message.ended.counters
+                    self.record.shut_down = message.ended.reason == gateway_pb2.Ended.REASON_SHUTDOWN
         finally:
             stream.cancel()
             if sender is not None:
@@ -114,7 +123,7 @@ class Caller:
         record, messages, first = self.record, self._messages, self._first
         matcher, count = record.matcher, len(self._messages)
         try:
-            for packet, offset_s in zip(self._plan.packets, self._plan.offsets_s, strict=True):
+            for packet, offset_s in zip(self.plan.packets, self.plan.offsets_s, strict=True):
                 due_s = begin_s + offset_s
                 if (early_s := due_s - self._now_s()) > 0:
                     await self._sleep(early_s)

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import gc
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 import grpc
@@ -19,6 +19,7 @@ from benchmarks.online.matching import FrameMatcher
 from benchmarks.online.playback import SimulatedPlayback
 from benchmarks.online.processes import ProcessWatch, machine_cpu_s
 from benchmarks.online.record import CallRecord
+from benchmarks.online.resuming import resume
 from benchmarks.online.scenarios import PlannedCall
 from benchmarks.online.speech import LineFormat, choose, first_packet
 from moshi_cluster.services.common.rpc import DIRECT
@@ -86,8 +87,9 @@ async def drive(
     connections: int,
     processes: ProcessWatch,
     watch: Callable[[LiveView], str],
+    resumes: bool = False,
 ) -> Run:
-    """Makes the calls to the gateway at host:port.
+    """Makes the calls to the gateway at host:port. resumes: a call that is lost goes on in another one.
 
     watch: called every second; a reason ends the run: live calls hang up, the others are not made. Raises
     ConnectionError when nothing answers there.
@@ -100,15 +102,20 @@ async def drive(
         await _connect(channels, target)
         gc.collect()
         gc.freeze()  # what was prepared is not looked through again during the run
-        stop = asyncio.Event()
+        stop, everybody = asyncio.Event(), list(callers)
+
+        async def go_on(caller: Caller) -> None:
+            if resumes:
+                await resume(caller, everybody, target, _CHANNEL_OPTIONS)
+
         begin_s, begin_cpu_s, begin_machine_cpu_s = time.monotonic(), time.process_time(), machine_cpu_s()
         processes.sample()
         calls = [
-            asyncio.create_task(_call(caller, channels[index % connections], begin_s, stop))
+            asyncio.create_task(_call(caller, channels[index % connections], begin_s, stop, go_on))
             for index, caller in enumerate(callers)
         ]
         try:
-            stopped_because = await _watch(LiveView(begin_s, callers), calls, processes, watch, stop)
+            stopped_because = await _watch(LiveView(begin_s, everybody), calls, processes, watch, stop)
         finally:
             for call in calls:
                 call.cancel()
@@ -117,7 +124,7 @@ async def drive(
         processes.sample()
         cpu_s, all_cpu_s = time.process_time() - begin_cpu_s, machine_cpu_s() - begin_machine_cpu_s
         end_s = time.monotonic()
-    made = [caller.record for caller in callers if caller.record.is_over]
+    made = [caller.record for caller in everybody if caller.record.is_over]
     return Run(begin_s, end_s, made, cpu_s, all_cpu_s, stopped_because)
 
 
@@ -129,12 +136,19 @@ async def _connect(channels: Sequence[grpc.aio.Channel], target: str) -> None:
         raise ConnectionError(f"no gateway answers at {target} within {_CONNECT_TIMEOUT_S:g} s") from error
 
 
-async def _call(caller: Caller, channel: grpc.aio.Channel, begin_s: float, stop: asyncio.Event) -> None:
+async def _call(
+    caller: Caller,
+    channel: grpc.aio.Channel,
+    begin_s: float,
+    stop: asyncio.Event,
+    go_on: Callable[[Caller], Awaitable[None]],
+) -> None:
     try:
         async with asyncio.timeout(begin_s + caller.record.plan.start_s - time.monotonic()):
             await stop.wait()
     except TimeoutError:
         await caller.call(channel)
+        await go_on(caller)
 
 
 async def _watch(

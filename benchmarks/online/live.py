@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from benchmarks.online.caller import Caller
 from benchmarks.online.quantiles import quantile, ratio
+from benchmarks.online.record import OK, RESUMED
 from moshi_cluster.audio.frame import FRAME_S
 
 
@@ -54,7 +55,7 @@ class LiveView:
             calls_up=sum(caller.is_up for caller in self.callers),
             calls_over=len(over),
             rejected=rejected,
-            failed=sum(record.outcome != "OK" for record in over) - rejected,
+            failed=sum(record.outcome not in (OK, RESUMED) for record in over) - rejected,
             p50_s=quantile(turnaround_s, 0.5),
             p99_s=quantile(turnaround_s, 0.99),
             late_ratio=ratio(int((turnaround_s > FRAME_S).sum()), turnaround_s.size),

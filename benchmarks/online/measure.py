@@ -21,11 +21,17 @@ _DETAILS_SHOWN = 5
 
 
 def measure(
-    cluster: Cluster, callers: Sequence[Caller], connections: int, limits: Limits, ramp_step_s: float | None
+    cluster: Cluster,
+    callers: Sequence[Caller],
+    connections: int,
+    limits: Limits,
+    ramp_step_s: float | None,
+    resumes: bool = False,
 ) -> LoadReport:
     """The run, and what the services say of it. Raises OSError when their metrics cannot be read.
 
-    ramp_step_s: given for a run that ends when the limits of its last step are broken.
+    ramp_step_s: given for a run that ends when the limits of its last step are broken. resumes: a call that is lost
+    goes on in another one.
     """
     progress = RunProgress()
     processes = ProcessWatch(cluster.process_ids)
@@ -35,7 +41,7 @@ def measure(
         return limits.ramp_is_over(view, ramp_step_s) if ramp_step_s else ""
 
     before = read_buckets(cluster.metrics())
-    run = uvloop.run(drive(cluster.target, callers, connections, processes, watch))
+    run = uvloop.run(drive(cluster.target, callers, connections, processes, watch, resumes))
     progress.end()
     for detail in sorted({record.detail for record in run.records if record.detail})[:_DETAILS_SHOWN]:
         print(f"calls ended with: {detail}", file=sys.stderr)

@@ -16,6 +16,8 @@ OK = "OK"
 REJECTED = "RESOURCE_EXHAUSTED"
 NOT_ENDED = "NOT_ENDED"  # status OK, but no `ended` before it
 NO_ANSWER = "NO_ANSWER"  # given up
+RESUMED = "RESUMED"  # lost, and went on in a further call
+_LOST = ("UNAVAILABLE", "CANCELLED", "INTERNAL", "UNKNOWN", NO_ANSWER)
 
 
 @dataclass
@@ -41,11 +43,24 @@ class CallRecord:
     gaps: int = 0  # places where a packet does not begin where the one before it ended
     counters: gateway_pb2.Counters | None = None  # the gateway's own, at the end
     reply_line: LineFormat | None = None  # of the reply; None: the same
+    started: gateway_pb2.Started = field(repr=False, default_factory=gateway_pb2.Started)
+    shut_down: bool = False  # the gateway ended it because it stops
 
     @property
     def is_over(self) -> bool:
         """Whether the call was made and has ended, well or not."""
         return self.ended_s < math.inf
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether it was lost on the way and can be resumed."""
+        lost = self.outcome in _LOST or (self.outcome == OK and self.shut_down)
+        return lost and bool(self.started.resume_token)
+
+    @property
+    def heard_frames(self) -> int:
+        """Of the conversation: of those that it went on with, and its own."""
+        return self.started.resumption.remembered_frames + self.reply_frames
 
     @property
     def rejected(self) -> bool:

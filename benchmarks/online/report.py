@@ -11,7 +11,7 @@ import numpy as np
 from benchmarks.online.driver import Run
 from benchmarks.online.processes import ProcessWatch
 from benchmarks.online.quantiles import quantile, ratio
-from benchmarks.online.record import OK, CallRecord
+from benchmarks.online.record import OK, RESUMED, CallRecord
 from benchmarks.online.timeline import Point, Replies, by_calls, by_second
 from moshi_cluster.audio.frame import FRAME_S
 from moshi_cluster.cluster.latency_table import Histogram
@@ -42,6 +42,7 @@ class Calls:
 
     made: int
     ok: int
+    resumed: int  # lost, and went on in a further call, which is one of those made
     rejected: int
     failed: Mapping[str, int]  # by status
     disagreeing: int  # whose own counters at the gateway say something else than the caller saw
@@ -194,7 +195,7 @@ def count_frames(records: Sequence[CallRecord]) -> Frames:
     unplaced = sum(record.matcher.unplaced for record in records)
     missed = [_missed(record) for record in records]
     by_gateway = [record.counters.frames_late if record.counters else 0 for record in records]
-    wanted = sum(record.frames_sent if record.outcome == OK else record.plan.frames for record in records)
+    wanted = sum(record.frames_sent if record.outcome in (OK, RESUMED) else record.plan.frames for record in records)
     late_at_most = sum(map(max, missed, by_gateway))
     return Frames(
         wanted=wanted,
@@ -218,12 +219,15 @@ def _missed(record: CallRecord) -> int:
 
 def _calls(records: Sequence[CallRecord]) -> Calls:
     rejected = [record for record in records if record.rejected]
-    failed = Counter(record.outcome for record in records if record.outcome != OK and not record.rejected)
+    failed = Counter(
+        record.outcome for record in records if record.outcome not in (OK, RESUMED) and not record.rejected
+    )
     started = [(record.started_s, record) for record in records if record.started_s is not None]
     replied = [(record.first_reply_s, record) for record in records if record.first_reply_s is not None]
     return Calls(
         made=len(records),
         ok=sum(record.outcome == OK for record in records),
+        resumed=sum(record.outcome == RESUMED for record in records),
         rejected=len(rejected),
         failed=dict(failed),
         disagreeing=sum(not record.agrees for record in records),

@@ -85,7 +85,8 @@ def _processes(report: LoadReport) -> str:
 def _lines(report: LoadReport) -> Iterable[tuple[str, str]]:
     calls, frames = report.calls, report.frames
     failed = ", ".join(f"{count} {status}" for status, count in calls.failed.items()) or "none"
-    yield "calls", f"{calls.made} made, {calls.ok} ended well, {calls.rejected} refused, failed: {failed}"
+    resumed = f"{calls.resumed} lost and resumed, " if calls.resumed else ""
+    yield "calls", f"{calls.made} made, {calls.ok} ended well, {resumed}{calls.rejected} refused, failed: {failed}"
     yield (
         "frames",
         f"{frames.wanted} wanted, {frames.sent} sent, {frames.answered} answered, {frames.filled} filled, "

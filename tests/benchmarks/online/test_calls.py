@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
@@ -21,6 +22,7 @@ from moshi_cluster.services.gateway.calls.manager import CallManager
 from moshi_cluster.services.gateway.metrics import GatewayMetrics
 from moshi_cluster.services.gateway.server import GatewayService
 from moshi_cluster.services.gateway.settings import GatewaySettings
+from tests.clients.cli.cut_line import cut_line
 from tests.services.fake_workers import FakeCodec, FakeLm
 from tests.services.in_process import serving
 
@@ -43,7 +45,9 @@ async def gateway(slots: int, **settings: Any) -> AsyncIterator[str]:
         yield (await stack.enter_async_context(serving(service))).target
 
 
-async def run(target: str, scenario: str, size: Size, options: RunOptions, stop_after_s: float = 1e9) -> LoadReport:
+async def run(
+    target: str, scenario: str, size: Size, options: RunOptions, stop_after_s: float = 1e9, resumes: bool = False
+) -> LoadReport:
     loops = [speech_messages(DEMO_UTTERANCE, options.line)]
     callers = make_callers(SCENARIOS[scenario].plan(size), options, loops)
     watch = ProcessWatch({})
@@ -51,7 +55,7 @@ async def run(target: str, scenario: str, size: Size, options: RunOptions, stop_
     def look(view: LiveView) -> str:
         return "time is up" if view.last(1.0).elapsed_s > stop_after_s else ""
 
-    return make_report(await drive(target, callers, 1, watch, look), {}, watch)
+    return make_report(await drive(target, callers, 1, watch, look, resumes), {}, watch)
 
 
 def assert_accounted_for(report: LoadReport, wanted: int) -> None:
@@ -99,6 +103,24 @@ async def test_a_run_that_is_stopped_hangs_up_and_makes_no_further_call() -> Non
         report = await run(target, "ramp", Size(4, 0.0, 1, 60.0), RunOptions(MULAW), stop_after_s=0.5)
     assert (report.stopped_because, report.calls.made, report.calls.ok) == ("time is up", 1, 1)
     assert report.frames.deficit == 0
+
+
+@pytest.mark.parametrize("resumes", [True, False])
+async def test_calls_whose_line_is_cut_go_on_when_they_are_told_to(resumes: bool) -> None:
+    async with gateway(slots=4, **PATIENT) as target, cut_line(target) as line:
+        running = asyncio.create_task(
+            run(line.address, "steady", Size(3, 3.0, 1, 1.0), RunOptions(MULAW), resumes=resumes)
+        )
+        await asyncio.sleep(1.5)
+        line.cut()
+        report = await running
+    calls = report.calls
+    cut = calls.resumed if resumes else calls.failed["UNAVAILABLE"]  # who joins later is not cut
+    assert 1 <= cut <= 3
+    if resumes:
+        assert (calls.made, calls.ok, calls.failed) == (3 + cut, 3, {})
+    else:
+        assert (calls.made, calls.ok, calls.resumed) == (3, 3 - cut, 0)
 
 
 async def test_nobody_there_is_said_so(monkeypatch: pytest.MonkeyPatch) -> None:
