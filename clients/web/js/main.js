@@ -189,6 +189,7 @@ class Page {
       this.#notices.showState(NOTICES.queued(value.queue));
     }
     if (value.event?.kind === "go_away") this.#notices.showProblem("going-away", value.event.detail);
+    if (value.event?.kind === "moved") this.#notices.solve("going-away");
   }
 
   #watch() {

@@ -27,7 +27,7 @@ HUNG_GIVEN_UP_S = 10.0
 
 _STUCK_S = 5.0  # for one call alone, at a worker that answers others
 _RETRY_S = 0.25
-_IN_VAIN_MAX = 2  # moves in a row to workers that answered nothing: it may be the call that they fail of
+_IN_VAIN_MAX = 2  # workers in a row that answer nothing after the call has moved to them: they may fail of it
 
 
 class MoveReason(IntEnum):
@@ -102,7 +102,7 @@ class Mover:
         self._wanted = asyncio.Event()
         self._error: Unavailable | None = None
         self._moves_in_vain = 0
-        self._answered_at_move = -1
+        self._answered_at_move = 0
         self._unanswered = UnansweredFrames([stream.waiting for stream in streams])
         for stream in streams:
             stream.on_lost = self._lose
@@ -131,6 +131,10 @@ class Mover:
             await self._wanted.wait()
             await self._move()
 
+    @property
+    def _answered_frames(self) -> int:
+        return sum(stream.answered_frames for stream in self._streams)
+
     def _want(self, reason: MoveReason) -> None:
         if self._reason is None or reason > self._reason:
             self._reason = reason
@@ -138,7 +142,8 @@ class Mover:
             self._wanted.set()
 
     def _lose(self, error: Unavailable) -> None:
-        self._error = error
+        if self._reason is not MoveReason.LOST:
+            self._error = error  # what comes after it tells less
         self._want(MoveReason.LOST)
 
     async def _move(self) -> None:
@@ -176,8 +181,8 @@ class Mover:
         return same
 
     def _moved(self) -> None:
-        answered = sum(stream.answered_frames for stream in self._streams)
-        self._moves_in_vain = self._moves_in_vain + 1 if answered == self._answered_at_move else 0
+        answered = self._answered_frames
+        self._moves_in_vain = self._moves_in_vain + 1 if answered == self._answered_at_move else 1
         self._answered_at_move = answered
         self._unanswered.restart()
         self._settle()
@@ -191,7 +196,8 @@ class Mover:
     def _check_hope(self, for_s: float) -> None:
         """Raises Unavailable once there is none. for_s: how long another worker was looked for."""
         error = self._error
-        if self._reason is MoveReason.LOST and (for_s > self._plan.give_up_s or self._moves_in_vain >= _IN_VAIN_MAX):
+        in_vain = self._moves_in_vain >= _IN_VAIN_MAX and self._answered_frames == self._answered_at_move
+        if self._reason is MoveReason.LOST and (for_s > self._plan.give_up_s or in_vain):
             pass
         elif self._reason is MoveReason.HUNG and for_s > HUNG_GIVEN_UP_S:
             error = self._streams[self._unanswered.hop].stream.unavailable("does not answer")

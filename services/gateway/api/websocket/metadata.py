@@ -12,7 +12,10 @@ from moshi_cluster.services.gateway.calls.conversation import Conversation
 from moshi_cluster.services.gateway.calls.events import CallEvent, Resume, Started
 from moshi_cluster.v1 import common_pb2
 
-_COUNTERS = ("frames_in", "frames_out", "frames_filled", "frames_dropped", "frames_late", "reply_frames_dropped")
+_COUNTERS = (
+    *("frames_in", "frames_out", "frames_filled", "frames_dropped", "frames_late", "reply_frames_dropped"),
+    "moves",
+)
 # Moshi's own web page shows nothing of the metadata unless all of these are texts.
 _BUILD_KEYS = (
     *("build_timestamp", "build_date", "git_branch", "git_timestamp", "git_date", "git_hash", "git_describe"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from typing import Any
 
+import grpc
 import pytest
 
 from moshi_cluster.services.common.lifecycle import Service
@@ -195,3 +196,79 @@ async def test_a_call_for_which_no_worker_has_room_is_told_before_its_worker_sto
         await caller.say_levels([1, 2])
         check_whole(await caller.hang_up(), [1, 2])
         await all_of_it.until_free()
+
+
+@pytest.mark.parametrize("service", SERVICES)
+async def test_where_not_all_find_room_those_go_on_who_have_talked_longest(service: str) -> None:
+    async with cluster(**two_of_each(4)) as all_of_it:
+        await all_found(all_of_it)
+        callers, on = [Caller(all_of_it.stub) for _ in range(6)], {}
+        for caller in callers:
+            before = {worker: worker.mux.streams for worker in pool_workers(all_of_it, service)}
+            await caller.start()
+            (on[caller],) = (worker for worker, streams in before.items() if worker.mux.streams > streams)
+        lost = on[callers[0]]
+        for caller in callers:
+            await caller.say_levels([1])
+            await caller.answered(1)
+        lost.capacity = None
+        lost.mux.lose("gone")
+        first, *others = (caller for caller in callers if on[caller] is lost)
+        for caller in others:
+            assert (await caller.status())[0] is grpc.StatusCode.UNAVAILABLE
+        for caller in callers:
+            if caller not in others:
+                await caller.say_levels([2, 3])
+                check_whole(await caller.hang_up(), [1, 2, 3])
+        assert len(first.heard.events(Kind.KIND_MOVED)) == 1
+        labels = {"service": service, "reason": "lost"}
+        assert all_of_it.sample("moshi_gateway_failovers_total", outcome="moved", **labels) == 1
+        assert all_of_it.sample("moshi_gateway_failovers_total", outcome="given_up", **labels) == len(others) == 2
+        await all_of_it.until_free()
+
+
+@pytest.mark.parametrize("service", SERVICES)
+async def test_a_call_never_moves_to_a_worker_of_another_checkpoint(service: str) -> None:
+    workers = {
+        "codecs": [EchoCodec(), EchoCodec(checkpoint="other")],
+        "lms": [CountingLm(), CountingLm(checkpoint="other")],
+    }
+    async with cluster(**workers) as all_of_it:
+        await all_found(all_of_it)
+        caller = Caller(all_of_it.stub)
+        await caller.start()
+        lost = carrying(all_of_it, service)
+        lost.capacity = None
+        lost.mux.lose("gone")
+        assert (await caller.status())[0] is grpc.StatusCode.UNAVAILABLE
+        await all_of_it.until_free()
+
+
+async def test_a_call_waits_for_a_worker_that_is_started_anew() -> None:
+    async with cluster(codecs=[EchoCodec()], lms=[CountingLm()], move_timeout_s=60.0) as all_of_it:
+        caller = Caller(all_of_it.stub)
+        await caller.start()
+        lost = carrying(all_of_it, "lm")
+        capacity, lost.capacity = lost.capacity, None
+        lost.mux.lose("gone")
+        await caller.say_levels([1, 2])
+        await eventually(lambda: all_of_it.sample("moshi_gateway_frames_total", kind="in") == 2)
+        lost.capacity = capacity
+        check_whole(await caller.hang_up(), [1, 2])
+        await all_of_it.until_free()
+
+
+async def test_a_call_that_worker_after_worker_fails_of_ends() -> None:
+    codecs = [EchoCodec() for _ in range(6)]
+    for codec in codecs:
+        codec.encoder.failure = RuntimeError("a frame that nobody survives")
+    lm = CountingLm()
+    async with cluster(codecs, [lm], move_timeout_s=60.0) as all_of_it:
+        await eventually(lambda: len(all_of_it.manager.fleet.codec.usable) == 6)
+        caller = Caller(all_of_it.stub)
+        await caller.start()
+        await caller.say_levels([1])
+        code, details = await caller.status()
+        assert (code, details.split(":")[0]) == (grpc.StatusCode.UNAVAILABLE, "encode")
+        assert sum(codec.failed.done() for codec in codecs) == 3
+        await eventually(lambda: not any(service.live_sessions for service in (all_of_it.service, lm)))
