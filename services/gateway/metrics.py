@@ -144,7 +144,9 @@ class GatewayMetrics:
             "moshi_gateway_store_up", "Whether the session store did what it was asked last.", registry=registry
         )
         self.store_waiting = Gauge(
-            "moshi_gateway_store_waiting", "Conversations with frames that are not stored yet.", registry=registry
+            "moshi_gateway_store_waiting",
+            "Conversations whose turn to be stored is past.",
+            registry=registry,
         )
         self.store_s = Histogram(
             "moshi_gateway_store_seconds",

@@ -7,9 +7,9 @@ import hmac
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable
-from pathlib import Path
 
 from moshi_cluster.services.common.errors import OverQuota, Unauthenticated
+from moshi_cluster.services.common.secret_lines import secret_lines
 from moshi_cluster.services.common.settings import SettingError
 
 _SCHEME = "bearer"
@@ -34,15 +34,7 @@ class Tokens:
         """
         if not path:
             return cls()
-        try:
-            lines = Path(path).read_text("utf-8-sig").splitlines()
-        except OSError as error:
-            raise SettingError(f"{_SETTING}: {path} cannot be read: {error.strerror}") from None
-        except UnicodeDecodeError:
-            raise SettingError(f"{_SETTING}: {path} is not UTF-8 text") from None
-        accepted = [_token(line, f"{path}, line {number}") for number, line in enumerate(lines, 1) if _counts(line)]
-        if not accepted:
-            raise SettingError(f"{_SETTING}: no token in {path}")
+        accepted = [_token(line, place) for place, line in secret_lines(path, _SETTING, "token")]
         return cls(accepted)
 
     def require(self, shown: str | None) -> None:
@@ -101,16 +93,11 @@ class TokenGate:
                 del self._refusals[client]
 
 
-def _counts(line: str) -> bool:
-    return bool(line.strip()) and not line.lstrip().startswith("#")
-
-
 def _token(line: str, where: str) -> str:
     """The token of a line. The message never shows any of it."""
-    token = line.strip()
-    if not _TOKEN.fullmatch(token):
+    if not _TOKEN.fullmatch(line):
         raise SettingError(f"{_SETTING}: {where}: expected one token of printable ASCII without spaces")
-    return token
+    return line
 
 
 def bearer(header: str | bytes | None) -> str | None:

@@ -68,11 +68,6 @@ class Entry:
     stored_frames: int | None = None  # None: nothing, or not known
     pieces: deque[int] = field(default_factory=deque)  # first frames of those that are stored
 
-    @property
-    def has_news(self) -> bool:
-        """Whether frames wait to be stored."""
-        return self.frames is not None and self.frames.total_frames != self.stored_frames
-
     def step(self) -> tuple[Step, Callable[[Reply], None]]:
         """What is to be done now, and what to call once it is."""
         match self.phase:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
+from moshi_cluster.services.common.secret_lines import secret_lines
 from moshi_cluster.services.common.settings import SettingError
 
 KEY_BYTES = 32
@@ -27,15 +27,7 @@ class StoreKeys:
         Raises SettingError for a file that cannot be read, has none, or has a line that is no key, of which it shows
         nothing.
         """
-        try:
-            lines = Path(path).read_text("utf-8-sig").splitlines()
-        except OSError as error:
-            raise SettingError(f"{_SETTING}: {path} cannot be read: {error.strerror}") from None
-        except UnicodeDecodeError:
-            raise SettingError(f"{_SETTING}: {path} is not UTF-8 text") from None
-        keys = [_key(line, f"{path}, line {number}") for number, line in enumerate(lines, 1) if _counts(line)]
-        if not keys:
-            raise SettingError(f"{_SETTING}: no key in {path}")
+        keys = [_key(line, place) for place, line in secret_lines(path, _SETTING, "key")]
         return cls(keys)
 
     @property
@@ -48,13 +40,9 @@ class StoreKeys:
         return iter(self._keys)
 
 
-def _counts(line: str) -> bool:
-    return bool(line.strip()) and not line.lstrip().startswith("#")
-
-
 def _key(line: str, where: str) -> bytes:
     try:
-        key = base64.b64decode(line.strip(), validate=True)
+        key = base64.b64decode(line, validate=True)
     except (binascii.Error, ValueError):
         key = b""
     if len(key) != KEY_BYTES:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 from collections.abc import Callable, Iterator
 from typing import NoReturn
 
@@ -17,6 +18,7 @@ from moshi_cluster.services.gateway.store.scripts import Reply
 _AT_ONCE = 8  # steps in a round trip: the loop is theirs for half a millisecond
 _AWAY_S = 1.0
 _FLUSH_TIMEOUT_S = 2.0
+_TELL_INTERVAL_S = 60.0  # a store that is full refuses some steps and does others
 
 _log = logging.getLogger(__name__)
 
@@ -38,9 +40,11 @@ class StoreWriter:
         self._wake = asyncio.Event()
         self._written = asyncio.Event()
         self._away_since_s: float | None = None
+        self._told_s = -math.inf
+        self._is_told = False
         self.on_back: Callable[[], None] = lambda: None
         """Called when the store answers again after it was away: it may have lost what was written before."""
-        metrics.store_waiting.set_function(lambda: sum(entry.has_news for entry in self._entries))
+        metrics.store_waiting.set_function(self._late)
 
     @property
     def is_away(self) -> bool:
@@ -130,8 +134,11 @@ class StoreWriter:
     def _failed(self, error: StoreAway, steps: int) -> None:
         self._metrics.stored("failed", steps)
         self._metrics.store_up.set(0)
+        now_s = asyncio.get_running_loop().time()
         if self._away_since_s is None:
-            self._away_since_s = asyncio.get_running_loop().time()
+            self._away_since_s = now_s
+        if not self._is_told and now_s >= self._told_s + _TELL_INTERVAL_S:
+            self._told_s, self._is_told = now_s, True
             _log.error("the session store is away: %s; calls go on, and cannot be resumed on another gateway", error)
 
     def _back(self) -> None:
@@ -139,8 +146,15 @@ class StoreWriter:
         if self._away_since_s is not None:
             away_s = asyncio.get_running_loop().time() - self._away_since_s
             self._away_since_s = None
-            _log.warning("the session store is back after %.1f s; what it misses is written again", away_s)
+            if self._is_told:
+                self._is_told = False
+                _log.warning("the session store is back after %.1f s; what it misses is written again", away_s)
             self.on_back()
+
+    def _late(self) -> int:
+        """How many records should have been written an interval ago."""
+        late_s = asyncio.get_running_loop().time() - self._interval_s
+        return sum(entry.due_s < late_s for entry in self._entries)
 
     def _drop_beyond_limit(self) -> None:
         waiting = list(self._over())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from moshi_cluster.services.common.settings import SettingError, load
+from moshi_cluster.services.common.settings import SettingError, describe, load
 from moshi_cluster.services.gateway.settings import PREFIX, GatewaySettings
 
 
@@ -80,3 +80,34 @@ def test_origins_are_names_addresses_or_all() -> None:
     assert load(GatewaySettings, PREFIX, [], {}).allowed_origins == ()
     settings = load(GatewaySettings, PREFIX, ["--allowed-origins", "*,http://[::1]:8998,https://moshi.example"], {})
     assert settings.allowed_origins == ("*", "http://[::1]:8998", "https://moshi.example")
+
+
+SECRET_URL = "redis://:secret@host:6379"
+
+
+@pytest.mark.parametrize(
+    ("given", "problem"),
+    [
+        ({"SESSION_STORE": SECRET_URL}, "SESSION_STORE: needs MOSHI_GATEWAY_SESSION_STORE_KEY_FILE"),
+        ({"SESSION_STORE": "http://:secret@host", "SESSION_STORE_KEY_FILE": "k"}, "SESSION_STORE: expected redis://"),
+        ({"SESSION_STORE": "secret", "SESSION_STORE_KEY_FILE": "k"}, "SESSION_STORE: expected redis://"),
+        (
+            {"SESSION_STORE": SECRET_URL, "SESSION_STORE_KEY_FILE": "k", "RESUME_KEEP_S": "0"},
+            "SESSION_STORE: needs MOSHI_GATEWAY_RESUME_KEEP_S",
+        ),
+    ],
+)
+def test_a_session_store_that_is_none_is_refused_with_nothing_of_its_password(
+    given: dict[str, str], problem: str
+) -> None:
+    with pytest.raises(SettingError, match=f"^{PREFIX}{problem}") as error:
+        load(GatewaySettings, PREFIX, [], {PREFIX + name: value for name, value in given.items()})
+    assert "secret" not in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_the_password_of_the_session_store_is_not_among_the_settings_in_the_log() -> None:
+    variables = {f"{PREFIX}SESSION_STORE": SECRET_URL, f"{PREFIX}SESSION_STORE_KEY_FILE": "keys"}
+    line = describe(load(GatewaySettings, PREFIX, [], variables))
+    assert "session_store='redis://host:6379'" in line
+    assert "secret" not in line

@@ -7,8 +7,14 @@ from pathlib import Path
 
 import grpc
 import pytest
+from prometheus_client import CollectorRegistry
 from redis import Redis
 
+from moshi_cluster.services.common.secret_url import SecretUrl
+from moshi_cluster.services.common.settings import SettingError
+from moshi_cluster.services.gateway.metrics import GatewayMetrics
+from moshi_cluster.services.gateway.settings import GatewaySettings
+from moshi_cluster.services.gateway.store.session_store import SessionStore
 from moshi_cluster.v1 import gateway_pb2
 from tests.services.gateway.api.websocket.chatter import HTTP, METADATA, STATS, chatting, coming_back
 from tests.services.gateway.cluster import EchoLm
@@ -213,3 +219,11 @@ async def test_only_what_the_model_looks_back_on_is_stored(redis: RedisServer, k
         assert {name for name in record if name.isdigit()} == {b"7", b"8", b"9", b"10"}
         assert (await both.other.resumes(token)).resumption.remembered_frames == 11
         assert both.histories == [[7, 8, 9, 10]]
+
+
+@pytest.mark.parametrize("url", ["redis://:secret@host:port", "redis://:secret@host:6379/1?socket_timeout=secret"])
+async def test_an_address_that_is_none_ends_the_start(url: str, key_file: str) -> None:
+    chosen = GatewaySettings(session_store=SecretUrl(url), session_store_key_file=key_file)
+    with pytest.raises(SettingError, match="^MOSHI_GATEWAY_SESSION_STORE: expected") as error:
+        SessionStore(chosen, GatewayMetrics(CollectorRegistry()))
+    assert "secret" not in str(error.value)
