@@ -68,7 +68,9 @@ async def run_random(
         async with Stage(supervisor, voices, Pace().jitter_allowance_ms, resumes=True) as stage:
             stage.come_and_go(seed)
             judge = Judge(stage.conversations, await calm(supervisor, _PERIOD_S), undisturbed)
-            for step in random_steps(seed, round(minutes * 60 / _PERIOD_S)):
+            for step in random_steps(seed):
+                if time.monotonic() > random_run.begin_s + minutes * 60:
+                    break
                 window = await take(supervisor, step, time.monotonic() + _PERIOD_S, _AFTER_S)
                 random_run.outcomes.append(judge.outcome(RANDOM, window))
                 report(f"{window.begin_s - random_run.begin_s:.0f} s, {line(random_run.outcomes[-1])}")

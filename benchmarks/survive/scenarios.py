@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -51,8 +51,10 @@ SCENARIOS: Mapping[str, Scenario] = {
 }
 
 
-def random_steps(seed: int, count: int) -> list[Step]:
-    """Faults of any kind of any process; a gateway that stands still is noticed by clients only, so it is left out."""
+def random_steps(seed: int) -> Iterator[Step]:
+    """Faults of any kind of any process, without end; a gateway that stands still is noticed by clients only, so it is
+    left out.
+    """
     random = np.random.default_rng(seed)
     kinds = [
         Step(fault, f"{service}-{index}")
@@ -61,4 +63,5 @@ def random_steps(seed: int, count: int) -> list[Step]:
         for index in (0, 1)
         if (fault, service) != ("freeze", "gateway")
     ]
-    return [kinds[random.integers(len(kinds))] for _ in range(count)]
+    while True:
+        yield kinds[random.integers(len(kinds))]
