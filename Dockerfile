@@ -1,4 +1,5 @@
 # One file, one image per service: docker build --target gateway|codec|lm -t moshi-cluster/<service> .
+# With Mimi in NVIDIA Triton two more, docs/triton.md: codec-triton, triton.
 # PyTorch comes from wherever pip is told; by default that is the large GPU build. For another one:
 # --build-arg PIP_EXTRA_INDEX_URL=<an index with CPU builds>
 
@@ -69,3 +70,35 @@ EXPOSE 50053 9103
 # The first start may have to download 15 GB.
 HEALTHCHECK --start-period=30m --interval=10s CMD ["python", "-m", "services.common.probe", "127.0.0.1:50053"]
 ENTRYPOINT ["python", "-m", "services.lm"]
+
+# The codec of a Mimi that runs in Triton: a client, no PyTorch and no models.
+FROM base AS codec-triton
+RUN pip install -c constraints.txt '.[triton]' && pip uninstall --yes moshi-cluster
+COPY --from=common /app .
+COPY services/codec services/codec
+ENV MOSHI_CODEC_BACKEND=triton
+USER 10001
+EXPOSE 50052 9102
+HEALTHCHECK --start-period=10m --interval=10s CMD ["python", "-m", "services.common.probe", "127.0.0.1:50052"]
+ENTRYPOINT ["python", "-m", "services.codec"]
+
+# Triton with Mimi in it. Its own image has Python 3.12, and a Python backend for it; the packages are what the models need.
+FROM nvcr.io/nvidia/tritonserver:25.01-py3 AS triton
+ARG PIP_EXTRA_INDEX_URL=
+ENV PIP_NO_CACHE_DIR=1 PIP_BREAK_SYSTEM_PACKAGES=1 PYTHONDONTWRITEBYTECODE=1
+ENV HF_HOME=/cache XDG_CACHE_HOME=/cache
+RUN useradd --uid 10001 --no-log-init --create-home moshi && install -d -o moshi /cache /models
+WORKDIR /app
+COPY constraints.txt ./
+RUN pip install -c constraints.txt torch numpy protobuf huggingface_hub
+COPY --from=common /app .
+COPY models models
+COPY services/codec services/codec
+COPY tools tools
+COPY deploy/triton/start.sh ./
+COPY --chown=10001 checkpoints/demo /checkpoint
+ENV MOSHI_CHECKPOINT=/checkpoint
+USER 10001
+EXPOSE 8000 8001 8002
+HEALTHCHECK --start-period=10m --interval=10s CMD ["curl", "--fail", "--silent", "http://127.0.0.1:8000/v2/health/ready"]
+ENTRYPOINT ["./start.sh"]

@@ -16,7 +16,7 @@ K6_TARGET ?= localhost:50051
 GPU_PYTHON ?= $(or $(wildcard $(BIN)/python),python3)
 
 .DEFAULT_GOAL := help
-.PHONY: help install stubs serve demo eval test parity bench gpu load survive ghz k6 lint format clean
+.PHONY: help install stubs serve demo eval test parity bench gpu load survive triton ghz k6 lint format clean
 
 help: ## This list
 	@grep -E '^[a-z0-9]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -45,6 +45,9 @@ bench: $(STUBS) ## Time per LM step and codec frame against batch size
 
 gpu: ## Everything that is measured on a GPU, in 8 minutes, needs PyTorch alone; GPU=--dry: tiny, on a CPU
 	$(GPU_PYTHON) -m benchmarks.gpu $(GPU)
+
+triton: $(STUBS) ## Mimi in a real tritonserver beside the torch backend: parity, calls, kill and restart, added latency; TRITON="--seconds 30"
+	$(BIN)/python -m benchmarks.triton $(TRITON)
 
 ghz: $(STUBS) ## Load scenarios with the ghz on PATH (GHZ_TARGET=host:port, GHZ_SCENARIOS="smoke ramp", GHZ_CALLS=8, GHZ_CALL_S=5)
 	$(BIN)/python -m benchmarks.ghz $(GHZ_SCENARIOS) --target $(GHZ_TARGET) --codec-target $(GHZ_CODEC_TARGET) \

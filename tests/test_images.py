@@ -205,9 +205,36 @@ def call(target: str, output: Path) -> int:
     return subprocess.run([*program, *files], cwd=ROOT, timeout=START_TIMEOUT_S).returncode
 
 
-@pytest.mark.parametrize(
-    "file", ["docker-compose.yml", "deploy/gpu/compose.yaml", "deploy/k8s/base/kustomization.yaml"]
-)
+def test_the_codec_before_triton_is_an_image_without_models(images: Images) -> None:
+    app = images.root("codec-triton") / "app"
+    assert (app / "services/codec").is_dir() and not (app / "models").exists()
+    program = [*command("codec-triton", "ENTRYPOINT"), "--help"]
+    result = subprocess.run(program, cwd=app, env=PACKAGES, capture_output=True, text=True, timeout=START_TIMEOUT_S)
+    assert result.returncode == 0, result.stderr
+    assert "MOSHI_CODEC_TRITON_URL" in result.stdout
+
+
+def test_the_image_of_triton_writes_its_own_repository(images: Images, tmp_path: Path) -> None:
+    root = images.root("triton")
+    script = (root / "app/start.sh").read_text()
+    module = re.search(r"^python3 -m (\S+) --checkpoint .* --output /models", script, re.M)
+    assert module is not None
+    options = ["--checkpoint", str(root / "checkpoint"), "--output", str(tmp_path)]
+    program = [*PYTHON, "-m", module[1], *options]
+    result = subprocess.run(
+        program, cwd=root / "app", env=PACKAGES, capture_output=True, text=True, timeout=START_TIMEOUT_S
+    )
+    assert result.returncode == 0, result.stderr
+    assert (tmp_path / "mimi_encode/config.pbtxt").is_file()
+
+
+MANIFESTS = [
+    *("docker-compose.yml", "deploy/gpu/compose.yaml"),
+    *("deploy/k8s/base/kustomization.yaml", "deploy/k8s/triton/kustomization.yaml"),
+]
+
+
+@pytest.mark.parametrize("file", MANIFESTS)
 def test_deployments_use_settings_that_exist(file: str) -> None:
     used = re.findall(r"MOSHI_(CODEC|LM|GATEWAY)_([A-Z_]+)(?=[=:])", (ROOT / file).read_text())
     assert used
