@@ -26,7 +26,7 @@ class RepositoryOptions:
     name: str = "mimi"
     slots: int = 32
     """Sequences for clients; as many again are there for those that a client has left without an end."""
-    max_batch: int = 32
+    max_batch: int = 32  # of the strategy oldest
     device: str = "cpu"  # or "gpu"
     gpus: Sequence[int] = ()  # empty: every one
     instances: int = 1  # of each model, on each device; each has slots of its own
@@ -40,6 +40,11 @@ class RepositoryOptions:
         """Sequences that an instance holds at most."""
         return 2 * self.slots
 
+    @property
+    def largest_batch(self) -> int:
+        """Direct has a place in the batch for every sequence, those that are forgotten included."""
+        return self.sequences if self.strategy == "direct" else self.max_batch
+
 
 def config_pbtxt(parameters: MimiParameters, options: RepositoryOptions) -> str:
     """The model's configuration, in protobuf's text format."""
@@ -51,7 +56,7 @@ def config_pbtxt(parameters: MimiParameters, options: RepositoryOptions) -> str:
     lines = [
         f'name: "{model_name(options.name, parameters.program)}"',
         'backend: "python"',
-        f"max_batch_size: {options.max_batch}",
+        f"max_batch_size: {options.largest_batch}",
         f"input [ {taken} ]",
         f"output [ {given}, {step} ]",
         _sequence_batching(options),

@@ -115,7 +115,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--slots", type=_count, default=defaults.slots, help="sequences of each model and instance (%(default)s)"
     )
-    parser.add_argument("--max-batch", type=_count, default=defaults.max_batch, help="of one step (%(default)s)")
+    parser.add_argument(
+        "--max-batch",
+        type=_count,
+        default=defaults.max_batch,
+        help="of one step, with the strategy oldest (%(default)s)",
+    )
     parser.add_argument("--device", choices=("cpu", "gpu"), default=defaults.device, help="%(default)s")
     parser.add_argument("--gpus", type=int, nargs="+", default=(), help="their numbers; all of them if absent")
     parser.add_argument(

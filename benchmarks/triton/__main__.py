@@ -106,7 +106,7 @@ def _compare_calls(stage: Stage, seconds: float, verdict: Verdict) -> None:
         late = f"{report.frames.missed} of {report.frames.answered} frames late"
         verdict.say(report.calls.ok == _STREAMS, f"{choice}: {report.calls.ok} of {_STREAMS} paced calls well, {late}")
         verdict.say(report.frames.deficit == 0, f"{choice}: every frame answered")
-    print("\n" + "\n".join(_table(reports[TORCH].hops, reports[TRITON].hops)) + "\n", flush=True)
+    print("\n" + "\n".join(table(reports[TORCH].hops, reports[TRITON].hops)) + "\n", flush=True)
 
 
 def _kill_and_restart(stage: Stage, triton: TritonServer, seconds: float, verdict: Verdict) -> None:
@@ -140,7 +140,8 @@ def _calls(cluster: Cluster, seconds: float) -> LoadReport:
     return measure(cluster, callers, 1, Limits(None, None, None, None), None)
 
 
-def _table(torch: Mapping[str, HopLatency], triton: Mapping[str, HopLatency]) -> Iterator[str]:
+def table(torch: Mapping[str, HopLatency], triton: Mapping[str, HopLatency]) -> Iterator[str]:
+    """Lines: each hop of both clusters, and the difference."""
     yield f"{'':<20}{'torch':>16}{'triton':>18}{'added':>18}"
     yield f"{'ms':<20}{'p50':>8}{'p99':>8}{'p50':>10}{'p99':>8}{'p50':>10}{'p99':>8}"
     for row in (*_HOPS, *_WORKER_ROWS):
@@ -154,8 +155,15 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="benchmarks.triton", description=__doc__)
     parser.add_argument("--checkpoint", default=str(DEFAULT_CHECKPOINT), help="a folder or repository; the demo model")
     parser.add_argument("--seconds", type=float, default=12.0, help="of each call (%(default)s)")
-    parser.add_argument("--strategy", choices=("oldest", "direct"), default="oldest", help="of the sequence batcher")
-    parser.add_argument("--queue-delay-ms", type=float, default=0.0, help="a frame may wait so long for others")
+    parser.add_argument(
+        "--strategy", choices=("oldest", "direct"), default=RepositoryOptions.strategy, help="of the sequence batcher"
+    )
+    parser.add_argument(
+        "--queue-delay-ms",
+        type=float,
+        default=RepositoryOptions.queue_delay_ms,
+        help="a frame may wait so long for others",
+    )
     parser.add_argument("--logs", type=Path, help="folder to keep the logs in")
     return parser
 

@@ -51,8 +51,7 @@ def _measure(
 ) -> None:
     with tempfile.TemporaryDirectory(prefix="moshi-triton-", ignore_cleanup_errors=True) as folder:
         work = Path(folder)
-        # Direct has a place in the batch for every sequence, forgotten ones included.
-        repository = RepositoryOptions(slots=options.streams, max_batch=2 * options.streams, **given)  # type: ignore[arg-type]
+        repository = RepositoryOptions(slots=options.streams, max_batch=options.streams, **given)  # type: ignore[arg-type]
         write_repository(resolve(options.checkpoint, parts=Part.MIMI), repository, work / "models")
         triton = TritonServer(installed, work / "models", work)
         triton.start()

@@ -13,6 +13,8 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.openmetrics import parser as openmetrics
 from prometheus_client.parser import text_string_to_metric_families
 
+from moshi_cluster.services.codec.triton.contract import ModelStats
+from moshi_cluster.services.codec.triton.metrics import TritonMetrics
 from moshi_cluster.services.common.metrics import MetricsEndpoint, log_lines_dropped
 from moshi_cluster.services.common.worker.metrics import EngineMetrics
 from moshi_cluster.services.common.worker.program import PrepareStats, StepStats
@@ -23,7 +25,7 @@ from tests.services.in_process import PATIENCE_S
 
 Parse = Callable[[str], Iterable[Any]]
 
-OPERATIONS = Path(__file__).parents[2] / "docs" / "operations.md"
+DOCS = Path(__file__).parents[2] / "docs"
 FORMATS: dict[str, tuple[str, Parse]] = {
     "text/plain; version=0.0.4": ("text/plain", text_string_to_metric_families),
     "application/openmetrics-text; version=1.0.0": (
@@ -54,6 +56,8 @@ def registry_of(service: str) -> CollectorRegistry:
     engine.rejected("step")
     engine._slots.labels("step").set(1)
     engine._slots_used.labels("step").set(1)
+    if service == "codec":
+        TritonMetrics(registry).observe({"step": ModelStats(1, 1, 0.1, 0.1)})
     return registry
 
 
@@ -78,9 +82,10 @@ def type_named(family: Any) -> str:
 def documented(service: str) -> Iterator[tuple[str, str]]:
     """Full names and types in the tables for operators."""
     yield f"moshi_{service}_log_lines_dropped_total", "counter"  # in the sentence below the tables
-    for names, kind in re.findall(r"^\| (`[^|]+`) \| (histogram|counter|gauge) \|", OPERATIONS.read_text(), re.M):
+    tables = "".join((DOCS / page).read_text() for page in ("operations.md", "triton.md"))
+    for names, kind in re.findall(r"^\| (`[^|]+`) \| (histogram|counter|gauge) \|", tables, re.M):
         for name in re.findall(r"`(\w+)(?:\{[\w,]+\})?`", names):
-            if service == "gateway" and name.startswith("moshi_gateway_"):
+            if name.startswith(f"moshi_{service}_"):
                 yield name, kind
             elif service != "gateway" and not name.startswith("moshi_"):
                 yield f"moshi_{service}_{name}", kind

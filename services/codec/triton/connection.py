@@ -7,17 +7,14 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tritonclient.grpc import InferInput, InferResult
 from tritonclient.grpc.aio import InferenceServerClient
 from tritonclient.utils import InferenceServerException
 
-from moshi_cluster.services.codec.triton.contract import PROGRAMS, MimiParameters, check_tensors, model_name
+from moshi_cluster.services.codec.triton.contract import PROGRAMS, MimiParameters, ModelStats, check_tensors, model_name
 from moshi_cluster.services.common.rpc import channel_options
 
 _MAX_MESSAGE_BYTES = 1024 * 1024  # statistics of a model with many batch sizes; a frame is 8 kB
 _NANOSECONDS = 1e9
-
-Answer = tuple[InferResult | None, InferenceServerException | None]
 
 
 class TritonNotReady(Exception):
@@ -26,18 +23,6 @@ class TritonNotReady(Exception):
 
 class TritonSilent(TritonNotReady):
     """Triton is there and did not answer in time."""
-
-
-@dataclass(frozen=True)
-class ModelStats:
-    """What Triton has counted for a model since it was loaded, all its clients together."""
-
-    requests: int
-    failures: int
-    queue_s: float
-    """From a request's arrival in Triton to its step, summed over requests."""
-    compute_s: float
-    """In the model, its inputs and outputs included, summed over requests: a step of eight counts eight times."""
 
 
 @dataclass(frozen=True)
@@ -122,6 +107,3 @@ def _stats(statistics: Any) -> ModelStats:
         queue_s=sum(each.queue.ns for each in models) / _NANOSECONDS,
         compute_s=sum(compute) / _NANOSECONDS,
     )
-
-
-__all__ = ["Answer", "InferInput", "ModelLook", "ModelStats", "TritonConnection", "TritonNotReady", "TritonSilent"]

@@ -67,6 +67,18 @@ class MimiParameters:
         return cls(program, fingerprint, **{name: _positive(name, text) for name, text in texts.items()})
 
 
+@dataclass(frozen=True)
+class ModelStats:
+    """What Triton has counted for a model since it was loaded, all its clients together."""
+
+    requests: int
+    failures: int
+    queue_s: float
+    """From a request's arrival in Triton to its step, summed over requests."""
+    compute_s: float
+    """In the model, its inputs and outputs included, summed over requests: a step of eight counts eight times."""
+
+
 def tensors(parameters: MimiParameters) -> tuple[Shapes, Shapes]:
     """Inputs and outputs of a model with these parameters."""
     pcm, codes = {PCM: (parameters.frame_samples,)}, {CODES: (parameters.codebooks,)}

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
-from moshi_cluster.services.codec.triton.connection import ModelStats
+from moshi_cluster.services.codec.triton.contract import ModelStats
 
 
 class TritonMetrics:

@@ -9,14 +9,8 @@ from dataclasses import dataclass
 
 from moshi_cluster.services.codec.server import CodecModel, CodecService
 from moshi_cluster.services.codec.settings import CodecSettings
-from moshi_cluster.services.codec.triton.connection import (
-    ModelLook,
-    ModelStats,
-    TritonConnection,
-    TritonNotReady,
-    TritonSilent,
-)
-from moshi_cluster.services.codec.triton.contract import MimiParameters
+from moshi_cluster.services.codec.triton.connection import ModelLook, TritonConnection, TritonNotReady, TritonSilent
+from moshi_cluster.services.codec.triton.contract import MimiParameters, ModelStats
 from moshi_cluster.services.codec.triton.frames import DecodeFrames, EncodeFrames
 from moshi_cluster.services.codec.triton.metrics import TritonMetrics
 from moshi_cluster.services.codec.triton.remote_engine import RemoteEngine, RemoteProgram
