@@ -40,7 +40,11 @@ def main() -> int:
             _run_boxed(part, report, options, left_s)
     entries = report.entries()
     print("\n" + table(entries))
-    print("\n" + verdicts(_limits(options.dry), entries))
+    print(
+        "\n"
+        + ("A dry run: these verdicts mean nothing.\n\n" if options.dry else "")
+        + verdicts(_limits(options.dry), entries)
+    )
     return int(any(_is_bad(entry) for entry in entries))
 
 
