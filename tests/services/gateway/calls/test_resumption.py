@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import heapq
-import itertools
-from collections.abc import Callable
-from dataclasses import dataclass, field
 
 import pytest
 
@@ -14,56 +10,30 @@ from moshi_cluster.services.gateway.calls.conversation import Conversation
 from moshi_cluster.services.gateway.calls.history import History
 from moshi_cluster.services.gateway.calls.resumption import Resumption
 from moshi_cluster.v1 import common_pb2
+from tests.services.simulated_clock import SimulatedClock
 
 KEEP_S = 0.6
 
 
-@dataclass(eq=False)
-class Alarm:
-    callback: Callable[[], object] | None
-
-    def cancel(self) -> None:
-        self.callback = None
-
-
-@dataclass
-class SimulatedClock:
-    """Time that passes when the test says so."""
-
-    now_s: float = 1000.0
-    _order: itertools.count[int] = field(default_factory=itertools.count)
-    _alarms: list[tuple[float, int, Alarm]] = field(default_factory=list)
-
-    def time(self) -> float:
-        return self.now_s
-
-    def call_at(self, when: float, callback: Callable[[], object], /) -> Alarm:
-        alarm = Alarm(callback)
-        heapq.heappush(self._alarms, (when, next(self._order), alarm))
-        return alarm
+class Clock(SimulatedClock):
+    """Counted from the beginning of a test."""
 
     def until(self, at_s: float) -> None:
         """Moves on to so many seconds after the beginning."""
-        end_s = 1000.0 + at_s
-        while self._alarms and self._alarms[0][0] <= end_s:
-            when_s, _, alarm = heapq.heappop(self._alarms)
-            self.now_s = max(self.now_s, when_s)
-            if alarm.callback is not None:
-                alarm.callback()
-        self.now_s = end_s
+        self.advance(1000.0 + at_s - self.now_s)
 
     @property
     def alarms(self) -> int:
         """How many are set."""
-        return sum(alarm.callback is not None for _, _, alarm in self._alarms)
+        return sum(alarm.callback is not None for _, alarm in self._alarms)
 
 
 @pytest.fixture
-def clock() -> SimulatedClock:
-    return SimulatedClock()
+def clock() -> Clock:
+    return Clock()
 
 
-def resumption(clock: SimulatedClock, most_lost: int = 100) -> Resumption:
+def resumption(clock: Clock, most_lost: int = 100) -> Resumption:
     return Resumption(KEEP_S, most_lost, clock, give_up_timeout_s=0)
 
 
@@ -81,7 +51,7 @@ def lost(kept: Resumption) -> Conversation:
 
 @pytest.mark.parametrize(("after_s", "there"), [(0.0, True), (0.59, True), (0.6, False), (60.0, False)])
 async def test_a_lost_conversation_is_kept_for_as_long_as_is_promised(
-    clock: SimulatedClock, after_s: float, there: bool
+    clock: Clock, after_s: float, there: bool
 ) -> None:
     kept = resumption(clock)
     begun = lost(kept)
@@ -91,7 +61,7 @@ async def test_a_lost_conversation_is_kept_for_as_long_as_is_promised(
 
 @pytest.mark.parametrize(("after_s", "there"), [(0.7, True), (1.09, True), (1.1, False)])
 async def test_a_conversation_that_is_given_back_is_kept_from_then_on(
-    clock: SimulatedClock, after_s: float, there: bool
+    clock: Clock, after_s: float, there: bool
 ) -> None:
     kept = resumption(clock)
     begun = lost(kept)
@@ -103,7 +73,7 @@ async def test_a_conversation_that_is_given_back_is_kept_from_then_on(
     assert await kept.take(begun.key) is (begun if there else None)
 
 
-async def test_a_conversation_that_another_connection_took_is_not_forgotten_under_it(clock: SimulatedClock) -> None:
+async def test_a_conversation_that_another_connection_took_is_not_forgotten_under_it(clock: Clock) -> None:
     kept = resumption(clock)
     begun = lost(kept)
     clock.until(0.1)
@@ -114,7 +84,7 @@ async def test_a_conversation_that_another_connection_took_is_not_forgotten_unde
     assert await kept.take(begun.key) is begun
 
 
-async def test_what_is_overdue_takes_no_memory_although_nobody_asks_for_anything(clock: SimulatedClock) -> None:
+async def test_what_is_overdue_takes_no_memory_although_nobody_asks_for_anything(clock: Clock) -> None:
     kept = resumption(clock)
     for index in range(5):
         clock.until(0.1 * index)
@@ -127,7 +97,7 @@ async def test_what_is_overdue_takes_no_memory_although_nobody_asks_for_anything
     assert clock.alarms == 0
 
 
-async def test_one_alarm_is_set_however_many_conversations_are_lost(clock: SimulatedClock) -> None:
+async def test_one_alarm_is_set_however_many_conversations_are_lost(clock: Clock) -> None:
     kept = resumption(clock)
     begun = [lost(kept) for _ in range(50)]
     for conversation in begun:
@@ -137,7 +107,7 @@ async def test_one_alarm_is_set_however_many_conversations_are_lost(clock: Simul
     assert clock.alarms == 1
 
 
-async def test_of_too_many_lost_conversations_the_oldest_is_forgotten(clock: SimulatedClock) -> None:
+async def test_of_too_many_lost_conversations_the_oldest_is_forgotten(clock: Clock) -> None:
     kept = resumption(clock, most_lost=3)
     first, second, third = (lost(kept) for _ in range(3))
     taken = await kept.take(first.key)
@@ -148,7 +118,7 @@ async def test_of_too_many_lost_conversations_the_oldest_is_forgotten(clock: Sim
     assert [await kept.take(one.key) for one in (second, first, third, fourth)] == [None, first, third, fourth]
 
 
-async def test_a_conversation_that_ended_well_is_not_kept(clock: SimulatedClock) -> None:
+async def test_a_conversation_that_ended_well_is_not_kept(clock: Clock) -> None:
     kept = resumption(clock)
     begun = conversation()
     kept.begin(begun)
@@ -157,14 +127,14 @@ async def test_a_conversation_that_ended_well_is_not_kept(clock: SimulatedClock)
     assert clock.alarms == 0
 
 
-async def test_a_key_is_good_once(clock: SimulatedClock) -> None:
+async def test_a_key_is_good_once(clock: Clock) -> None:
     kept = resumption(clock)
     begun = lost(kept)
     assert await kept.take(begun.key) is begun
     assert await kept.take(begun.key) is None
 
 
-async def test_two_who_come_back_with_one_key_get_it_once(clock: SimulatedClock) -> None:
+async def test_two_who_come_back_with_one_key_get_it_once(clock: Clock) -> None:
     kept = Resumption(KEEP_S, 100, clock)
     begun = conversation()
     kept.begin(begun)
@@ -174,7 +144,7 @@ async def test_two_who_come_back_with_one_key_get_it_once(clock: SimulatedClock)
     assert sorted(map(bool, await asyncio.gather(*both))) == [False, True]
 
 
-async def test_a_connection_that_does_not_give_up_keeps_its_conversation(clock: SimulatedClock) -> None:
+async def test_a_connection_that_does_not_give_up_keeps_its_conversation(clock: Clock) -> None:
     kept = resumption(clock)
     begun = conversation()
     kept.begin(begun)
