@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import grpc
@@ -32,10 +32,12 @@ class Gateway:
     manager: CallManager
     registry: CollectorRegistry
     channel: grpc.aio.Channel
+    callers: list[Caller] = field(default_factory=list)
 
     def caller(self, bearer: str = "") -> Caller:
         metadata = (("authorization", f"Bearer {bearer}"),) if bearer else ()
-        return Caller(gateway_pb2_grpc.GatewayStub(self.channel), metadata)
+        self.callers.append(Caller(gateway_pb2_grpc.GatewayStub(self.channel), metadata))
+        return self.callers[-1]
 
     def steps(self, outcome: str) -> float:
         return self.registry.get_sample_value("moshi_gateway_store_steps_total", {"outcome": outcome}) or 0.0
@@ -108,7 +110,11 @@ async def pair(
         async with gateway([codec_target], [lm_target], **{**chosen, **(others or {})}) as second:
             service, manager, registry, listening = second
             one = Gateway(first.service, first.manager, first.registry, first.channel)
-            yield Pair(one, Gateway(service, manager, registry, listening.channel), lm)
+            both = Pair(one, Gateway(service, manager, registry, listening.channel), lm)
+            yield both
+            for caller in (*both.one.callers, *both.other.callers):
+                caller.call.cancel()
+            await eventually(lambda: not (both.one.manager.live_sessions or both.other.manager.live_sessions))
 
 
 async def refusal_of(caller: Caller) -> tuple[grpc.StatusCode, str, bool]:

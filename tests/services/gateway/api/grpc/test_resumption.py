@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -18,6 +21,16 @@ pytestmark = pytest.mark.usefixtures("nothing_swallowed")
 
 SAMPLING = common_pb2.Sampling(text_temperature=0.5, seed=7)
 SHUTDOWN = gateway_pb2.Ended.REASON_SHUTDOWN
+
+
+@asynccontextmanager
+async def calling(*workers: Any, **settings: Any) -> AsyncIterator[Cluster]:
+    """A cluster whose calls are over before it stops."""
+    async with cluster(*workers, **settings) as all_of_it:
+        yield all_of_it
+        for call in all_of_it.manager.calls:
+            call.cut()
+        await all_of_it.until_free()
 
 
 def with_token(all_of_it: Cluster, token: str) -> Caller:
@@ -62,7 +75,7 @@ UNKNOWN = (grpc.StatusCode.NOT_FOUND, "CONVERSATION_UNKNOWN")
 
 async def test_a_lost_call_goes_on_with_its_history_sampling_and_seed() -> None:
     lm = EchoLm()
-    async with cluster(lms=[lm], resume_keep_s=12.5) as all_of_it:
+    async with calling(lms=[lm], resume_keep_s=12.5) as all_of_it:
         caller, first = await talking(all_of_it)
         (before,) = lm.runner.specs.values()
         caller.call.cancel()
@@ -85,7 +98,7 @@ async def test_a_lost_call_goes_on_with_its_history_sampling_and_seed() -> None:
 
 @pytest.mark.parametrize(("heard", "lost_frames"), [(0, 0), (2, 0), (3, 0), (10, 7)])
 async def test_frames_that_the_caller_has_heard_and_the_model_has_not_are_told(heard: int, lost_frames: int) -> None:
-    async with cluster() as all_of_it:
+    async with calling() as all_of_it:
         token = await lost(all_of_it)
         back = await Caller(all_of_it.stub).start(resume_token=token, resume_heard_frames=heard)
         assert back.resumption == gateway_pb2.Resumption(remembered_frames=3, lost_frames=lost_frames)
@@ -93,7 +106,7 @@ async def test_frames_that_the_caller_has_heard_and_the_model_has_not_are_told(h
 
 async def test_a_call_whose_worker_is_lost_while_no_other_has_room_can_be_resumed() -> None:
     first, second = EchoCodec(1), EchoCodec(1)
-    async with cluster([first, second]) as all_of_it:
+    async with calling([first, second]) as all_of_it:
         await eventually(lambda: len(all_of_it.manager.fleet.codec.usable) == 2)
         caller, started = await talking(all_of_it)
         holder = first if first.live_sessions else second
@@ -109,21 +122,21 @@ async def test_a_call_whose_worker_is_lost_while_no_other_has_room_can_be_resume
 
 
 async def test_a_call_that_is_hung_up_is_not_kept() -> None:
-    async with cluster() as all_of_it:
+    async with calling() as all_of_it:
         caller, started = await talking(all_of_it)
         await caller.hang_up()
         assert await refused(all_of_it, started.resume_token) == UNKNOWN
 
 
 async def test_a_call_that_met_a_limit_is_not_kept() -> None:
-    async with cluster(session_max_s=1.5) as all_of_it:
+    async with calling(session_max_s=1.5) as all_of_it:
         caller, started = await talking(all_of_it)
         assert await reason_of(caller) == (grpc.StatusCode.DEADLINE_EXCEEDED, "LIMIT_REACHED")
         assert await refused(all_of_it, started.resume_token) == UNKNOWN
 
 
 async def test_a_call_that_the_gateways_stop_has_cut_is_kept() -> None:
-    async with cluster() as all_of_it:
+    async with calling() as all_of_it:
         caller, _ = await talking(all_of_it)
         all_of_it.manager.drain(0.0)
         assert (await caller.rest()).ended.reason == SHUTDOWN
@@ -134,7 +147,7 @@ async def test_a_call_that_the_gateways_stop_has_cut_is_kept() -> None:
 @pytest.mark.parametrize("why", ["unknown", "used", "too old"])
 async def test_a_token_that_names_no_conversation_is_refused(why: str) -> None:
     settings = {"resume_keep_s": 0.01} if why == "too old" else {}
-    async with cluster(**settings) as all_of_it:
+    async with calling(**settings) as all_of_it:
         token = await lost(all_of_it)
         if why == "unknown":
             token = "no-such-token"
@@ -148,7 +161,7 @@ async def test_a_token_that_names_no_conversation_is_refused(why: str) -> None:
 
 async def test_a_caller_who_is_back_before_their_loss_was_noticed_takes_over() -> None:
     lm = EchoLm()
-    async with cluster(lms=[lm]) as all_of_it:
+    async with calling(lms=[lm]) as all_of_it:
         caller, started = await talking(all_of_it)
         back = await Caller(all_of_it.stub).start(resume_token=started.resume_token)
         assert back.resumption.remembered_frames == 3
@@ -161,7 +174,7 @@ async def test_a_token_is_worth_nothing_without_the_bearer_token_that_began_the_
     is_live: bool, tmp_path: Path
 ) -> None:
     (tmp_path / "tokens").write_text("first\nsecond\n")
-    async with cluster(token_file=str(tmp_path / "tokens")) as all_of_it:
+    async with calling(token_file=str(tmp_path / "tokens")) as all_of_it:
         caller, started = await talking(all_of_it, token="first")
         if not is_live:
             caller.call.cancel()
@@ -173,7 +186,7 @@ async def test_a_token_is_worth_nothing_without_the_bearer_token_that_began_the_
 
 
 async def test_a_token_is_good_again_after_an_attempt_that_found_no_slot() -> None:
-    async with cluster(max_sessions=1, retry_after_ms=1) as all_of_it:
+    async with calling(max_sessions=1, retry_after_ms=1) as all_of_it:
         token = await lost(all_of_it)
         other = Caller(all_of_it.stub)
         await other.start()
@@ -185,7 +198,7 @@ async def test_a_token_is_good_again_after_an_attempt_that_found_no_slot() -> No
 
 
 async def test_while_no_worker_has_the_model_it_is_said_and_the_token_stays_good() -> None:
-    async with cluster() as all_of_it:
+    async with calling() as all_of_it:
         token = await lost(all_of_it)
         (kept,) = all_of_it.manager.conversations._kept._lost.values()
         checkpoint, kept.history.checkpoint = kept.history.checkpoint, "another"
@@ -203,7 +216,7 @@ async def test_while_no_worker_has_the_model_it_is_said_and_the_token_stays_good
     ],
 )
 async def test_what_cannot_be_a_resumption_is_refused_by_name(fields: dict[str, object], field_name: str) -> None:
-    async with cluster() as all_of_it:
+    async with calling() as all_of_it:
         caller = Caller(all_of_it.stub)
         await caller.send_start(**fields)
         code, text = await caller.status()
@@ -214,6 +227,6 @@ async def test_what_cannot_be_a_resumption_is_refused_by_name(fields: dict[str, 
 async def test_where_nothing_can_be_resumed_no_token_is_told(
     settings: dict[str, float], fields: dict[str, object]
 ) -> None:
-    async with cluster(**settings) as all_of_it:
+    async with calling(**settings) as all_of_it:
         started = await Caller(all_of_it.stub).start(**fields)
         assert not started.resume_token
