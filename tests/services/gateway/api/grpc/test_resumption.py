@@ -30,7 +30,7 @@ async def calling(*workers: Any, **settings: Any) -> AsyncIterator[Cluster]:
         yield all_of_it
         for call in all_of_it.manager.calls:
             call.cut()
-        await all_of_it.until_free()
+        await eventually(lambda: not all_of_it.service.live_sessions)
 
 
 def with_token(all_of_it: Cluster, token: str) -> Caller:
