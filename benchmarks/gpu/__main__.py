@@ -7,6 +7,9 @@ is cut off does not stop the next. `--dry` runs everything, tiny, on a CPU.
 from __future__ import annotations
 
 import argparse
+import contextlib
+import os
+import signal
 import subprocess
 import sys
 import time
@@ -56,14 +59,20 @@ def _limits(dry: bool) -> list[Limit]:
 
 def _run_boxed(part: Part, report: Report, options: argparse.Namespace, seconds: float) -> None:
     command = [sys.executable, "-m", "benchmarks.gpu", "--part", part.name, "--results", str(options.results)]
+    if seconds <= 0:
+        report.add(Note(part.name, "cut off before it began"))
+        return
+    # A group of its own: what a part has started must not go on beside the next one.
+    process = subprocess.Popen([*command, *(["--dry"] if options.dry else [])], start_new_session=True)
     try:
-        if seconds <= 0:
-            raise subprocess.TimeoutExpired(command, seconds)
-        subprocess.run([*command, *(["--dry"] if options.dry else [])], check=True, timeout=seconds)
+        if code := process.wait(seconds):
+            report.add(Note(part.name, f"failed with exit code {code}"))
     except subprocess.TimeoutExpired:
-        report.add(Note(part.name, f"cut off after {max(0.0, seconds):.0f} s"))
-    except subprocess.CalledProcessError as error:
-        report.add(Note(part.name, f"failed with exit code {error.returncode}"))
+        report.add(Note(part.name, f"cut off after {seconds:.0f} s"))
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
 
 
 def _run_here(part: Part, report: Report, dry: bool) -> int:

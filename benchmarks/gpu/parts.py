@@ -20,13 +20,13 @@ class Part:
 
 PARTS = (
     Part("rates", 20, rates.run),
-    Part("tests", 50, tests.run),
-    Part("equalities", 75, checks.run),
+    Part("tests", 75, tests.run),
+    Part("equalities", 70, checks.run),
     Part("attention", 35, attention.run),
-    Part("static step", 70, lm_step.run),
-    Part("plain step", 20, lm_step.run_eager),
-    Part("upstream", 85, upstream.run),
-    Part("codec", 45, codec.run),
+    Part("static step", 65, lm_step.run),
+    Part("plain step", 15, lm_step.run_eager),
+    Part("upstream", 80, upstream.run),
+    Part("codec", 40, codec.run),
     Part("calls", 45, calls.run),
     Part("join", 35, join.run),
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import subprocess
 import sys
@@ -77,3 +78,27 @@ def test_a_failed_check_is_seen_in_the_table_and_by_the_exit_code() -> None:
     assert not command._is_bad(Figure("step", "p50", 0.0, "ms"))
     assert "| checks | recorded = eager | FAILED |" in table([failed])
     assert not command._is_bad(Figure("checks", "a bucket of 128 = one of 64 (products may differ)", 0.0, "passed"))
+
+
+def test_a_part_that_is_cut_off_leaves_nothing_running(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    child = tmp_path / "child"
+    script = tmp_path / "part.sh"
+    script.write_text(f"#!/bin/sh\nsleep 600 &\necho $! > {child}\nwait\n")
+    script.chmod(0o755)
+    monkeypatch.setattr(command.sys, "executable", str(script))
+    report = Report(tmp_path / "results.jsonl")
+    options = argparse.Namespace(results=report.path, dry=True)
+    command._run_boxed(Part("hangs", 1, lambda scale: None), report, options, 5.0)
+    assert report.entries() == [Note("hangs", "cut off after 5 s")]
+    assert not Path(f"/proc/{child.read_text().strip()}/cmdline").exists() or _is_dead(int(child.read_text()))
+
+
+def _is_dead(pid: int) -> bool:
+    """Whether a process has ended, though nobody has asked how yet."""
+    return ") Z " in Path(f"/proc/{pid}/stat").read_text()
+
+
+def test_a_part_without_time_left_is_not_begun(tmp_path: Path) -> None:
+    report = Report(tmp_path / "results.jsonl")
+    command._run_boxed(PARTS[0], report, argparse.Namespace(results=report.path, dry=True), 0.0)
+    assert report.entries() == [Note(PARTS[0].name, "cut off before it began")]
