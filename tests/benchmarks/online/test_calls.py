@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
@@ -46,13 +45,20 @@ async def gateway(slots: int, **settings: Any) -> AsyncIterator[str]:
 
 
 async def run(
-    target: str, scenario: str, size: Size, options: RunOptions, stop_after_s: float = 1e9, resumes: bool = False
+    target: str,
+    scenario: str,
+    size: Size,
+    options: RunOptions,
+    stop_after_s: float = 1e9,
+    resumes: bool = False,
+    on_look: Callable[[LiveView], None] = lambda view: None,
 ) -> LoadReport:
     loops = [speech_messages(DEMO_UTTERANCE, options.line)]
     callers = make_callers(SCENARIOS[scenario].plan(size), options, loops)
     watch = ProcessWatch({})
 
     def look(view: LiveView) -> str:
+        on_look(view)
         return "time is up" if view.last(1.0).elapsed_s > stop_after_s else ""
 
     return make_report(await drive(target, callers, 1, watch, look, resumes), {}, watch)
@@ -108,19 +114,17 @@ async def test_a_run_that_is_stopped_hangs_up_and_makes_no_further_call() -> Non
 @pytest.mark.parametrize("resumes", [True, False])
 async def test_calls_whose_line_is_cut_go_on_when_they_are_told_to(resumes: bool) -> None:
     async with gateway(slots=4, **PATIENT) as target, cut_line(target) as line:
-        running = asyncio.create_task(
-            run(line.address, "steady", Size(3, 3.0, 1, 1.0), RunOptions(MULAW), resumes=resumes)
-        )
-        await asyncio.sleep(1.5)
-        line.cut()
-        report = await running
-    calls = report.calls
-    cut = calls.resumed if resumes else calls.failed["UNAVAILABLE"]  # who joins later is not cut
-    assert 1 <= cut <= 3
+
+        def cut_once(view: LiveView) -> None:
+            if not line.cuts and all(caller.is_up for caller in view.callers):
+                line.cut()
+
+        size = Size(3, 5.0, 1, 1.0)
+        calls = (await run(line.address, "steady", size, RunOptions(MULAW), resumes=resumes, on_look=cut_once)).calls
     if resumes:
-        assert (calls.made, calls.ok, calls.failed) == (3 + cut, 3, {})
+        assert (calls.made, calls.ok, calls.resumed, calls.failed) == (6, 3, 3, {})
     else:
-        assert (calls.made, calls.ok, calls.resumed) == (3, 3 - cut, 0)
+        assert (calls.made, calls.ok, calls.resumed, calls.failed) == (3, 0, 0, {"UNAVAILABLE": 3})
 
 
 async def test_nobody_there_is_said_so(monkeypatch: pytest.MonkeyPatch) -> None:
