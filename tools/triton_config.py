@@ -31,7 +31,7 @@ class RepositoryOptions:
     gpus: Sequence[int] = ()  # empty: every one
     instances: int = 1  # of each model, on each device; each has slots of its own
     threads: int = 1
-    strategy: str = "oldest"  # or "direct"
+    strategy: str = "direct"  # or "oldest": docs/triton.md has figures
     queue_delay_ms: float = 0.0
     idle_timeout_s: float = 65.0
 

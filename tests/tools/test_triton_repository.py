@@ -32,7 +32,8 @@ def parsed(text: str) -> Any:
 def test_a_configuration_says_what_the_codec_expects(program: str) -> None:
     parameters = MimiParameters(program, "0123456789abcdef", 1920, 8, 2048, 32)
     config = parsed(config_pbtxt(parameters, RepositoryOptions(name="voice")))
-    assert (config.name, config.backend, config.max_batch_size) == (f"voice_{program}", "python", 32)
+    # A place for every sequence, those that are forgotten included.
+    assert (config.name, config.backend, config.max_batch_size) == (f"voice_{program}", "python", 64)
     strings = {key: value.string_value for key, value in config.parameters.items()}
     assert MimiParameters.from_strings(strings) == parameters
     inputs, outputs = ({each.name: tuple(each.dims) for each in side} for side in (config.input, config.output))
@@ -41,7 +42,14 @@ def test_a_configuration_says_what_the_codec_expects(program: str) -> None:
 
 def test_options_reach_the_configuration() -> None:
     options = RepositoryOptions(
-        slots=8, max_batch=4, device="gpu", gpus=(1,), instances=2, queue_delay_ms=1.5, idle_timeout_s=90
+        slots=8,
+        max_batch=4,
+        strategy="oldest",
+        device="gpu",
+        gpus=(1,),
+        instances=2,
+        queue_delay_ms=1.5,
+        idle_timeout_s=90,
     )
     config = parsed(config_pbtxt(ENCODE, options))
     batching = config.sequence_batching
@@ -50,6 +58,7 @@ def test_options_reach_the_configuration() -> None:
     assert [each.name for each in batching.control_input] == ["START", "END", "READY", "CORRID"]
     (group,) = config.instance_group
     assert (group.kind, group.count, list(group.gpus)) == (group.KIND_GPU, 2, [1])
+    assert config.max_batch_size == 4
     direct = parsed(config_pbtxt(ENCODE, RepositoryOptions(strategy="direct"))).sequence_batching
     assert direct.HasField("direct") and not direct.HasField("oldest")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -45,7 +44,7 @@ class TritonConnection:
     async def look(self) -> Mapping[str, ModelLook]:
         """Both models by program. Raises TritonNotReady, or TritonSilent when no answer comes in time."""
         try:
-            looks = await asyncio.gather(*(self._look(program) for program in PROGRAMS))
+            looks = [await self._look(program) for program in PROGRAMS]
         except InferenceServerException as error:
             kind = TritonSilent if error.status() == "StatusCode.DEADLINE_EXCEEDED" else TritonNotReady
             raise kind(error.message()) from None

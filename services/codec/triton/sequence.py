@@ -28,6 +28,8 @@ class Sequence:
         self, session: Session, program: str, frames: Frames, connection: TritonConnection, on_answer: OnAnswer
     ) -> None:
         self._session = session
+        self._program = program
+        self._connection = connection
         self._frames = frames
         self._on_answer = on_answer
         self._outbox: asyncio.Queue[Waiting | None] = asyncio.Queue()  # bounded by the session's credits; None: the end
@@ -36,7 +38,6 @@ class Sequence:
         self._has_begun = False
         self._closed = False
         self._is_over = False
-        self._answers: Any = connection.stream(program, self._requests())
 
     @property
     def is_idle(self) -> bool:
@@ -64,8 +65,9 @@ class Sequence:
 
     async def run(self) -> None:
         """Carries frames until the sequence is over in Triton. Raises Unavailable when that is lost or refuses one."""
+        answers = self._connection.stream(self._program, self._requests())
         try:
-            async for result, error in self._answers:
+            async for result, error in answers:
                 if error is not None:
                     raise _refusal(error.message())
                 self._answered(result)
@@ -76,7 +78,7 @@ class Sequence:
         except ValueError:
             raise Unavailable("Triton gave an answer that is none") from None
         finally:
-            self._answers.cancel()
+            answers.cancel()
             self._is_over = True
             self.close()  # wakes the writer of the stream, which gRPC leaves waiting for the next frame
 

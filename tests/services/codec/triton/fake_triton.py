@@ -60,7 +60,7 @@ class FakeModel:
         for shapes, entries in ((inputs, config.input), (outputs, config.output)):
             for name, dims in shapes.items():
                 entries.add(name=name, dims=dims, data_type=f"TYPE_{_TYPES[name][0]}")
-        config.sequence_batching.oldest.max_candidate_sequences = 2 * SLOTS
+        config.sequence_batching.direct.max_queue_delay_microseconds = 0
         for key, value in self.parameters.as_strings().items():
             config.parameters[key].string_value = value
         return config

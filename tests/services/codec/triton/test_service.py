@@ -54,6 +54,15 @@ async def test_a_stream_without_frames_is_not_known_to_triton() -> None:
     assert triton.encode.seen == []
 
 
+async def test_a_stream_that_ends_as_soon_as_it_has_begun_leaves_nothing_behind() -> None:
+    triton = FakeTriton()
+    async with codec_and_triton(triton) as codec:
+        engine = codec.service.require_open("encode")
+        engine.close(engine.open("encode"))
+        await eventually(lambda: codec.service.live_sessions == 0)
+    assert triton.encode.seen == []
+
+
 async def test_frames_leave_as_fast_as_the_bound_in_flight_allows() -> None:
     triton = FakeTriton()
     async with codec_and_triton(triton, inflight_frames=5) as codec:
