@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+import secrets
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import grpc
 from tritonclient.grpc.aio import InferenceServerClient
 from tritonclient.utils import InferenceServerException
 
 from moshi_cluster.services.codec.triton.contract import PROGRAMS, MimiParameters, ModelStats, check_tensors, model_name
+from moshi_cluster.services.codec.triton.frames import Frames
 from moshi_cluster.services.common.rpc import channel_options
 
 _MAX_MESSAGE_BYTES = 1024 * 1024  # statistics of a model with many batch sizes; a frame is 8 kB
@@ -52,6 +56,26 @@ class TritonConnection:
         if encode.model != decode.model:
             raise TritonNotReady(f"the models {self._name}_encode and {self._name}_decode are of different checkpoints")
         return dict(zip(PROGRAMS, looks, strict=True))
+
+    async def try_frame(self, program: str, frames: Frames, timeout_s: float) -> None:
+        """Has a blank frame run: Triton calls a model ready whose process has died. Raises TritonNotReady."""
+
+        async def trial() -> AsyncIterator[dict[str, Any]]:
+            ends = {"sequence_start": True, "sequence_end": True}
+            yield {"inputs": [frames.write(frames.blank)], "sequence_id": secrets.randbits(63) + 1, **ends}
+
+        answers = self.stream(program, trial())
+        try:
+            async with asyncio.timeout(timeout_s):
+                _, error = await anext(answers)
+        except TimeoutError:
+            raise TritonSilent(f"{program} does not answer a trial frame") from None
+        except (grpc.RpcError, StopAsyncIteration):
+            raise TritonNotReady(f"{program} is lost over a trial frame") from None
+        finally:
+            answers.cancel()
+        if error is not None:
+            raise TritonNotReady(f"{program} refuses a trial frame: {error.message()}")
 
     def stream(self, program: str, requests: AsyncIterator[dict[str, Any]]) -> Any:
         """A stream of its own to the program's model: an async iterator of answers, with `cancel`.

@@ -6,9 +6,7 @@
 from __future__ import annotations
 
 import json
-import os
 import time
-import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +25,6 @@ from moshi_cluster.services.codec.triton.sequence_slots import SequenceSlots
 from moshi_cluster.services.common.errors import NoFreeSlot
 from moshi_cluster.services.common.worker.program import uses_static_step
 
-EXIT_STEP_FAILED = 70  # as lifecycle.EXIT_ENGINE_FAILED
 _MICROSECONDS = 1e6
 
 
@@ -105,19 +102,11 @@ class TritonPythonModel:
             return {}
         rows = sorted(rows, key=lambda row: row.slot)
         start_s = time.monotonic()
-        values = self._run([row.slot for row in rows], [row.frame for row in rows])
+        values = self._runner.step([row.slot for row in rows], [row.frame for row in rows])
         step_us = round((time.monotonic() - start_s) * _MICROSECONDS)
         self._steps += 1
         account = torch.tensor([[self._steps, step_us, len(rows)]])
         return {id(row.request): self._answer(value, account) for row, value in zip(rows, values, strict=True)}
-
-    def _run(self, slots: Sequence[int], frames: Sequence[Any]) -> Sequence[Any]:
-        """A step that fails ends the process, as in a codec with PyTorch; Triton starts a new one."""
-        try:
-            return self._runner.step(slots, frames)
-        except Exception:
-            traceback.print_exc()
-            os._exit(EXIT_STEP_FAILED)
 
     def _answer(self, value: Any, account: Tensor) -> Any:
         if self._encodes:

@@ -12,7 +12,7 @@ from typing import Any
 from moshi_cluster.audio.frame import FRAME_S
 from moshi_cluster.services.codec.triton.connection import TritonConnection
 from moshi_cluster.services.codec.triton.frames import Frames, StepAccount
-from moshi_cluster.services.codec.triton.sequence import Sequence
+from moshi_cluster.services.codec.triton.sequence import Forgotten, Sequence
 from moshi_cluster.services.common.errors import SessionError, Unavailable
 from moshi_cluster.services.common.worker.program import StepStats
 from moshi_cluster.services.common.worker.session import Session, Waiting
@@ -20,6 +20,7 @@ from moshi_cluster.services.common.worker.slots import SlotTable
 
 _log = logging.getLogger(__name__)
 _LOOKS_PER_TIMEOUT = 4
+_MOST_FAILURES = 3
 
 
 @dataclass
@@ -74,6 +75,11 @@ class RemoteEngine:
         self._watch = asyncio.create_task(self._watch_answers())
 
     @property
+    def is_broken(self) -> bool:
+        """Whether a program has failed several sessions in a row and answered no frame in between."""
+        return max(steps.failures for steps in self._steps.values()) >= _MOST_FAILURES
+
+    @property
     def tables(self) -> list[SlotTable]:
         """The programs' slot tables."""
         return [program.table for program in self._programs.values()]
@@ -84,7 +90,7 @@ class RemoteEngine:
         session = Session(program.table.acquire(), spec, self._inflight_frames, self._enqueue)
         session.ready.set_result(None)
         sequence = Sequence(session, program_name, program.frames, self._connection, self._steps[program_name].add)
-        task = asyncio.create_task(self._carry(session, sequence))
+        task = asyncio.create_task(self._carry(session, sequence, self._steps[program_name]))
         self._carried[session] = _Carried(program, sequence, task)
         task.add_done_callback(lambda task: self._carried_to_the_end(session, task))
         self.on_slots_changed()
@@ -115,10 +121,11 @@ class RemoteEngine:
         if (carried := self._carried.get(session)) is not None:
             carried.sequence.put(waiting)
 
-    async def _carry(self, session: Session, sequence: Sequence) -> None:
+    async def _carry(self, session: Session, sequence: Sequence, steps: _Steps) -> None:
         try:
             await sequence.run()
         except Unavailable as error:
+            steps.failures += not isinstance(error, Forgotten)
             session.fail(error)
             self._on_trouble()
 
@@ -139,6 +146,7 @@ class RemoteEngine:
             late = [session for session, each in self._carried.items() if each.sequence.oldest_arrival_s < latest_s]
             for session in late:
                 session.fail(Unavailable("Triton did not answer in time"))
+                self._steps[self._carried[session].program.name].failures += 1
                 self._carried[session].task.cancel()
                 self._on_trouble()
 
@@ -152,9 +160,12 @@ class _Steps:
         self._step: StepAccount | None = None
         self._waited_s: list[float] = []
         self._misses = 0
+        self.failures = 0
+        """Sessions that have failed since the last answer."""
 
     def add(self, step: StepAccount, waited_s: float, took_s: float) -> None:
         """Takes a frame's answer. Other workers may have the rest of the step's frames."""
+        self.failures = 0
         if step != self._step:
             self._tell()
             self._step = step

@@ -110,8 +110,12 @@ class Sequence:
             self._session.deliver(Reply(value, waited_s, step.step_s, step.batch_size))
 
 
+class Forgotten(Unavailable):
+    """Triton no longer knows the sequence, which says nothing of its models."""
+
+
 def _refusal(text: str) -> Unavailable:
     """Triton's text goes to the log, where it differs from call to call."""
     if "START flag" in text or "is not known" in text:
-        return Unavailable("Triton has forgotten the sequence")
+        return Forgotten("Triton has forgotten the sequence")
     return Unavailable("Triton has refused a frame")

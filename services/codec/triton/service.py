@@ -79,7 +79,7 @@ class TritonCodecService(CodecService):
             looks = await self._until_ready()
             engine = self._engine_of(looks)
             self._open(looks, engine)
-            why = await self._until_lost(looks)
+            why = await self._until_lost(looks, engine)
             self._triton_metrics.ready(False)
             _log.warning("triton lost why=%s", why)
             self.close_for_now(_NOT_READY)
@@ -90,19 +90,25 @@ class TritonCodecService(CodecService):
         told = ""
         while True:
             try:
-                return await self._connection.look()
+                looks = await self._connection.look()
+                for program, look in looks.items():
+                    frames = _FRAMES[program](look.parameters)
+                    await self._connection.try_frame(program, frames, self._settings.triton_answer_timeout_s)
+                return looks
             except TritonNotReady as error:
                 if str(error) != told:
                     told = str(error)
                     _log.warning("triton not ready url=%s why=%s, trying on", self._settings.triton_url, told)
                 await asyncio.sleep(self._times.look_s)
 
-    async def _until_lost(self, first: Looks) -> str:
+    async def _until_lost(self, first: Looks, engine: RemoteEngine) -> str:
         """Watches Triton; returns why it is of no use any more."""
         silent = 0
         while silent < self._times.silent_looks:
             await set_within(self._trouble, self._times.look_s)
             self._trouble.clear()
+            if engine.is_broken:
+                return "sessions fail and no frame is answered"
             try:
                 looks = await self._connection.look()
             except TritonSilent:

@@ -46,6 +46,9 @@ class FakeModel:
     sequences: dict[int, int] = field(default_factory=dict)  # frames run, by correlation id
     seen: list[tuple[int, bool, bool]] = field(default_factory=list)  # (frames before, START, END) of each request
     requests: int = 0
+    trials: int = 0
+    broken: bool = False
+    """Its process has died: Triton calls it ready and answers nothing."""
     gate: asyncio.Event = field(default_factory=asyncio.Event)
     """Cleared: frames wait."""
 
@@ -129,6 +132,12 @@ class FakeTriton(service_pb2_grpc.GRPCInferenceServiceServicer):
         elif corrid.int64_param not in model.sequences:
             return refusal(request, startless(corrid.int64_param, model.name))
         index = model.sequences[corrid.int64_param]
+        if model.broken:
+            return refusal(request, f"Failed to process the request(s) for model '{model.name}_0_0'")
+        if start.bool_param and end.bool_param:  # a trial, which no caller has sent
+            model.trials += 1
+            del model.sequences[corrid.int64_param]
+            return self._response(model, request, index)
         model.seen.append((index, start.bool_param, end.bool_param))
         await model.gate.wait()
         model.sequences[corrid.int64_param] = index + 1

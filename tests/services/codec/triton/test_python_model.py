@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -162,15 +161,3 @@ def test_what_cannot_be_served_is_refused_alone(repository: Path) -> None:
 def test_weights_that_are_not_those_of_the_configuration_are_refused(repository: Path) -> None:
     with pytest.raises(ValueError, match="fingerprint"):
         model_of(repository, "encode", moshi_fingerprint="f" * 16)
-
-
-@pytest.mark.usefixtures("backend")
-def test_a_step_that_fails_ends_the_process(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def lost(*_: object) -> None:
-        raise RuntimeError("device lost")
-
-    encode = model_of(repository, "encode")
-    monkeypatch.setattr(encode._runner, "step", lost)
-    monkeypatch.setattr(os, "_exit", sys.exit)
-    with pytest.raises(SystemExit, match="70"):
-        encode.execute([Request(1, torch.zeros(1920), start=True)])

@@ -241,6 +241,24 @@ async def test_a_model_that_is_unloaded_closes_the_worker_until_it_is_back() -> 
         await codec.until(ready=True)
 
 
+async def test_a_model_that_is_called_ready_and_answers_nothing_closes_the_worker_until_it_does() -> None:
+    triton = FakeTriton()
+    async with codec_and_triton(triton) as codec:
+        triton.encode.broken = True
+        for _ in range(3):
+            status, details = await status_of(codec.stub.Encode([pcm_frame(0)]))
+            assert status is grpc.StatusCode.UNAVAILABLE
+            assert details in ("Triton has refused a frame", "Triton is not ready")
+        await codec.until(ready=False)
+        trials = triton.decode.trials
+        await asyncio.sleep(0.1)
+        assert not codec.service.readiness.is_ready, "a trial frame is refused, too"
+        triton.encode.broken = False
+        await codec.until(ready=True)
+        assert triton.decode.trials == trials + 1
+        assert len(await read_all(codec.stub.Encode([pcm_frame(0)]))) == 1
+
+
 async def test_another_model_behind_the_name_is_told_to_the_gateway_and_ends_what_ran_on_the_old_one() -> None:
     triton = FakeTriton()
     async with codec_and_triton(triton) as codec:
