@@ -30,6 +30,7 @@ class _Session:
     history: Tensor  # int64 [n, 1 + n_q]
     ready_at: int  # calls that lead to the state after the history
     spoken: SpokenText
+    earlier_calls: int  # before the first one that the history tells of
     call: int = 0  # the next call
 
 
@@ -52,10 +53,11 @@ class Generator:
         self._timeline = Timeline(lm.config, slots)
         self._sessions: dict[int, _Session] = {}
 
-    def open(self, slot: int, sampling: Sampling, history: Tensor | None = None) -> None:
+    def open(self, slot: int, sampling: Sampling, history: Tensor | None = None, earlier_frames: int = 0) -> None:
         """Starts a session in a free slot; `prefill` does the work.
 
         history: int64 [n, 1 + n_q], the n frames delivered so far: text token, own codes, user's codes.
+        earlier_frames: before those, which it does not tell; the noise goes on where theirs ended.
         Raises ValueError for a taken slot or a history that the model cannot have produced.
         """
         config = self._config
@@ -66,7 +68,7 @@ class Generator:
         check_history(history, config)
         history = history.cpu().to(torch.int64)
         ready_at = len(history) + config.max_delay
-        self._sessions[slot] = _Session(sampling, history, ready_at, SpokenText(sampling, config))
+        self._sessions[slot] = _Session(sampling, history, ready_at, SpokenText(sampling, config), earlier_frames)
         self._timeline.restore(slot, history)
 
     @property
@@ -128,7 +130,8 @@ class Generator:
         inputs = self._timeline.inputs(index, positions)
         attention = self.kv_cache.step(slots, calls)
         hidden = self._lm.hidden(inputs.to(self._lm.device), positions.to(self._lm.device), attention)
-        draws = Draws([s.sampling for s in sessions], calls, self._config.generated, self._lm.device)
+        numbers = [session.earlier_calls + session.call for session in sessions]
+        draws = Draws([s.sampling for s in sessions], numbers, self._config.generated, self._lm.device)
         spoken = [session.spoken for session in sessions]
         tokens = self._choose(hidden, draws, spoken, forced).cpu()
         self._timeline.sampled(index, positions, tokens)

@@ -68,7 +68,7 @@ class LmRunner:
         return len(spec.history)
 
     def open(self, slot: int, spec: SessionSpec) -> None:
-        self._generator.open(slot, spec.sampling, torch.from_numpy(spec.history))
+        self._generator.open(slot, spec.sampling, torch.from_numpy(spec.history), spec.earlier_frames)
 
     def prepare(self, slot: int) -> bool:
         return not self._generator.prefill(slot, self._prefill_chunk_frames)

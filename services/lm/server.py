@@ -27,6 +27,7 @@ from moshi_cluster.services.lm.session import LmReply, SessionSpec
 from moshi_cluster.services.lm.settings import LmSettings
 from moshi_cluster.v1 import lm_pb2, lm_pb2_grpc
 
+_MOST_EARLIER_FRAMES = 1 << 31  # five years
 _HISTORY_SLICE_FRAMES = 256  # about a millisecond
 
 _Write = Write[lm_pb2.GenerateResponse]
@@ -106,7 +107,10 @@ class LmService(WorkerService[LmModel], lm_pb2_grpc.LmServicer):
         if request.WhichOneof("message") != "open":
             raise InvalidInput("message", "the first message must be `open`")
         sampling = parse_sampling(request.open.sampling, self.model.sampling)
-        return SessionSpec(sampling, await self._parse_history(request.open.history))
+        if request.open.earlier_frames > _MOST_EARLIER_FRAMES:
+            raise InvalidInput("open.earlier_frames", "is more than there can be", limit=_MOST_EARLIER_FRAMES)
+        history = await self._parse_history(request.open.history)
+        return SessionSpec(sampling, history, request.open.earlier_frames)
 
     async def _parse_history(self, history: Sequence[lm_pb2.HistoryFrame]) -> npt.NDArray[np.int64]:
         """int64 [frames, 1 + K], in slices: an hour takes 0.2 s, and other sessions' frames pass meanwhile."""

@@ -16,6 +16,7 @@ class SessionSpec:
 
     sampling: Sampling
     history: npt.NDArray[np.int64]  # [frames, 1 + K]: text token, Moshi's codes, user's codes
+    earlier_frames: int = 0  # before those of the history
 
 
 @dataclass(frozen=True)

@@ -71,7 +71,7 @@ class StaticGenerator:
         """Records a step of every bucket where the device can; before the first session."""
         self._step.warm()
 
-    def open(self, slot: int, sampling: Sampling, history: Tensor | None = None) -> None:
+    def open(self, slot: int, sampling: Sampling, history: Tensor | None = None, earlier_frames: int = 0) -> None:
         """Starts a session in a free slot, as `Generator.open`."""
         config = self._config
         if not 0 <= slot < self._step.slots or slot in self._sessions:
@@ -81,7 +81,7 @@ class StaticGenerator:
         check_history(history, config)
         history = history.cpu().to(torch.int64)
         self._sessions[slot] = _Session(history, len(history) + config.max_delay)
-        self._step.state.open(slot, sampling, history)
+        self._step.state.open(slot, sampling, history, earlier_frames)
 
     def prefill(self, slot: int, max_frames: int) -> int:
         """How many frames of a session's state are left to rebuild, 0 when it can step.

@@ -12,8 +12,8 @@ from moshi_cluster.models.moshi_lm.text_bias import SpokenText
 from moshi_cluster.models.moshi_lm.timeline import UNKNOWN
 from moshi_cluster.models.sampling import LIMITS, Sampling
 
-_INTEGERS = 5  # seed, text top-k, audio top-k, text tokens remembered, text tokens spoken
-_COUNT = _INTEGERS - 1
+_INTEGERS = 6  # seed, text top-k, audio top-k, text tokens remembered, text tokens spoken, earlier calls
+_COUNT = 4
 _FLOATS = 4  # text temperature, audio temperature, repetition penalty, what the padding token's logit gains
 _SPOKEN = int(LIMITS["repetition_penalty_context"].most)
 
@@ -44,6 +44,11 @@ class RowSettings:
     def counts(self) -> Tensor:
         """How many text tokens were put into `spoken` so far."""
         return self.integers[_COUNT]
+
+    @property
+    def earlier_calls(self) -> Tensor:
+        """How many calls there were before the first one that the history tells of."""
+        return self.integers[5]
 
     @property
     def temperatures(self) -> tuple[Tensor, Tensor]:
@@ -79,9 +84,9 @@ class SessionState:
         silent = config.existing_text_padding_id, config.existing_text_end_padding_id, config.text_card
         self._silent = torch.tensor(silent, device=device)
 
-    def open(self, slot: int, sampling: Sampling, history: Tensor) -> None:
+    def open(self, slot: int, sampling: Sampling, history: Tensor, earlier_frames: int = 0) -> None:
         """Notes a session's settings and what it said last. Its tokens come with the rows that read its history."""
-        row = session_row(sampling, history, self._config)
+        row = session_row(sampling, history, earlier_frames, self._config)
         self._sessions[slot].copy_(row, non_blocking=True)  # pageable memory: it was read when this returns
 
     def inputs(self, slots: Tensor, calls: Tensor, known: Tensor) -> Tensor:
@@ -126,13 +131,13 @@ class SessionState:
         return self._tokens[slots[:, None], calls % self._size, self._stream[:generated]]
 
 
-def session_row(sampling: Sampling, history: Tensor, config: LmConfig) -> Tensor:
+def session_row(sampling: Sampling, history: Tensor, earlier_frames: int, config: LmConfig) -> Tensor:
     """A session as `SessionState` holds it, int64; history: int64 [n, streams]."""
     spoken = SpokenText(sampling, config)
     spoken.extend(history[:, 0].tolist() if spoken.remembered else ())
     tokens = list(spoken.recent)
     seed = sampling.seed - (1 << 64) if sampling.seed >> 63 else sampling.seed
-    integers = seed, sampling.text_top_k, sampling.audio_top_k, spoken.remembered, len(tokens)
+    integers = seed, sampling.text_top_k, sampling.audio_top_k, spoken.remembered, len(tokens), earlier_frames
     gain = sampling.padding_multiplier * sampling.text_temperature
     floats = sampling.text_temperature, sampling.audio_temperature, sampling.repetition_penalty, gain
     bits = torch.tensor(floats, dtype=torch.float64).view(torch.int64)

@@ -91,10 +91,12 @@ class StaticStep:
     def _choose(self, hidden: Tensor, calls: Tensor, known: Tensor, settings: RowSettings) -> Tensor:
         """hidden: [R, D] -> text and own codes int64 [R, generated]."""
 
+        numbers = calls + settings.earlier_calls
+
         def chosen(stream: int, logits: Tensor) -> Tensor:
             kind = min(stream, 1)  # text or audio
             rule = settings.temperatures[kind], settings.top_ks[kind]
-            return choose(logits, settings.seeds, calls, *rule, known[:, stream], stream)
+            return choose(logits, settings.seeds, numbers, *rule, known[:, stream], stream)
 
         bias = settings.spoken, settings.counts, settings.remembered, settings.penalties, settings.paddings
         logits = text_bias(self._lm.text_logits(hidden), *bias, self.config.existing_text_padding_id)

@@ -65,10 +65,13 @@ class History:
         self._tokens.extend(user_codes)
         self._width = len(self._tokens) - before
 
-    def messages(self, last: int | None = None) -> Iterator[lm_pb2.HistoryFrame]:
-        """The frames as the lm service takes them, all or the last ones."""
+    def last(self, frames: int | None = None) -> tuple[int, list[lm_pb2.HistoryFrame]]:
+        """The last frames as the lm service takes them, all for None, and how many there were before them."""
+        skipped = 0 if frames is None else max(0, len(self) - frames)
+        return self.first_frame + skipped, list(self._messages(skipped))
+
+    def _messages(self, first_frame: int) -> Iterator[lm_pb2.HistoryFrame]:
         split = 1 + self._moshi_codebooks
-        first_frame = 0 if last is None else max(0, len(self) - last)
         for first in range(first_frame * self._width, len(self._tokens), self._width or 1):
             row = self._tokens[first : first + self._width]
             yield lm_pb2.HistoryFrame(text_token=row[0], moshi_codes=row[1:split], user_codes=row[split:])

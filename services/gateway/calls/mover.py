@@ -27,6 +27,7 @@ HUNG_GIVEN_UP_S = 10.0
 
 _STUCK_S = 5.0  # for one call alone, at a worker that answers others
 _RETRY_S = 0.25
+_HURRY_S = 10.0  # before a draining worker ends: what the last ones need to move all at once
 _IN_VAIN_MAX = 2  # workers in a row that answer nothing after the call has moved to them: they may fail of it
 
 
@@ -151,7 +152,7 @@ class Mover:
         while (reason := self._reason) is not None:
             self._check_hope(for_s=0.0)
             try:
-                async with self._turns.turn(self._began_s, urgent=reason is not MoveReason.DRAINING):
+                async with self._turns.turn(self._began_s, self._patience_s(reason)):
                     same = await self._move_once(reason)
             except (SessionError, TimeoutError):
                 self._check_hope(self._now_s() - self._since_s)
@@ -164,6 +165,9 @@ class Mover:
             else:
                 self._moved()
                 self._listener.moved(self._service, reason, same)
+
+    def _patience_s(self, reason: MoveReason) -> float:
+        return self.worker.grace_left_s - _HURRY_S if reason is MoveReason.DRAINING else 0.0
 
     async def _move_once(self, reason: MoveReason) -> bool:
         async with asyncio.timeout(self._plan.open_timeout_s):

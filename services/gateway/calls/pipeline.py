@@ -129,9 +129,9 @@ class Pipeline:
     async def _open_lm(self, reason: MoveReason) -> tuple[LmStream]:
         return (await self._elsewhere.lm_stream(self._streams.lm, self._last_frames, reason < MoveReason.LOST),)
 
-    def _last_frames(self, most: int | None) -> list[lm_pb2.HistoryFrame]:
+    def _last_frames(self, most: int | None) -> tuple[int, list[lm_pb2.HistoryFrame]]:
         self._lm.remember()
-        return list(self._history.messages(most))
+        return self._history.last(most)
 
     def _note(self, frame: UserFrame, hop: str) -> None:
         now_s = time.monotonic()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import heapq
 import itertools
 from collections.abc import AsyncIterator
@@ -20,14 +21,24 @@ class MoveTurns:
         self._others = _Line(_OTHERS_AT_ONCE)
 
     @asynccontextmanager
-    async def turn(self, began_s: float, urgent: bool) -> AsyncIterator[None]:
-        """A turn for as long as the context lasts. began_s: when the call began. urgent: nobody answers it now."""
-        line = self._urgent if urgent else self._others
-        await line.enter(began_s)
+    async def turn(self, began_s: float, patience_s: float = 0.0) -> AsyncIterator[None]:
+        """A turn for as long as the context lasts. began_s: when the call began. patience_s: for how long it may wait
+        among those that their worker still answers; 0: nobody answers it now.
+        """
+        line = await self._enter(began_s, patience_s)
         try:
             yield
         finally:
             line.leave()
+
+    async def _enter(self, began_s: float, patience_s: float) -> _Line:
+        if patience_s > 0:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(patience_s):
+                    await self._others.enter(began_s)
+                return self._others
+        await self._urgent.enter(began_s)
+        return self._urgent
 
 
 class _Line:

@@ -19,8 +19,8 @@ from moshi_cluster.services.gateway.workers.pool import WorkerPool
 from moshi_cluster.services.gateway.workers.worker import Worker
 from moshi_cluster.v1 import codec_pb2, common_pb2, lm_pb2
 
-LastFrames = Callable[[int | None], Iterable[lm_pb2.HistoryFrame]]
-"""So many last frames of what was said before, oldest first; all of them for None."""
+LastFrames = Callable[[int | None], tuple[int, Iterable[lm_pb2.HistoryFrame]]]
+"""So many last frames of what was said before, oldest first, and how many there were before them; all for None."""
 
 _LOST = (
     grpc.StatusCode.OK,  # it ended the stream although frames were still to come
@@ -186,7 +186,7 @@ class CallStreams:
         codec: WorkerPool,
         lm: WorkerPool,
         sampling: common_pb2.Sampling,
-        history: LastFrames = lambda most: (),
+        history: LastFrames = lambda most: (0, ()),
         limits: OpeningLimits = _LIMITS,
         placement: Placement = _ANYWHERE,
     ) -> CallStreams:
@@ -242,7 +242,8 @@ async def open_lm(
     worker: Worker, sampling: common_pb2.Sampling, history: LastFrames, limits: OpeningLimits = _LIMITS
 ) -> LmStream:
     """A session with as much of the history as the worker looks back on: more would cost its other sessions time."""
-    request = lm_pb2.GenerateRequest.Open(sampling=sampling, history=history(worker.context_frames))
+    earlier_frames, frames = history(worker.context_frames)
+    request = lm_pb2.GenerateRequest.Open(sampling=sampling, history=frames, earlier_frames=earlier_frames)
     stream = LmStream(worker.mux.open("/moshi_cluster.v1.Lm/Generate", lm_pb2.GenerateResponse), worker)
     try:
         stream.send_open(request)

@@ -17,9 +17,14 @@ def user_frame(config: LmConfig, caller: int, frame: int) -> Tensor:
 
 
 def open_ready(
-    generator: Generator, slot: int, sampling: Sampling, history: Tensor | None = None, chunk_frames: int = 64
+    generator: Generator,
+    slot: int,
+    sampling: Sampling,
+    history: Tensor | None = None,
+    chunk_frames: int = 64,
+    earlier_frames: int = 0,
 ) -> None:
-    generator.open(slot, sampling, history)
+    generator.open(slot, sampling, history, earlier_frames)
     while generator.prefill(slot, chunk_frames):
         pass
 

@@ -71,6 +71,6 @@ async def test_the_history_of_a_call_is_what_the_models_said() -> None:
             await caller.say(SPOKEN[position : position + 4 * 1920])
         await caller.hang_up()
     golden = golden_tensors("pipeline_tiny/outputs")
-    history = [[row.text_token, *row.moshi_codes, *row.user_codes] for row in call.history.messages()]
+    history = [[row.text_token, *row.moshi_codes, *row.user_codes] for row in call.history.last()[1]]
     assert [row[:9] for row in history] == golden["server_tokens"].tolist()
     assert [row[9:] for row in history] == golden["server_user_codes"][1:].tolist()

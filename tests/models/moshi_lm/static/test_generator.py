@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -119,6 +121,20 @@ def test_a_restored_session_has_the_state_of_a_stepped_one_bit_for_bit(
             assert torch.equal(ring[2], expected[0])
     rest = range(frames, frames + 4)
     assert speak(restored, lm.config, 2, 5, rest).tolist() == speak(stepped, lm.config, 0, 5, rest).tolist()
+
+
+@pytest.mark.parametrize("kind", ["moshi", "hibiki", "late text"])
+@pytest.mark.parametrize("sampling", [SAMPLINGS[1], SAMPLINGS[3]])
+@pytest.mark.parametrize("make", [lambda lm: Generator(lm, 1), lambda lm: static(lm, 1)], ids=["plain", "static"])
+def test_a_session_of_whose_history_only_the_end_is_told_draws_the_same_noise(
+    kind: str, sampling: Sampling, make: Callable[[MoshiLm], Any]
+) -> None:
+    lm = random_lm(kind)
+    said = alone(lm, sampling, 3, 60)
+    told = 4 * lm.config.context  # twice what two layers look back on
+    generator = make(lm)
+    open_ready(generator, 0, sampling, said[40 - told : 40], earlier_frames=40 - told)
+    assert torch.equal(speak(generator, lm.config, 0, 3, range(40, 60)), said[40:])
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

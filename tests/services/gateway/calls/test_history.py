@@ -20,12 +20,13 @@ def test_every_frame_comes_back_as_it_was_delivered(data: st.DataObject, moshi: 
     for text_token, moshi_codes, user_codes in rows:
         history.append(text_token, moshi_codes, user_codes)
     assert len(history) == frames
-    messages = list(history.messages())
+    earlier, messages = history.last()
+    assert earlier == 0
     assert [(m.text_token, list(m.moshi_codes), list(m.user_codes)) for m in messages] == rows
     for last in (0, 1, frames, frames + 1):
-        assert list(history.messages(last)) == (messages[-last:] if last else [])
+        assert history.last(last) == (max(0, frames - last), messages[-last:] if last else [])
 
 
 def test_a_new_history_is_empty() -> None:
     assert len(History()) == 0
-    assert list(History().messages()) == []
+    assert History().last() == (0, [])

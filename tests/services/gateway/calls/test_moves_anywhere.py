@@ -233,7 +233,7 @@ class World:
         return _Both(encode, decode)
 
     async def lm_stream(self, like: Any, history: Any, leave: bool) -> Any:
-        told = [tuple(frame.user_codes) for frame in history(None)]
+        told = [tuple(frame.user_codes) for frame in history(None)[1]]
         return self._lm_of(told, await self._opening(self._lms))
 
     async def _opening(self, fates: Iterator[Fate]) -> Fate:
@@ -318,7 +318,7 @@ async def call(codecs: Sequence[Fate], lms: Sequence[Fate]) -> Heard:
         heard.ended_early = True
     for stream in (streams.encode, streams.lm, streams.decode):
         stream.cancel()
-    heard.history = [[frame.text_token, *frame.moshi_codes, *frame.user_codes] for frame in history.messages()]
+    heard.history = [[frame.text_token, *frame.moshi_codes, *frame.user_codes] for frame in history.last()[1]]
     heard.streams_left = world.open_streams
     return heard
 

@@ -40,7 +40,7 @@ def test_a_record_opens_as_the_frames_that_were_stored_wherever_it_was_cut(lengt
     assert (stored.about, stored.first_frame, stored.total_frames) == (ABOUT, first, cuts[-1])
     assert stored.tokens == grown(cuts[-1]).tokens(first, cuts[-1])
     again = History.restored("f1", 3, stored.width, stored.first_frame, stored.tokens)
-    assert list(again.messages()) == list(grown(cuts[-1]).messages())[first:]
+    assert again.last() == (first, grown(cuts[-1]).last()[1][first:])
     assert again.total_frames == cuts[-1]
 
 

@@ -18,12 +18,12 @@ async def test_no_call_moves_to_another_checkpoint_or_another_number_of_codebook
     codecs = [EchoCodec(9), EchoCodec(2, checkpoint="other"), EchoCodec(2, codebooks=4)]
     lms = [EchoLm(9), EchoLm(2, checkpoint="other")]
     async with fleet_of_many(codecs, lms) as fleet:
-        streams = await fleet.open(SAMPLING, lambda most: ())
+        streams = await fleet.open(SAMPLING, lambda most: (0, ()))
         assert (codecs[0].live_sessions, lms[0].live_sessions) == (2, 1), "most free slots"
         with pytest.raises(Unavailable):
             await fleet.elsewhere.codec_streams(streams.encode, leave=True)
         with pytest.raises(Unavailable):
-            await fleet.elsewhere.lm_stream(streams.lm, lambda most: (), leave=True)
+            await fleet.elsewhere.lm_stream(streams.lm, lambda most: (0, ()), leave=True)
         assert not any(worker.live_sessions for worker in (*codecs[1:], lms[1]))
         streams.cancel()
 
@@ -31,7 +31,7 @@ async def test_no_call_moves_to_another_checkpoint_or_another_number_of_codebook
 async def test_of_two_workers_that_drain_neither_gets_the_others_calls() -> None:
     codecs = [EchoCodec(drain_linger_s=LONG_S) for _ in range(2)]
     async with fleet_of_many(codecs, [EchoLm()]) as fleet:
-        held = [await fleet.open(SAMPLING, lambda most: ()) for _ in codecs]
+        held = [await fleet.open(SAMPLING, lambda most: (0, ())) for _ in codecs]
         streams = held[0]
         assert [codec.live_sessions for codec in codecs] == [2, 2], "neither is let go of"
         for codec in codecs:

@@ -62,7 +62,7 @@ async def test_it_has_capacity_while_each_service_has_a_free_slot() -> None:
     async with fleet_of(EchoCodec(), EchoLm(1)) as fleet:
         fleet.on_report(reports.set)
         assert fleet.is_reachable and fleet.has_capacity
-        streams = await fleet.open(SAMPLING, lambda most: ())
+        streams = await fleet.open(SAMPLING, lambda most: (0, ()))
         await eventually(lambda: not fleet.has_capacity)
         assert fleet.is_reachable and reports.is_set()
         streams.cancel()
@@ -72,9 +72,9 @@ async def test_it_has_capacity_while_each_service_has_a_free_slot() -> None:
 async def test_a_call_that_gets_no_slot_is_counted_by_its_status() -> None:
     registry = CollectorRegistry()
     async with fleet_of(EchoCodec(), EchoLm(1), registry) as fleet:
-        held = await fleet.open(SAMPLING, lambda most: ())
+        held = await fleet.open(SAMPLING, lambda most: (0, ()))
         with pytest.raises(NoFreeSlot):
-            await fleet.open(SAMPLING, lambda most: ())
+            await fleet.open(SAMPLING, lambda most: (0, ()))
         held.cancel()
     labels = {"status": "RESOURCE_EXHAUSTED"}
     assert registry.get_sample_value("moshi_gateway_worker_rejections_total", labels) == 1
@@ -106,7 +106,7 @@ async def test_a_codec_and_an_lm_that_do_not_fit_are_as_if_they_were_not_there(
         assert not fleet.is_reachable and not fleet.has_capacity
         problem = "the codec and the lm workers have different checkpoints and do not fit each other"
         with pytest.raises(Unavailable, match=problem) as refusal:
-            await fleet.open(SAMPLING, lambda most: ())
+            await fleet.open(SAMPLING, lambda most: (0, ()))
         assert refusal.value.retry_after_ms is not None
         with pytest.raises(Unavailable, match=problem):
             await fleet.until_reachable()
@@ -127,10 +127,10 @@ async def test_calls_are_placed_on_workers_that_fit_each_other_only() -> None:
     registry = CollectorRegistry()
     foreign, fitting, lm = EchoCodec(9, codebooks=4), EchoCodec(2), EchoLm()
     async with fleet_of_many([foreign, fitting], [lm], registry) as fleet:
-        held = [await fleet.open(SAMPLING, lambda most: ()) for _ in range(2)]
+        held = [await fleet.open(SAMPLING, lambda most: (0, ())) for _ in range(2)]
         assert (foreign.live_sessions, fitting.live_sessions, lm.live_sessions) == (0, 4, 2)
         with pytest.raises(NoFreeSlot, match="codec"):
-            await fleet.open(SAMPLING, lambda most: ())
+            await fleet.open(SAMPLING, lambda most: (0, ()))
         await eventually(lambda: not fleet.has_capacity)
         assert fleet.is_reachable
         assert (gauge(registry, "workers", "codec"), gauge(registry, "workers_unfit", "codec")) == (1, 1)
@@ -143,10 +143,10 @@ async def test_two_models_side_by_side_serve_calls_of_their_own() -> None:
     codecs = [EchoCodec(2, codebooks=4), EchoCodec(2, codebooks=8)]
     lms = [EchoLm(2, codebooks=4), EchoLm(1, codebooks=8)]
     async with fleet_of_many(codecs, lms) as fleet:
-        held = [await fleet.open(SAMPLING, lambda most: ()) for _ in range(3)]
+        held = [await fleet.open(SAMPLING, lambda most: (0, ())) for _ in range(3)]
         assert [worker.live_sessions for worker in (*codecs, *lms)] == [4, 2, 2, 1]
         with pytest.raises(NoFreeSlot):
-            await fleet.open(SAMPLING, lambda most: ())
+            await fleet.open(SAMPLING, lambda most: (0, ()))
         for streams in held:
             streams.cancel()
 
@@ -159,7 +159,7 @@ async def test_a_fleet_that_fits_again_is_within_reach_again() -> None:
         await eventually(lambda: not fleet.lm.taking)
         assert fleet.codec.usable, "it is the lm that is missing now"
         with pytest.raises(Unavailable, match="no lm worker is within reach"):
-            await fleet.open(SAMPLING, lambda most: ())
+            await fleet.open(SAMPLING, lambda most: (0, ()))
 
 
 async def test_several_checkpoints_within_a_service_are_told_once_each_and_shown(
@@ -171,7 +171,7 @@ async def test_several_checkpoints_within_a_service_are_told_once_each_and_shown
         assert gauge(registry, "worker_checkpoints", "codec") == 1
         assert gauge(registry, "worker_checkpoints", "lm") == 2
         for _ in range(3):
-            (await fleet.open(SAMPLING, lambda most: ())).cancel()
+            (await fleet.open(SAMPLING, lambda most: (0, ()))).cancel()
             await eventually(lambda: not any(lm.live_sessions for lm in lms))
         lms[0].drain(60.0)
         await eventually(lambda: gauge(registry, "worker_checkpoints", "lm") == 1)
@@ -184,12 +184,12 @@ async def test_a_conversation_goes_on_with_the_checkpoint_that_it_began_with_and
     old, new = EchoLm(1, checkpoint="01d"), EchoLm(9, checkpoint="2e3")
     async with fleet_of_many([EchoCodec()], [old, new]) as fleet:
         assert fleet.can_go_on("") and fleet.can_go_on("01d") and not fleet.can_go_on("another")
-        streams = await fleet.open(SAMPLING, lambda most: (), "01d")
+        streams = await fleet.open(SAMPLING, lambda most: (0, ()), "01d")
         assert (streams.lm.checkpoint, old.live_sessions, new.live_sessions) == ("01d", 1, 0)
         with pytest.raises(NoFreeSlot, match="lm"):
-            await fleet.open(SAMPLING, lambda most: (), "01d")
+            await fleet.open(SAMPLING, lambda most: (0, ()), "01d")
         with pytest.raises(Unavailable, match="no lm worker with the conversation's checkpoint is within reach"):
-            await fleet.open(SAMPLING, lambda most: (), "another")
+            await fleet.open(SAMPLING, lambda most: (0, ()), "another")
         streams.cancel()
 
 
@@ -200,14 +200,14 @@ async def test_calls_are_placed_on_pairs_that_belong_together_and_on_others_when
     async with fleet_of_many(codecs, lms, registry) as fleet:
         held = []
         for _ in range(11):
-            held.append(await fleet.open(SAMPLING, lambda most: ()))
+            held.append(await fleet.open(SAMPLING, lambda most: (0, ())))
             await eventually(lambda: sum(lm.live_sessions for lm in lms) == len(held))
         belong = {("c01d", "01d"), ("c2e3", "2e3")}
         placed = [(streams.encode.checkpoint, streams.lm.checkpoint) for streams in held]
         assert set(placed[:10]) == belong, "ten fit so"
         assert placed[10] == ("c01d", "2e3")
         with pytest.raises(NoFreeSlot):
-            await fleet.open(SAMPLING, lambda most: ())
+            await fleet.open(SAMPLING, lambda most: (0, ()))
         for service, checkpoint in (("codec", "c01d"), ("codec", "c2e3"), ("lm", "01d"), ("lm", "2e3")):
             labels = {"service": service, "checkpoint": checkpoint}
             assert registry.get_sample_value("moshi_gateway_checkpoint_workers", labels) == 1

@@ -73,9 +73,9 @@ async def test_three_slots_are_held_and_frames_pass() -> None:
 async def test_a_worker_gets_as_much_of_the_history_as_it_looks_back_on(context: int, told: int | None) -> None:
     asked: list[int | None] = []
 
-    def last(frames: int | None) -> list[lm_pb2.HistoryFrame]:
+    def last(frames: int | None) -> tuple[int, list[lm_pb2.HistoryFrame]]:
         asked.append(frames)
-        return [lm_pb2.HistoryFrame(text_token=3, moshi_codes=[1] * 8, user_codes=[2] * 8)]
+        return 40, [lm_pb2.HistoryFrame(text_token=3, moshi_codes=[1] * 8, user_codes=[2] * 8)]
 
     lm = EchoLm(context=context)
     async with cluster(lms=[lm]) as all_of_it:
@@ -83,6 +83,7 @@ async def test_a_worker_gets_as_much_of_the_history_as_it_looks_back_on(context:
         assert asked == [told]
         (spec,) = lm.runner.specs.values()
         assert spec.history.tolist() == [[3, *[1] * 8, *[2] * 8]]
+        assert spec.earlier_frames == 40
         streams.cancel()
         await all_of_it.until_free()
 

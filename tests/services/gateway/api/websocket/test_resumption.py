@@ -128,7 +128,7 @@ async def test_a_conversation_goes_on_with_the_model_that_it_began_with() -> Non
             assert chatter.metadata["lm_model_file"] == "01d"
             chatter.vanish()
         await all_of_it.until_free()
-        others = [await all_of_it.manager.fleet.open(SAMPLING, lambda most: (), "01d") for _ in range(8)]
+        others = [await all_of_it.manager.fleet.open(SAMPLING, lambda most: (0, ()), "01d") for _ in range(8)]
         async with chatting(all_of_it, STATS, **coming_back(key)) as back:
             await back.ready()
             assert (back.metadata["resumed"], back.metadata["lm_model_file"]) == (True, "01d")

@@ -1,0 +1,56 @@
+"""Turns of calls that move at once, in simulated time."""
+
+from __future__ import annotations
+
+import asyncio
+
+from moshi_cluster.services.gateway.workers.move_turns import MoveTurns
+from tests.simulated_loop import run_simulated
+
+
+async def play(turns: MoveTurns, calls: dict[float, float], each_s: float = 1.0) -> dict[float, float]:
+    """When each call's turn came; calls: when each began -> its patience."""
+    came_s: dict[float, float] = {}
+
+    async def move(began_s: float, patience_s: float) -> None:
+        async with turns.turn(began_s, patience_s):
+            came_s[began_s] = asyncio.get_running_loop().time()
+            await asyncio.sleep(each_s)
+
+    async with asyncio.TaskGroup() as tasks:
+        for began_s, patience_s in calls.items():
+            tasks.create_task(move(began_s, patience_s))
+    return came_s
+
+
+def test_who_has_talked_longest_goes_first_16_at_once() -> None:
+    calls = {float((7 * number) % 40): 0.0 for number in range(40)}
+    came_s = run_simulated(play(MoveTurns(), calls))
+    assert [round(came_s[float(began)]) for began in range(40)] == [0] * 16 + [1] * 16 + [2] * 8
+
+
+def test_those_that_are_still_answered_go_two_at_a_time_until_they_are_in_a_hurry() -> None:
+    calls = {float(number): 2.5 for number in range(12)}
+    came_s = run_simulated(play(MoveTurns(), calls))
+    assert [came_s[float(began)] for began in range(12)] == [0, 0, 1, 1, 2, 2, *[2.5] * 6]
+
+
+def test_a_turn_that_nobody_waits_for_any_more_goes_to_the_next() -> None:
+    async def scenario() -> list[float]:
+        turns, came_s = MoveTurns(), []
+
+        async def move(began_s: float) -> None:
+            async with turns.turn(began_s, 100.0):
+                came_s.append(began_s)
+                await asyncio.sleep(1.0)
+
+        tasks = [asyncio.create_task(move(float(number))) for number in range(6)]
+        await asyncio.sleep(0.5)
+        tasks[0].cancel()  # it has its turn
+        tasks[2].cancel()  # it waits
+        await asyncio.sleep(0)
+        tasks[3].cancel()  # it has just been given the turn of the first
+        await asyncio.gather(*tasks, return_exceptions=True)
+        return came_s
+
+    assert run_simulated(scenario()) == [0.0, 1.0, 4.0, 5.0]
