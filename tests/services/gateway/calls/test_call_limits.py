@@ -106,7 +106,7 @@ async def test_a_caller_who_never_reads_ends_and_frees_their_slots() -> None:
         await caller.call.done_writing()
         await all_of_it.until_free()
         assert all_of_it.sample("moshi_gateway_sessions_total", outcome="DEADLINE_EXCEEDED") == 1
-        caller.call.cancel()
+        assert (await caller.status())[0] is grpc.StatusCode.DEADLINE_EXCEEDED
 
 
 async def test_a_flood_of_messages_ends_the_call() -> None:
@@ -118,7 +118,7 @@ async def test_a_flood_of_messages_ends_the_call() -> None:
                 await caller.say(b"")
         await all_of_it.until_free()
         assert all_of_it.sample("moshi_gateway_sessions_total", outcome="RESOURCE_EXHAUSTED") == 1
-        caller.call.cancel()
+        assert (await caller.status())[0] is grpc.StatusCode.RESOURCE_EXHAUSTED
 
 
 async def test_unread_events_beyond_the_limit_end_the_call() -> None:
