@@ -48,7 +48,7 @@ class MovePlan:
     give_up_s: float
     """Until another worker has room, once theirs is lost."""
     open_timeout_s: float
-    """Until another worker has opened them and caught up."""
+    """Until another worker has opened them and caught up; longer beside one that drains and still answers."""
     encode_frames: int
     """Last frames of the caller's voice that another codec's encoder hears first."""
     decode_frames: int
@@ -170,7 +170,7 @@ class Mover:
         return self.worker.grace_left_s - _HURRY_S if reason is MoveReason.DRAINING else 0.0
 
     async def _move_once(self, reason: MoveReason) -> bool:
-        async with asyncio.timeout(self._plan.open_timeout_s):
+        async with asyncio.timeout(max(self._plan.open_timeout_s, self._patience_s(reason))):
             opened = await self._open_elsewhere(reason)
             same = True
             try:
