@@ -10,6 +10,9 @@ from moshi_cluster.models.loading.published import MOSHI_7B
 MODEL_TYPE = "personaplex"
 _VERSION = "7b-v1"
 _OWN_STREAMS = 8
+# Of Mimi: silence, and a tone of 440 Hz.
+_SILENCE = [948, 243, 1178, 546, 1736, 1030, 1978, 2008]
+_TONE = [430, 1268, 381, 1611, 1095, 1495, 56, 472]
 # Its Depth Transformer has steps for the user's streams too.
 _PERSONAPLEX_7B = MOSHI_7B | {"dep_q": 16}
 
@@ -31,4 +34,6 @@ def personaplex_config(given: Mapping[str, Any]) -> dict[str, Any]:
     if type(context) is not int or context < 2:
         raise ValueError(f"context: expected an integer of at least 2, found {context!r:.40}")
     # Its ring of `context` places hides the oldest one when it is full: one frame less is seen.
-    return config | {"dep_q": _OWN_STREAMS, "stored_dep_q": steps, "context": context - 1}
+    codes = {"prompt_silence_codes": _SILENCE, "prompt_tone_codes": _TONE}
+    given_codes = codes if config["card"] == MOSHI_7B["card"] else {}  # other codebooks have other codes
+    return given_codes | config | {"dep_q": _OWN_STREAMS, "stored_dep_q": steps, "context": context - 1}

@@ -24,6 +24,7 @@ class Tokenizer:
             model = SentencePieceProcessor(model_file=str(path))
         except (OSError, RuntimeError) as error:
             raise CheckpointError(f"{path}: not a SentencePiece model ({error})") from error
+        self._model = model
         self._pieces = [_shown(model, token_id) for token_id in range(model.get_piece_size())]
         for silent_id in (_END_OF_PADDING_ID, padding_id):
             if silent_id < len(self._pieces):
@@ -33,6 +34,11 @@ class Tokenizer:
     def size(self) -> int:
         """Number of pieces."""
         return len(self._pieces)
+
+    def encode(self, text: str) -> list[int]:
+        """Tokens of a text."""
+        tokens: list[int] = self._model.encode(text)
+        return tokens
 
     def piece(self, token_id: int) -> str:
         """What the token adds to the text; a leading space starts a word.

@@ -60,6 +60,14 @@ DEPTH_POSITIONS = ("sin", "none")
 
 
 @dataclass(frozen=True)
+class PromptCodes:
+    """Codes of the frames of a prompt: what the model says and hears where it is given nothing else."""
+
+    silence: tuple[int, ...]  # of its own streams
+    tone: tuple[int, ...]  # of the user's
+
+
+@dataclass(frozen=True)
 class LmConfig:
     """Shape of the two Transformers. Names are config.json's; feed-forward sizes are read from the tensors."""
 
@@ -90,6 +98,7 @@ class LmConfig:
     depformer_weights_per_step_schedule: tuple[int, ...]  # weight block of every step
     depformer_low_rank_embeddings: int | None
     stored_dep_q: int  # steps that the file's Depth Transformer has; those beyond dep_q are not used
+    prompt_codes: PromptCodes | None = None  # None: it was not trained to take prompts
     conditions: tuple[Condition, ...] = ()  # that the checkpoint was trained with; their values are fixed
     lm_gen_config: Sampling = field(default_factory=Sampling)  # of callers who name nothing; its seed means nothing
 
@@ -167,6 +176,7 @@ class LmConfig:
             existing_text_padding_id=reader.count("existing_text_padding_id", 0, 3),
             existing_text_end_padding_id=reader.count("existing_text_end_padding_id", 0, 0),
             **_read_depth(reader, dep_q, num_layers, kv_repeat, max_period, gating),
+            prompt_codes=_read_prompt_codes(reader, dep_q, n_q, left),
             conditions=read_conditions(left.pop("conditioners", None), left.pop("fuser", None)),
             lm_gen_config=read_sampling(left.pop("lm_gen_config", None)),
         )
@@ -202,6 +212,14 @@ def _read_depth(
         "depformer_low_rank_embeddings": reader.count("depformer_low_rank_embeddings", 0, 0) or None,
         "stored_dep_q": reader.count("stored_dep_q", dep_q, dep_q),
     }
+
+
+def _read_prompt_codes(reader: ConfigReader, dep_q: int, n_q: int, left: Mapping[str, Any]) -> PromptCodes | None:
+    """Keys of this repository: published checkpoints that take prompts do not say how."""
+    if "prompt_silence_codes" not in left and "prompt_tone_codes" not in left:
+        return None
+    silence = reader.counts("prompt_silence_codes", dep_q)
+    return PromptCodes(silence, reader.counts("prompt_tone_codes", n_q - dep_q))
 
 
 def _check_heads(prefix: str, heads: int, dim: int, kv_repeat: int) -> None:

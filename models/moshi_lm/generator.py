@@ -8,8 +8,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from moshi_cluster.models.moshi_lm.input_checks import check_history, check_user_codes
+from moshi_cluster.models.moshi_lm.input_checks import check_user_codes, with_prompt
 from moshi_cluster.models.moshi_lm.model import MoshiLm
+from moshi_cluster.models.moshi_lm.prompt import Prompt
+from moshi_cluster.models.moshi_lm.prompt_cache import PromptCache
 from moshi_cluster.models.moshi_lm.sampling import Draws
 from moshi_cluster.models.moshi_lm.text_bias import SpokenText, biased
 from moshi_cluster.models.moshi_lm.timeline import Timeline
@@ -31,7 +33,12 @@ class _Session:
     ready_at: int  # calls that lead to the state after the history
     spoken: SpokenText
     earlier_calls: int  # before the first one that the history tells of
+    prompt: Prompt | None = None  # the first frames of the history
     call: int = 0  # the next call
+
+    @property
+    def prompt_frames(self) -> int:
+        return 0 if self.prompt is None else len(self.prompt.frames)
 
 
 class Generator:
@@ -42,10 +49,16 @@ class Generator:
     """
 
     def __init__(
-        self, lm: MoshiLm, slots: int, context: int | None = None, kv_dtype: torch.dtype | None = None
+        self,
+        lm: MoshiLm,
+        slots: int,
+        context: int | None = None,
+        kv_dtype: torch.dtype | None = None,
+        prompt_cache_bytes: int = 0,
     ) -> None:
         """context: frames of KV cache per session if fewer than the model's; kv_dtype: of that cache if not
         the model's, torch.int8 for 8 bits."""
+        self.prompt_cache = PromptCache(prompt_cache_bytes)
         self._lm = lm
         self._config = lm.config
         self.device = torch.device(lm.device)
@@ -53,22 +66,29 @@ class Generator:
         self._timeline = Timeline(lm.config, slots)
         self._sessions: dict[int, _Session] = {}
 
-    def open(self, slot: int, sampling: Sampling, history: Tensor | None = None, earlier_frames: int = 0) -> None:
+    def open(
+        self,
+        slot: int,
+        sampling: Sampling,
+        history: Tensor | None = None,
+        earlier_frames: int = 0,
+        prompt: Prompt | None = None,
+    ) -> None:
         """Starts a session in a free slot; `prefill` does the work.
 
         history: int64 [n, 1 + n_q], the n frames delivered so far: text token, own codes, user's codes.
-        earlier_frames: before those, which it does not tell; the noise goes on where theirs ended.
-        Raises ValueError for a taken slot or a history that the model cannot have produced.
+        earlier_frames: before those, which it does not tell; the noise goes on where theirs ended. prompt: what was
+        before the history. Raises ValueError for a taken slot or a history that the model cannot have produced.
         """
         config = self._config
         if not 0 <= slot < self.kv_cache.slots or slot in self._sessions:
             raise ValueError(f"slot {slot} is taken or is none of {self.kv_cache.slots}")
         if history is None:
             history = torch.empty(0, config.streams, dtype=torch.int64)
-        check_history(history, config)
-        history = history.cpu().to(torch.int64)
+        history = with_prompt(history, prompt, config)
         ready_at = len(history) + config.max_delay
-        self._sessions[slot] = _Session(sampling, history, ready_at, SpokenText(sampling, config), earlier_frames)
+        spoken = SpokenText(sampling, config)
+        self._sessions[slot] = _Session(sampling, history, ready_at, spoken, earlier_frames, prompt)
         self._timeline.restore(slot, history)
 
     @property
@@ -80,7 +100,11 @@ class Generator:
     def prefill(self, slot: int, max_frames: int) -> int:
         """Rebuilds at most max_frames of a session's state; returns how many frames are left, 0 when it can step."""
         session = self._sessions[slot]
+        if session.prompt is not None and not session.call:
+            self._restore_prompt(slot, session, session.prompt)
         end = min(session.call + max_frames, session.ready_at)
+        if session.call < session.prompt_frames:
+            end = min(end, session.prompt_frames)
         known = min(end, len(session.history))
         if session.call < known:
             self._read(slot, session, known)
@@ -113,10 +137,21 @@ class Generator:
         calls = torch.arange(session.call, end)
         tokens = self._timeline.known_inputs(session.history, calls).to(self._lm.device)
         attention = self.kv_cache.chunk(slot, session.call, len(calls))
-        self._lm.hidden(tokens, calls.to(self._lm.device), attention)
-        first, last = (max(0, call - self._config.delays[0]) for call in (session.call, end))
+        embedded = None if session.prompt is None else session.prompt.embedded(session.call, end)
+        self._lm.hidden(tokens, calls.to(self._lm.device), attention, embedded_first=embedded)
+        first, last = (max(session.prompt_frames, call - self._config.delays[0]) for call in (session.call, end))
         session.spoken.extend(session.history[first:last, 0].tolist())
         session.call = end
+        if session.prompt is not None and end == session.prompt_frames <= self.kv_cache.capacity:
+            self.prompt_cache.keep(session.prompt.key, self._prompt_places(slot, end))
+
+    def _restore_prompt(self, slot: int, session: _Session, prompt: Prompt) -> None:
+        if self.prompt_cache.restore(prompt.key, self._prompt_places(slot, len(prompt.frames))):
+            session.call = len(prompt.frames)
+
+    def _prompt_places(self, slot: int, frames: int) -> list[Tensor]:
+        """Keys and values of a slot's first frames, where they lie."""
+        return [tensor[slot, :, :frames] for tensor in (*self.kv_cache.keys, *self.kv_cache.values)]
 
     def _replay(self, slot: int, session: _Session) -> None:
         """A call of which the history tells only the delayed streams; the others are sampled again, to the same."""

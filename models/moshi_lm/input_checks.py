@@ -6,6 +6,17 @@ import torch
 from torch import Tensor
 
 from moshi_cluster.models.moshi_lm.config import LmConfig
+from moshi_cluster.models.moshi_lm.prompt import Prompt
+
+
+def with_prompt(history: Tensor, prompt: Prompt | None, config: LmConfig) -> Tensor:
+    """All that was before a session, int64 [P + n, streams] on the host. Raises ValueError."""
+    check_history(history, config)
+    history = history.cpu().to(torch.int64)
+    if prompt is None:
+        return history
+    check_history(prompt.frames, config)
+    return torch.cat((prompt.frames, history))
 
 
 def check_history(history: Tensor, config: LmConfig) -> None:

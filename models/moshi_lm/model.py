@@ -64,15 +64,22 @@ class MoshiLm:
         return self._temporal.kv_cache(slots, context, dtype or self.dtype)
 
     def hidden(
-        self, tokens: Tensor, positions: Tensor, attention: Attention, trace: list[Tensor] | None = None
+        self,
+        tokens: Tensor,
+        positions: Tensor,
+        attention: Attention,
+        trace: list[Tensor] | None = None,
+        embedded_first: Tensor | None = None,
     ) -> Tensor:
         """tokens: int64 [N, 1 + n_q] as the model reads them, -1 for nothing; positions: int64 [N] -> [N, D].
 
-        trace: gets the residual stream after every layer.
+        trace: gets the residual stream after every layer. embedded_first: [n, D], in place of the first n rows' tokens.
         """
         embedded = self._tokens.sum(tokens.roll(-1, dims=1))
         if self._condition is not None:
             embedded += self._condition
+        if embedded_first is not None:
+            embedded[: len(embedded_first)] = embedded_first.to(embedded)
         rows, least = len(tokens), self._least_rows
         if rows >= least:
             return self._temporal(embedded, positions, attention, trace)

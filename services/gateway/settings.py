@@ -72,6 +72,11 @@ class GatewaySettings:
         ("localhost:50053",), "LM workers, host:port, comma separated; a name may stand for several addresses."
     )
     resolve_interval_s: float = setting(5.0, "Names of targets are looked up this often.", minimum=0.1)
+    unsupported_prompts: str = setting(
+        "refuse",
+        "Calls with a persona where the model takes none: refuse, or ignore-with-event.",
+        choices=("refuse", "ignore-with-event"),
+    )
     max_sessions: int = setting(100, "Calls held at once.", minimum=1, maximum=10_000)
     max_sessions_per_client: int = setting(
         100, "Calls held at once for one client address; a telephony system is one client.", minimum=1, maximum=10_000

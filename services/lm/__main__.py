@@ -8,9 +8,9 @@ from prometheus_client import CollectorRegistry
 
 from moshi_cluster.services.common import main
 from moshi_cluster.services.common.mux.buffers import max_bundle_bytes
-from moshi_cluster.services.common.worker.metrics import EngineMetrics
 from moshi_cluster.services.lm.loading import load
-from moshi_cluster.services.lm.server import LmService
+from moshi_cluster.services.lm.metrics import LmMetrics
+from moshi_cluster.services.lm.server import LmModel, LmService
 from moshi_cluster.services.lm.settings import MOST_SLOTS, PREFIX, LmSettings
 
 _BASE_MESSAGE_BYTES = 64 * 1024
@@ -19,7 +19,14 @@ _SPARE_STREAMS = 64  # beyond the slots: refused streams get their status, and h
 
 
 def _service(settings: LmSettings, registry: CollectorRegistry) -> LmService:
-    return LmService(settings, lambda: load(settings), EngineMetrics("lm", registry))
+    metrics = LmMetrics(registry)
+
+    def load_model() -> LmModel:
+        model = load(settings)
+        metrics.prompt_cache = model.prompt_cache
+        return model
+
+    return LmService(settings, load_model, metrics)
 
 
 if __name__ == "__main__":

@@ -65,10 +65,11 @@ class LmRunner:
             self.close(slot)
 
     def history_frames(self, spec: SessionSpec) -> int:
-        return len(spec.history)
+        return spec.prompt_frames + len(spec.history)
 
     def open(self, slot: int, spec: SessionSpec) -> None:
-        self._generator.open(slot, spec.sampling, torch.from_numpy(spec.history), spec.earlier_frames)
+        history = torch.from_numpy(spec.history)
+        self._generator.open(slot, spec.sampling, history, spec.earlier_frames, spec.prompt)
 
     def prepare(self, slot: int) -> bool:
         return not self._generator.prefill(slot, self._prefill_chunk_frames)

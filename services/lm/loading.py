@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import torch
 
 from moshi_cluster.models.accelerator import prepare_thread
-from moshi_cluster.models.loading import Checkpoint, FileNames, Part, codec_fingerprint, resolve
+from moshi_cluster.models.loading import Checkpoint, CheckpointError, FileNames, Part, codec_fingerprint, resolve
+from moshi_cluster.models.loading.fingerprint import fingerprint
 from moshi_cluster.models.loading.inspect_lm import inspect_lm
 from moshi_cluster.models.loading.lm import LmOptions, lm_fingerprint, load_lm
 from moshi_cluster.models.loading.tokenizer import Tokenizer
-from moshi_cluster.models.moshi_lm import Generator, MoshiLm
+from moshi_cluster.models.loading.voices import find_voices, load_voices
+from moshi_cluster.models.moshi_lm import Generator, LmConfig, MoshiLm
+from moshi_cluster.models.moshi_lm.prompt import Voice
 from moshi_cluster.models.moshi_lm.static import StaticGenerator
 from moshi_cluster.services.common.worker.program import CPU_GATHER_MS, gather_s
 from moshi_cluster.services.lm.engine import program
@@ -23,6 +27,7 @@ from moshi_cluster.services.lm.fitting import (
     step_buckets,
     uses_static_step,
 )
+from moshi_cluster.services.lm.personas import Personas
 from moshi_cluster.services.lm.server import LmModel
 from moshi_cluster.services.lm.settings import LmSettings
 
@@ -51,6 +56,11 @@ def load(settings: LmSettings) -> LmModel:
     slots = choose_slots(settings, config, kv_dtype(settings, dtype))
     max_batch = largest_batch(settings, slots)
     generator = _generator(lm, settings, slots, max_batch, kv_dtype(settings, dtype))
+    voices, voice_files = _voices(settings, config)
+    most_frames = min(settings.max_prompt_frames, generator.context - 1)
+    checkpoint_fingerprint = lm_fingerprint(checkpoint, options)
+    if voice_files:
+        checkpoint_fingerprint = fingerprint([{"checkpoint": checkpoint_fingerprint}], voice_files)
     return LmModel(
         programs=[
             program(
@@ -63,7 +73,7 @@ def load(settings: LmSettings) -> LmModel:
                 gather_s(settings.gather_ms, settings.device, CPU_GATHER_MS),
             )
         ],
-        fingerprint=lm_fingerprint(checkpoint, options),
+        fingerprint=checkpoint_fingerprint,
         codec_fingerprint=codec_fingerprint(settings.hf_repo or settings.checkpoint, _files(settings)),
         context_frames=generator.context,
         text_card=config.text_card,
@@ -71,6 +81,8 @@ def load(settings: LmSettings) -> LmModel:
         moshi_codebooks=config.dep_q,
         user_codebooks=config.n_q - config.dep_q,
         sampling=config.lm_gen_config,
+        prompt=Personas(config, tokenizer.encode, voices, most_frames).prompt,
+        prompt_cache=generator.prompt_cache,
     )
 
 
@@ -83,10 +95,31 @@ def _files(settings: LmSettings) -> FileNames:
 def _generator(
     lm: MoshiLm, settings: LmSettings, slots: int, max_batch: int, dtype: torch.dtype
 ) -> Generator | StaticGenerator:
+    cache_bytes = settings.prompt_cache_mb * 1_000_000
     if not uses_static_step(settings):
-        return Generator(lm, slots, settings.context, dtype)
+        return Generator(lm, slots, settings.context, dtype, cache_bytes)
     buckets = step_buckets(settings, max_batch)
-    return StaticGenerator(lm, slots, settings.context, dtype, buckets, prefill_frames=settings.prefill_chunk_frames)
+    return StaticGenerator(
+        lm,
+        slots,
+        settings.context,
+        dtype,
+        buckets,
+        prefill_frames=settings.prefill_chunk_frames,
+        prompt_cache_bytes=cache_bytes,
+    )
+
+
+def _voices(settings: LmSettings, config: LmConfig) -> tuple[dict[str, Voice], list[Path]]:
+    """By name, and the files that they are from. A model that takes no prompts has none."""
+    if config.prompt_codes is None:
+        if settings.voices is not None:
+            raise CheckpointError("voices: the checkpoint takes no prompts")
+        return {}, []
+    path = find_voices(settings.hf_repo or settings.checkpoint, settings.voices)
+    if path is None:
+        return {}, []
+    return load_voices(path, config), sorted(path.iterdir()) if path.is_dir() else [path]
 
 
 def set_mps_priority(settings: LmSettings) -> None:

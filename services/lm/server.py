@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import grpc
 import numpy as np
@@ -16,12 +17,14 @@ from moshi_cluster.services.common import checks
 from moshi_cluster.services.common.code_shape import CodeShape
 from moshi_cluster.services.common.deadlines import within
 from moshi_cluster.services.common.errors import InvalidInput
+from moshi_cluster.services.common.prompts import takes_no_prompts
 from moshi_cluster.services.common.rpc_stream import serve_rpc
 from moshi_cluster.services.common.session_stream import Method, SessionStream
 from moshi_cluster.services.common.worker.metrics import EngineMetrics
 from moshi_cluster.services.common.worker.service import Model, WorkerService
 from moshi_cluster.services.common.worker.session import Reply, Session
 from moshi_cluster.services.common.worker.streams import Patience, Write, pump, timing
+from moshi_cluster.services.lm.metrics import PromptCacheStats
 from moshi_cluster.services.lm.sampling import parse_sampling, sampling_message
 from moshi_cluster.services.lm.session import LmReply, SessionSpec
 from moshi_cluster.services.lm.settings import LmSettings
@@ -42,6 +45,8 @@ class LmModel(Model):
     moshi_codebooks: int
     user_codebooks: int
     sampling: Sampling  # the checkpoint's; its seed means nothing
+    prompt: Callable[[str, str], Any] = takes_no_prompts  # of a text and a voice, None for none; raises InvalidInput
+    prompt_cache: PromptCacheStats | None = None
 
     @property
     def codes(self) -> CodeShape:
@@ -83,7 +88,9 @@ class LmService(WorkerService[LmModel], lm_pb2_grpc.LmServicer):
         await within(session.ready, self._settings.prepare_timeout_s, "the history was not read in time")
         open_us = round((asyncio.get_running_loop().time() - start_s) * 1e6)
         opened = lm_pb2.GenerateResponse.Opened(
-            prefilled_frames=len(spec.history), open_us=open_us, sampling=sampling_message(spec.sampling)
+            prefilled_frames=spec.prompt_frames + len(spec.history),
+            open_us=open_us,
+            sampling=sampling_message(spec.sampling),
         )
         await write(lm_pb2.GenerateResponse(opened=opened))
 
@@ -109,8 +116,13 @@ class LmService(WorkerService[LmModel], lm_pb2_grpc.LmServicer):
         sampling = parse_sampling(request.open.sampling, self.model.sampling)
         if request.open.earlier_frames > _MOST_EARLIER_FRAMES:
             raise InvalidInput("open.earlier_frames", "is more than there can be", limit=_MOST_EARLIER_FRAMES)
+        persona = request.open.persona
+        prompt, earlier_frames = self.model.prompt(persona.text_prompt, persona.voice), request.open.earlier_frames
         history = await self._parse_history(request.open.history)
-        return SessionSpec(sampling, history, request.open.earlier_frames)
+        prompt_frames = 0 if prompt is None else len(prompt.frames)
+        if earlier_frames:  # the prompt lies before what the history tells
+            return SessionSpec(sampling, history, earlier_frames + prompt_frames)
+        return SessionSpec(sampling, history, 0, prompt, prompt_frames)
 
     async def _parse_history(self, history: Sequence[lm_pb2.HistoryFrame]) -> npt.NDArray[np.int64]:
         """int64 [frames, 1 + K], in slices: an hour takes 0.2 s, and other sessions' frames pass meanwhile."""

@@ -82,6 +82,15 @@ class LmSettings:
         maximum=80,
     )
     context: int | None = setting(None, "Frames the model looks back, at most the checkpoint's figure.", minimum=2)
+    voices: str | None = setting(
+        None, "Folder or archive of voices for prompts; unset: the checkpoint's `voices` or voices.tgz."
+    )
+    max_prompt_frames: int = setting(
+        1000, "Longest prompt of a session, voice and text together, less than the context.", minimum=16
+    )
+    prompt_cache_mb: int = setting(
+        1024, "Memory for the state after prompts, so that the next session with the same one opens at once.", minimum=0
+    )
     prefill_chunk_frames: int = setting(
         32,
         "Frames of history read between two steps; by the static step as many as cost what these do at half a window.",

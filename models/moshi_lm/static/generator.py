@@ -9,8 +9,10 @@ import torch
 from torch import Tensor
 
 from moshi_cluster.models.moshi_lm.generator import ReplyFrames
-from moshi_cluster.models.moshi_lm.input_checks import check_history, check_user_codes
+from moshi_cluster.models.moshi_lm.input_checks import check_user_codes, with_prompt
 from moshi_cluster.models.moshi_lm.model import MoshiLm
+from moshi_cluster.models.moshi_lm.prompt import Prompt
+from moshi_cluster.models.moshi_lm.prompt_cache import PromptCache
 from moshi_cluster.models.moshi_lm.static.kv_rings import SPARE_PLACES, KvRing
 from moshi_cluster.models.moshi_lm.static.step import BUCKETS, StaticStep
 from moshi_cluster.models.moshi_lm.timeline import UNKNOWN, Timeline
@@ -26,6 +28,10 @@ class _Session:
     ready_at: int  # calls that lead to the state after the history
     call: int = 0  # the next call
     looked_at: int = 0  # the next call when `prefill` last looked
+    prompt: Prompt | None = None  # the first frames of the history
+
+    embedded: int = 0  # first calls whose tokens stand for embeddings that are still to be read
+    prompt_kept: bool = False
 
     @property
     def left(self) -> int:
@@ -48,6 +54,7 @@ class StaticGenerator:
         buckets: Sequence[int] = BUCKETS,
         spare: int = SPARE_PLACES,
         prefill_frames: int = PREFILL_FRAMES,
+        prompt_cache_bytes: int = 0,
     ) -> None:
         """As `Generator`; buckets: numbers of rows of a step; spare: rows that one session's prefill may have in it;
         prefill_frames: rows of half a window whose keys and values all prefill of a step may read, so that sessions
@@ -56,6 +63,7 @@ class StaticGenerator:
         self._step = StaticStep(lm, slots, context, kv_dtype, buckets, spare)
         self._timeline = Timeline(lm.config, 0)
         self._sessions: dict[int, _Session] = {}
+        self.prompt_cache = PromptCache(prompt_cache_bytes)
         self._decoded = 0  # rows of the step in flight that answer a frame, the first ones
         self.device = torch.device(lm.device)
         self.context = self._step.context
@@ -71,17 +79,26 @@ class StaticGenerator:
         """Records a step of every bucket where the device can; before the first session."""
         self._step.warm()
 
-    def open(self, slot: int, sampling: Sampling, history: Tensor | None = None, earlier_frames: int = 0) -> None:
+    def open(
+        self,
+        slot: int,
+        sampling: Sampling,
+        history: Tensor | None = None,
+        earlier_frames: int = 0,
+        prompt: Prompt | None = None,
+    ) -> None:
         """Starts a session in a free slot, as `Generator.open`."""
         config = self._config
         if not 0 <= slot < self._step.slots or slot in self._sessions:
             raise ValueError(f"slot {slot} is taken or is none of {self._step.slots}")
         if history is None:
             history = torch.empty(0, config.streams, dtype=torch.int64)
-        check_history(history, config)
-        history = history.cpu().to(torch.int64)
-        self._sessions[slot] = _Session(history, len(history) + config.max_delay)
-        self._step.state.open(slot, sampling, history, earlier_frames)
+        said = history
+        history = with_prompt(history, prompt, config)
+        session = self._sessions[slot] = _Session(history, len(history) + config.max_delay, prompt=prompt)
+        self._step.state.open(slot, sampling, said, earlier_frames)
+        if prompt is not None:
+            self._open_prompt(slot, session, prompt)
 
     def prefill(self, slot: int, max_frames: int) -> int:
         """How many frames of a session's state are left to rebuild, 0 when it can step.
@@ -90,6 +107,8 @@ class StaticGenerator:
         max_frames now.
         """
         session = self._sessions[slot]
+        if not self._step.in_flight:
+            self._tend_prompt(slot, session)
         if session.left and session.call == session.looked_at and not self._step.in_flight:
             rows = self._prefill_rows(slot, session, min(max_frames, self.most_rows), self._prefill_keys)
             self._step.launch(rows.int())
@@ -113,6 +132,8 @@ class StaticGenerator:
         unknown = torch.full((len(slots), self._config.generated), UNKNOWN)
         where = torch.tensor([[slot, s.call] for slot, s in zip(slots, sessions, strict=True)])
         decoding = torch.cat((where, unknown, user_codes.cpu()), dim=1)
+        for slot, session in self._sessions.items():
+            self._tend_prompt(slot, session)
         for session in sessions:
             session.call += 1
         self._step.launch(torch.cat((decoding, *self._fill(self.most_rows - len(slots)))).int())
@@ -130,7 +151,11 @@ class StaticGenerator:
     def _fill(self, room: int) -> Iterable[Tensor]:
         """Prefill rows for what a step has room and time for, the shortest history first, as engines ask for them."""
         keys = self._prefill_keys
-        opening = [(slot, session) for slot, session in self._sessions.items() if session.left]
+        opening = [
+            (slot, session)
+            for slot, session in self._sessions.items()
+            if session.left and not 0 < session.embedded == session.call
+        ]
         for slot, session in sorted(opening, key=lambda item: len(item[1].history)):
             if room and keys:
                 rows = self._prefill_rows(slot, session, room, keys)
@@ -145,11 +170,38 @@ class StaticGenerator:
         """
         told = max(1, len(session.history) + 1 - session.call)  # a call that samples waits for the one before
         end = session.call + min(session.left, told, most, self._step.spare)
+        end = min(end, session.embedded or end)
         calls = torch.arange(session.call, end)
         calls = calls[(calls + 1).clamp(max=self.context).cumsum(0) <= keys]
         session.call += len(calls)
         where = torch.stack((torch.full_like(calls, slot), calls), dim=1)
         return torch.cat((where, self._timeline.known(session.history, calls)), dim=1)
+
+    def _open_prompt(self, slot: int, session: _Session, prompt: Prompt) -> None:
+        if self.prompt_cache.restore(prompt.key, self._prompt_places(slot, prompt)):
+            session.call = len(prompt.frames)
+            session.prompt_kept = True
+            calls = torch.arange(max(0, session.call - self._config.max_delay - 1), session.call)
+            self._step.state.remember(slot, calls, self._timeline.known(session.history, calls))
+        elif prompt.embeddings is not None:
+            session.embedded = len(prompt.embeddings)
+
+    def _tend_prompt(self, slot: int, session: _Session) -> None:
+        """What a prompt needs while no step is in flight: embeddings read over their tokens, then its places kept."""
+        prompt = session.prompt
+        if prompt is None or session.prompt_kept:
+            return
+        if 0 < session.embedded == session.call:
+            assert prompt.embeddings is not None  # they were counted
+            self._step.read(slot, prompt.embeddings)
+            session.embedded = 0
+        if session.call >= len(prompt.frames):
+            self.prompt_cache.keep(prompt.key, self._prompt_places(slot, prompt))
+            session.prompt_kept = True
+
+    def _prompt_places(self, slot: int, prompt: Prompt) -> list[Tensor]:
+        """Keys and values of a slot's first frames, where they lie."""
+        return [tensor[slot, :, : len(prompt.frames)] for ring in self.rings for tensor in ring.tensors]
 
     def _ready(self, slots: Sequence[int]) -> list[_Session]:
         if len(set(slots)) != len(slots) or not slots:

@@ -89,6 +89,10 @@ class SessionState:
         row = session_row(sampling, history, earlier_frames, self._config)
         self._sessions[slot].copy_(row, non_blocking=True)  # pageable memory: it was read when this returns
 
+    def remember(self, slot: int, calls: Tensor, known: Tensor) -> None:
+        """Notes tokens [C, streams] of calls [C] that no row reads, because their keys and values are there."""
+        self._tokens[slot, (calls % self._size).to(self._tokens.device)] = known.to(self._tokens.device)
+
     def inputs(self, slots: Tensor, calls: Tensor, known: Tensor) -> Tensor:
         """What the model reads in R rows at their calls: int64 [R, streams].
 

@@ -75,6 +75,20 @@ class StaticStep:
         """Waits for what was launched: the frames that the rows completed, int32 [N, generated] on the host."""
         return self._step.finish()
 
+    @torch.inference_mode()
+    def read(self, slot: int, embeddings: Tensor) -> None:
+        """A session's first calls once more, from what they read in place of tokens [T, D]: keys and values alone.
+
+        No step may be in flight, and T is at most the context.
+        """
+        device = self._lm.device
+        for first in range(0, len(embeddings), self.spare):
+            part = embeddings[first : first + self.spare].to(device)
+            calls = torch.arange(first, first + len(part), device=device)
+            slots, tokens = torch.full_like(calls, slot), torch.zeros(len(part), self.config.streams, dtype=torch.int64)
+            attention = RowAttention(self.rings, self.context, slots, calls)
+            self._lm.hidden(tokens.to(device), calls, attention, embedded_first=part)
+
     def run(self, rows: Tensor) -> Tensor:
         """rows: int32 [R, 2 + streams] on the device -> replies int32 [R, generated] there."""
         wide = rows.long()

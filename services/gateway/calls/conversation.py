@@ -23,6 +23,7 @@ class Conversation:
     audio_seed: int
     history: History
     token: str | None = field(repr=False, default=None)  # of the client that began it, and nobody else may go on
+    persona: common_pb2.Persona = field(repr=False, default_factory=common_pb2.Persona)
     earlier: Conversation | None = field(repr=False, default=None)  # what it goes on with
     heard_frames: int = 0  # of what it goes on with, as the caller says; 0: they do not
     key: str = field(repr=False, default_factory=lambda: secrets.token_urlsafe(_KEY_BYTES))
@@ -37,7 +38,7 @@ class Conversation:
     def going_on(self, heard_frames: int = 0) -> Conversation:
         """A conversation that goes on with this one, under a key of its own."""
         seeds = self.text_seed, self.audio_seed
-        return Conversation(self.sampling, *seeds, self.history, self.token, self, heard_frames)
+        return Conversation(self.sampling, *seeds, self.history, self.token, self.persona, self, heard_frames)
 
     @property
     def lost_frames(self) -> int:

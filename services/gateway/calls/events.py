@@ -29,6 +29,7 @@ class EventKind(IntEnum):
     GO_AWAY = 10
     MOVED = 11
     DTMF_IGNORED = 12
+    PROMPTS_IGNORED = 13
 
 
 @dataclass(frozen=True, slots=True)

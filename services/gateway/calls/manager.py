@@ -20,7 +20,15 @@ from moshi_cluster.services.gateway.admission.queue import NotifyPosition
 from moshi_cluster.services.gateway.calls.call import Call
 from moshi_cluster.services.gateway.calls.conversation import Conversation
 from moshi_cluster.services.gateway.calls.conversations import Conversations, until_wanted
-from moshi_cluster.services.gateway.calls.events import Checkpoints, Ended, Outgoing, Resume, Started
+from moshi_cluster.services.gateway.calls.events import (
+    CallEvent,
+    Checkpoints,
+    Ended,
+    EventKind,
+    Outgoing,
+    Resume,
+    Started,
+)
 from moshi_cluster.services.gateway.calls.history import History
 from moshi_cluster.services.gateway.calls.reservations import Reservation, Reservations
 from moshi_cluster.services.gateway.calls.spec import CallSpec
@@ -187,7 +195,7 @@ class CallManager:
         self.calls.add(call)
         try:
             resume = self._begin(conversation, reservation.streams)
-            await self._in_time(send(_started(session_id, reservation, setup_s, resume)))
+            await self._tell_started(send, _started(session_id, reservation, setup_s, resume), reservation.streams)
             async with asyncio.TaskGroup() as tasks, aclosing(call.outgoing()) as outgoing:
                 beside = [tasks.create_task(read(call))]
                 if conversation is not None:
@@ -214,6 +222,11 @@ class CallManager:
             return None
         remembered_frames = conversation.history.total_frames if goes_on else None
         return Resume(conversation.key, self.conversations.keep_s, remembered_frames, lost_frames)
+
+    async def _tell_started(self, send: Send, started: Started, streams: CallStreams | None) -> None:
+        await self._in_time(send(started))
+        if streams is not None and streams.lm.ignored_prompts:
+            await self._in_time(send(CallEvent(EventKind.PROMPTS_IGNORED, 0, detail="the model takes no prompts")))
 
     async def _in_time(self, sending: Awaitable[None]) -> None:
         """For what no limit of the call watches: a client that reads nothing keeps no slot."""

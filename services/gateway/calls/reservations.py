@@ -99,7 +99,7 @@ class Reservations:
                     streams.cancel()
 
     async def _open(self, spec: CallSpec, history: History) -> CallStreams:
-        streams = await self._fleet.open(spec.sampling, history.last, history.checkpoint)
+        streams = await self._fleet.open(spec.sampling, history.last, history.checkpoint, spec.persona)
         history.checkpoint = streams.lm.checkpoint
         return streams
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from moshi_cluster.services.gateway.audio.formats import AudioFormat
 from moshi_cluster.v1 import common_pb2
@@ -33,6 +33,7 @@ class CallSpec:
     paced: bool = False
     slo: Slo = Slo()
     loopback: bool = False
+    persona: common_pb2.Persona = field(default_factory=common_pb2.Persona)  # both fields empty: none
     label: str = ""
 
     @property

@@ -21,6 +21,7 @@ def about(conversation: Conversation) -> Mapping[str, Any]:
         "checkpoint": conversation.history.checkpoint,
         "moshi_codebooks": conversation.history.moshi_codebooks,
         "sampling": base64.b64encode(conversation.sampling.SerializeToString()).decode(),
+        "persona": base64.b64encode(conversation.persona.SerializeToString()).decode(),
         "seeds": [conversation.text_seed, conversation.audio_seed],
     }
 
@@ -38,7 +39,8 @@ def conversation_of(stored: Stored, key: str, token: str | None) -> Conversation
     )
     sampling = common_pb2.Sampling.FromString(base64.b64decode(about["sampling"]))
     text_seed, audio_seed = about["seeds"]
-    return Conversation(sampling, text_seed, audio_seed, history, token, key=key)
+    persona = common_pb2.Persona.FromString(base64.b64decode(about.get("persona", "")))
+    return Conversation(sampling, text_seed, audio_seed, history, token, persona, key=key)
 
 
 def _digest(token: str | None) -> str:

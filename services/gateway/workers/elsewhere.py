@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from moshi_cluster.services.gateway.workers.move_turns import MoveTurns
+from moshi_cluster.services.gateway.workers.opening import LastFrames, Opening
 from moshi_cluster.services.gateway.workers.placement import Successor
 from moshi_cluster.services.gateway.workers.pool import WorkerPool
 from moshi_cluster.services.gateway.workers.streams import (
     CodecStreams,
     EncodeStream,
-    LastFrames,
     LmStream,
     WorkerStream,
     open_codec,
@@ -32,9 +32,12 @@ class Elsewhere:
         return await self._codec.acquire(open_codec, _successor(like, leave).suits)
 
     async def lm_stream(self, like: LmStream, history: LastFrames, leave: bool) -> LmStream:
-        """A session with the same sampling. history: called when it is sent. Raises NoFreeSlot or Unavailable."""
+        """A session with the same sampling and persona. history: called when it is sent.
+
+        Raises NoFreeSlot or Unavailable.
+        """
         return await self._lm.acquire(
-            lambda worker: open_lm(worker, like.sampling, history),
+            lambda worker: open_lm(worker, Opening(like.sampling, history, like.persona)),
             _successor(like, leave).suits,
         )
 

@@ -10,9 +10,10 @@ from moshi_cluster.services.gateway.metrics import GatewayMetrics
 from moshi_cluster.services.gateway.settings import GatewaySettings
 from moshi_cluster.services.gateway.workers.checkpoints import CheckpointWatch
 from moshi_cluster.services.gateway.workers.elsewhere import Elsewhere
+from moshi_cluster.services.gateway.workers.opening import NOBODY, LastFrames, Opening
 from moshi_cluster.services.gateway.workers.placement import placements, why_nowhere
 from moshi_cluster.services.gateway.workers.pool import WorkerPool
-from moshi_cluster.services.gateway.workers.streams import CallStreams, LastFrames
+from moshi_cluster.services.gateway.workers.streams import CallStreams
 from moshi_cluster.v1 import common_pb2
 
 
@@ -30,6 +31,7 @@ class WorkerFleet:
         self._checkpoints = CheckpointWatch(self.codec, self.lm)
         self._open_timeout_s = settings.open_timeout_s
         self._retry_after_ms = settings.retry_after_ms
+        self._ignores_prompts = settings.unsupported_prompts == "ignore-with-event"
         self._metrics = metrics
         self._tasks: list[asyncio.Task[None]] = []
         self._on_report: Callable[[], None] = lambda: None
@@ -85,15 +87,21 @@ class WorkerFleet:
         lms = self.lm.usable
         return not checkpoint or not lms or any(worker.checkpoint == checkpoint for worker in lms)
 
-    async def open(self, sampling: common_pb2.Sampling, history: LastFrames, checkpoint: str = "") -> CallStreams:
+    async def open(
+        self,
+        sampling: common_pb2.Sampling,
+        history: LastFrames,
+        checkpoint: str = "",
+        persona: common_pb2.Persona = NOBODY,
+    ) -> CallStreams:
         """The streams of a call, a slot behind each; counts the calls that get none. Raises NoFreeSlot or Unavailable.
 
         history: of the conversation to go on with. checkpoint: fingerprint of the lm that it was made with; it goes on
-        with no other.
+        with no other. Raises InvalidInput for a persona that the model does not take.
         """
         try:
             async with asyncio.timeout(self._open_timeout_s):
-                return await self._open_somewhere(sampling, history, checkpoint)
+                return await self._open_somewhere(sampling, history, checkpoint, persona)
         except TimeoutError:
             self._metrics.rejected(Unavailable.status)
             raise Unavailable("the workers did not open the call in time", self._retry_after_ms) from None
@@ -101,11 +109,14 @@ class WorkerFleet:
             self._metrics.rejected(error.status)
             raise
 
-    async def _open_somewhere(self, sampling: common_pb2.Sampling, history: LastFrames, checkpoint: str) -> CallStreams:
+    async def _open_somewhere(
+        self, sampling: common_pb2.Sampling, history: LastFrames, checkpoint: str, persona: common_pb2.Persona
+    ) -> CallStreams:
         refusals: list[SessionError] = []
         for placement in placements(self.codec, self.lm, checkpoint):
             try:
-                return await CallStreams.open(self.codec, self.lm, sampling, history, placement=placement)
+                session = Opening(sampling, history, persona, self._ignores_prompts)
+                return await CallStreams.open(self.codec, self.lm, session, placement=placement)
             except (NoFreeSlot, Unavailable) as error:
                 refusals.append(error)
         full = (error for error in refusals if isinstance(error, NoFreeSlot))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Generic
 
@@ -11,16 +11,15 @@ import grpc
 from google.protobuf.message import Message
 
 from moshi_cluster.audio.pcm import Samples
-from moshi_cluster.services.common.errors import NoFreeSlot, SessionError, Unavailable
+from moshi_cluster.services.common import prompts
+from moshi_cluster.services.common.errors import InvalidInput, NoFreeSlot, SessionError, Unavailable
 from moshi_cluster.services.common.mux.client import MuxStream, StreamEnded
 from moshi_cluster.services.common.session_stream import Response
+from moshi_cluster.services.gateway.workers.opening import NOBODY, Opening, OpeningLimits
 from moshi_cluster.services.gateway.workers.placement import Placement
 from moshi_cluster.services.gateway.workers.pool import WorkerPool
 from moshi_cluster.services.gateway.workers.worker import Worker
 from moshi_cluster.v1 import codec_pb2, common_pb2, lm_pb2
-
-LastFrames = Callable[[int | None], tuple[int, Iterable[lm_pb2.HistoryFrame]]]
-"""So many last frames of what was said before, oldest first, and how many there were before them; all for None."""
 
 _LOST = (
     grpc.StatusCode.OK,  # it ended the stream although frames were still to come
@@ -28,19 +27,6 @@ _LOST = (
     grpc.StatusCode.CANCELLED,
     grpc.StatusCode.INTERNAL,  # the worker's engine failed; another may serve
 )
-
-
-@dataclass(frozen=True)
-class OpeningLimits:
-    """How long a worker may take to open a stream before another one is asked."""
-
-    held_s: float = 2.0
-    """Until it says whether it has a slot: at once."""
-    ready_s: float = 5.0
-    """Until a session without a history is ready: a fraction of a second; of dozens at once each takes a step's time.
-
-    Half of the default `open_timeout_s`, so that another worker can still be asked.
-    """
 
 
 _LIMITS = OpeningLimits()
@@ -111,6 +97,9 @@ class WorkerStream(Generic[Response]):
 
     def _error(self, ended: StreamEnded) -> SessionError:
         """What the end of a stream means to the call."""
+        if ended.code is grpc.StatusCode.INVALID_ARGUMENT and str(ended).startswith(prompts.FIELD):
+            name, _, problem = str(ended).partition(": ")
+            return InvalidInput(f"start.{name.removeprefix('open.')}", problem)
         if ended.code in _LOST:
             return self.worker.unavailable(f"{self.name}: {ended}")
         refusal = NoFreeSlot if ended.code is grpc.StatusCode.RESOURCE_EXHAUSTED else SessionError
@@ -133,6 +122,10 @@ class LmStream(WorkerStream[lm_pb2.GenerateResponse]):
     name = "lm"
     sampling = common_pb2.Sampling()
     """What is in use, once the session is open."""
+    persona = NOBODY
+    """In use, too."""
+    ignored_prompts = False
+    """Whether there was one that the model does not take."""
 
     async def read(self) -> lm_pb2.GenerateResponse | None:
         """As of any stream; a go-away is left out: the worker's reports say it too, and the codec's."""
@@ -185,18 +178,17 @@ class CallStreams:
     async def open(
         codec: WorkerPool,
         lm: WorkerPool,
-        sampling: common_pb2.Sampling,
-        history: LastFrames = lambda most: (0, ()),
+        session: Opening,
         limits: OpeningLimits = _LIMITS,
         placement: Placement = _ANYWHERE,
     ) -> CallStreams:
         """Takes three slots or none: on failure whatever was taken is given back.
 
-        history: of the conversation to go on with. Raises NoFreeSlot or Unavailable.
+        Raises NoFreeSlot, Unavailable, or InvalidInput for a persona that the model does not take.
         """
         opening = (
             codec.acquire(lambda worker: open_codec(worker, limits), placement.suits_codec),
-            lm.acquire(lambda worker: open_lm(worker, sampling, history, limits), placement.suits_lm),
+            lm.acquire(lambda worker: open_lm(worker, session, limits), placement.suits_lm),
         )
         both_ways, generate = asyncio.ensure_future(opening[0]), asyncio.ensure_future(opening[1])
         try:
@@ -238,17 +230,30 @@ async def open_codec(worker: Worker, limits: OpeningLimits = _LIMITS) -> CodecSt
     return ends
 
 
-async def open_lm(
-    worker: Worker, sampling: common_pb2.Sampling, history: LastFrames, limits: OpeningLimits = _LIMITS
-) -> LmStream:
+async def open_lm(worker: Worker, session: Opening, limits: OpeningLimits = _LIMITS) -> LmStream:
     """A session with as much of the history as the worker looks back on: more would cost its other sessions time."""
-    earlier_frames, frames = history(worker.context_frames)
-    request = lm_pb2.GenerateRequest.Open(sampling=sampling, history=frames, earlier_frames=earlier_frames)
+    try:
+        return await _open_lm(worker, session, session.persona, limits)
+    except InvalidInput as error:
+        if not session.ignores_prompts or not str(error).endswith(prompts.NO_PROMPTS):
+            raise
+    stream = await _open_lm(worker, session, NOBODY, limits)
+    stream.ignored_prompts = True
+    return stream
+
+
+async def _open_lm(worker: Worker, session: Opening, persona: common_pb2.Persona, limits: OpeningLimits) -> LmStream:
+    earlier_frames, frames = session.history(worker.context_frames)
+    request = lm_pb2.GenerateRequest.Open(
+        sampling=session.sampling, history=frames, earlier_frames=earlier_frames, persona=persona
+    )
     stream = LmStream(worker.mux.open("/moshi_cluster.v1.Lm/Generate", lm_pb2.GenerateResponse), worker)
     try:
         stream.send_open(request)
         await stream.until_held(limits.held_s)
-        stream.sampling = await _opened(stream, None if request.history else limits.ready_s)
+        reads = bool(request.history) or persona != NOBODY
+        stream.sampling = await _opened(stream, None if reads else limits.ready_s)
+        stream.persona = persona
     except BaseException:
         stream.cancel()
         raise

@@ -6,7 +6,7 @@ doubling show in the audio.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +20,7 @@ from moshi_cluster.models.sampling import Sampling
 from moshi_cluster.services.codec.server import CodecModel, CodecService
 from moshi_cluster.services.codec.settings import CodecSettings
 from moshi_cluster.services.common.lifecycle import Service
+from moshi_cluster.services.common.prompts import takes_no_prompts
 from moshi_cluster.services.common.worker.metrics import EngineMetrics
 from moshi_cluster.services.gateway.api.tls import grpc_credentials
 from moshi_cluster.services.gateway.calls.manager import CallManager
@@ -75,6 +76,7 @@ class EchoLm(LmService):
         checkpoint: str = FINGERPRINT,
         codebooks: int = CODEBOOKS,
         codec_checkpoint: str = "",
+        prompt: Callable[[str, str], Any] = takes_no_prompts,
         **settings: Any,
     ) -> None:
         self.runner = FakeRunner(
@@ -93,6 +95,7 @@ class EchoLm(LmService):
             Sampling(),
             context_frames=context_frames,
             codec_fingerprint=codec_checkpoint,
+            prompt=prompt,
         )
         super().__init__(LmSettings(**AT_ONCE | settings), lambda: model, EngineMetrics("lm", CollectorRegistry()))
 

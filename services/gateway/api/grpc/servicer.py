@@ -59,7 +59,7 @@ class ConverseServicer(gateway_pb2_grpc.GatewayServicer):
             if spec.loopback:
                 budget.narrow()
             conversation = await self._conversation(start, spec, token)
-            spec = replace(spec, sampling=conversation.sampling)
+            spec = replace(spec, sampling=conversation.sampling, persona=conversation.persona)
 
             async def read(call: Call) -> None:
                 await messages.feed(call, start)
@@ -74,7 +74,8 @@ class ConverseServicer(gateway_pb2_grpc.GatewayServicer):
     async def _conversation(self, start: gateway_pb2.Start, spec: CallSpec, token: str | None) -> Conversation:
         """The conversation that a call is: another one, or more of that which it goes on with. Raises CannotResume."""
         if not start.resume_token:
-            return Conversation(spec.sampling, spec.sampling.seed, spec.sampling.seed, History(), token)
+            seed = spec.sampling.seed
+            return Conversation(spec.sampling, seed, seed, History(), token, spec.persona)
         earlier = await self._manager.conversations.take(start.resume_token, token)
         return earlier.going_on(start.resume_heard_frames)
 

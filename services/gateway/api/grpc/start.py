@@ -5,6 +5,7 @@ from __future__ import annotations
 from moshi_cluster.models.sampling import SamplingError, check
 from moshi_cluster.services.common.errors import InvalidInput
 from moshi_cluster.services.gateway.audio.formats import AudioFormat, parse_reply_packet_ms
+from moshi_cluster.services.gateway.calls.persona import check_persona
 from moshi_cluster.services.gateway.calls.spec import CallSpec, Slo, draw_seed
 from moshi_cluster.services.gateway.settings import GatewaySettings
 from moshi_cluster.v1 import common_pb2, gateway_pb2
@@ -32,6 +33,7 @@ def parse_start(start: gateway_pb2.Start, settings: GatewaySettings) -> CallSpec
         paced=_parse_pacing(start.reply_pacing),
         slo=_parse_slo(start.slo),
         loopback=start.loopback,
+        persona=_parse_persona(start),
         label=_parse_label(start.call_label),
     )
 
@@ -58,6 +60,13 @@ def _parse_sampling(asked: common_pb2.Sampling) -> common_pb2.Sampling:
     if not sampling.HasField("seed"):
         sampling.seed = draw_seed()
     return sampling
+
+
+def _parse_persona(start: gateway_pb2.Start) -> common_pb2.Persona:
+    check_persona(start.persona, "start.persona.text_prompt", "start.persona.voice")
+    if start.loopback and start.HasField("persona"):
+        raise InvalidInput("start.persona", "belongs to no loopback call")
+    return start.persona
 
 
 def _check_resume(start: gateway_pb2.Start) -> None:

@@ -23,7 +23,7 @@ from moshi_cluster.services.gateway.api.websocket.messages import Kind
 from moshi_cluster.services.gateway.api.websocket.query import ChatRequest
 from moshi_cluster.services.gateway.audio.framing import ReplyPacket
 from moshi_cluster.services.gateway.calls.call import Call
-from moshi_cluster.services.gateway.calls.events import CallEvent, Outgoing, Started, TextPiece
+from moshi_cluster.services.gateway.calls.events import CallEvent, EventKind, Outgoing, Started, TextPiece
 from moshi_cluster.services.gateway.metrics import GatewayMetrics
 from moshi_cluster.services.gateway.settings import GatewaySettings
 
@@ -153,6 +153,8 @@ class WebSocketConnection:
             await self._send_voice(item)
         elif isinstance(item, TextPiece):
             await self._send(messages.text(item.piece))
+        elif isinstance(item, CallEvent) and item.kind is EventKind.PROMPTS_IGNORED:  # told whoever asked for a persona
+            await self._send(messages.metadata(metadata.event(item)))
         elif isinstance(item, CallEvent):
             await self.notify(metadata.event(item))
         elif isinstance(item, Started):

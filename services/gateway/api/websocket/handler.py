@@ -29,7 +29,7 @@ from moshi_cluster.services.gateway.api.websocket import messages, metadata, sub
 from moshi_cluster.services.gateway.api.websocket.connection import WebSocketConnection
 from moshi_cluster.services.gateway.api.websocket.frame_meter import Admitting, FrameMeter
 from moshi_cluster.services.gateway.api.websocket.origin import is_allowed
-from moshi_cluster.services.gateway.api.websocket.query import parse_query
+from moshi_cluster.services.gateway.api.websocket.query import in_query_words, parse_query
 from moshi_cluster.services.gateway.calls.conversation import Conversation
 from moshi_cluster.services.gateway.calls.history import History
 from moshi_cluster.services.gateway.calls.manager import CallManager
@@ -185,7 +185,8 @@ class WebSocketHandler:
                 earlier = await self._manager.conversations.take(asked.resume, token)
                 connection.asked = asked.going_on_with(earlier)
                 return earlier.going_on()
-        return Conversation(asked.spec.sampling, asked.text_seed, asked.audio_seed, History(), token)
+        spec = asked.spec
+        return Conversation(spec.sampling, asked.text_seed, asked.audio_seed, History(), token, spec.persona)
 
 
 async def _close(websocket: web.WebSocketResponse, end: _End) -> None:
@@ -200,7 +201,7 @@ async def _close(websocket: web.WebSocketResponse, end: _End) -> None:
 def _end_of(error: SessionError) -> _End:
     for kind, code in _CLOSE_CODES.items():
         if isinstance(error, kind):
-            return _End(code, str(error))
+            return _End(code, in_query_words(str(error)))
     return _End(WSCloseCode.INTERNAL_ERROR, str(error))
 
 

@@ -13,6 +13,7 @@ from moshi_cluster.models.sampling import LIMITS, Limit
 from moshi_cluster.services.common.errors import InvalidInput
 from moshi_cluster.services.gateway.audio.formats import AudioFormat, Encoding
 from moshi_cluster.services.gateway.calls.conversation import Conversation
+from moshi_cluster.services.gateway.calls.persona import check_persona
 from moshi_cluster.services.gateway.calls.spec import CallSpec, draw_seed
 from moshi_cluster.services.gateway.settings import GatewaySettings
 from moshi_cluster.v1 import common_pb2
@@ -31,6 +32,11 @@ SAMPLING_PARAMETERS = {
 }
 """Sampling parameters by upstream's names, in queries and in metadata; the seeds are two there."""
 
+_PERSONA_NAMES = {
+    "start.persona.text_prompt": "text_prompt",
+    "start.persona.voice": "voice_prompt",
+    "start.persona": "text_prompt, voice_prompt",
+}
 _OPUS = AudioFormat(Encoding.OPUS, MODEL_RATE_HZ)
 _MOST_DIGITS = 20  # of a number of 64 bits
 
@@ -46,8 +52,8 @@ class ChatRequest:
     stats: bool  # metadata beyond that of Moshi's own servers, figures every second among it
 
     def going_on_with(self, earlier: Conversation) -> ChatRequest:
-        """This request with the sampling and the seeds of the conversation that it goes on with."""
-        spec = replace(self.spec, sampling=earlier.sampling)
+        """This request with the sampling, the persona and the seeds of the conversation that it goes on with."""
+        spec = replace(self.spec, sampling=earlier.sampling, persona=earlier.persona)
         return replace(self, spec=spec, text_seed=earlier.text_seed, audio_seed=earlier.audio_seed)
 
 
@@ -58,7 +64,7 @@ def parse_query(query: Mapping[str, str], settings: GatewaySettings, resume: str
     """
     if "resume" in query:
         raise InvalidInput("resume", "belongs into the subprotocol, as moshi-cluster.resume.KEY, not into the address")
-    text_seed, audio_seed = _seed(query, "text_seed"), _seed(query, "audio_seed")
+    text_seed, audio_seed = (_seed(query, name if name in query else "seed") for name in ("text_seed", "audio_seed"))
     spec = CallSpec(
         input_format=_OPUS,
         output_format=_OPUS,
@@ -67,6 +73,7 @@ def parse_query(query: Mapping[str, str], settings: GatewaySettings, resume: str
         sampling=common_pb2.Sampling(**_sampling(query), seed=_one_seed(text_seed, audio_seed)),
         on_its_way_ms=settings.reply_backlog_ms // 2,
         loopback=_flag(query, "loopback"),
+        persona=_persona(query),
         label="chat",
     )
     return ChatRequest(spec, text_seed, audio_seed, resume, _flag(query, "stats"))
@@ -83,6 +90,20 @@ def _sampling(query: Mapping[str, str]) -> dict[str, Any]:
         for name, field in SAMPLING_PARAMETERS.items()
         if name in query
     }
+
+
+def in_query_words(error: str) -> str:
+    """An error about a persona with this transport's names of its fields."""
+    for field, name in _PERSONA_NAMES.items():
+        error = error.replace(field, name)
+    return error
+
+
+def _persona(query: Mapping[str, str]) -> common_pb2.Persona:
+    """As PersonaPlex' clients name it; an empty text is none."""
+    persona = common_pb2.Persona(text_prompt=query.get("text_prompt", ""), voice=query.get("voice_prompt", ""))
+    check_persona(persona, "text_prompt", "voice_prompt")
+    return persona
 
 
 def _one_seed(text_seed: int, audio_seed: int) -> int:

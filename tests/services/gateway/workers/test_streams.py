@@ -12,8 +12,9 @@ import pytest
 
 from moshi_cluster.services.common.errors import EngineFailed, InvalidInput, NoFreeSlot, SessionError, Unavailable
 from moshi_cluster.services.common.session_stream import SessionStream
+from moshi_cluster.services.gateway.workers.opening import Opening, OpeningLimits
 from moshi_cluster.services.gateway.workers.pool import WorkerPool
-from moshi_cluster.services.gateway.workers.streams import CallStreams, OpeningLimits
+from moshi_cluster.services.gateway.workers.streams import CallStreams
 from moshi_cluster.v1 import codec_pb2, common_pb2, lm_pb2
 from tests.services.fake_workers import FRAME_SAMPLES
 from tests.services.gateway.cluster import Cluster, EchoCodec, EchoLm, cluster
@@ -50,7 +51,7 @@ class SilentLm(EchoLm):
 async def test_three_slots_are_held_and_frames_pass() -> None:
     async with cluster() as all_of_it:
         codec, lm = all_of_it.workers
-        streams = await CallStreams.open(*pools(all_of_it), SAMPLING)
+        streams = await CallStreams.open(*pools(all_of_it), Opening(SAMPLING))
         assert (codec.live_sessions, lm.live_sessions) == (2, 1)
         for index in range(3):
             streams.encode.send_pcm(SILENCE)
@@ -79,7 +80,7 @@ async def test_a_worker_gets_as_much_of_the_history_as_it_looks_back_on(context:
 
     lm = EchoLm(context=context)
     async with cluster(lms=[lm]) as all_of_it:
-        streams = await CallStreams.open(*pools(all_of_it), SAMPLING, last)
+        streams = await CallStreams.open(*pools(all_of_it), Opening(SAMPLING, last))
         assert asked == [told]
         (spec,) = lm.runner.specs.values()
         assert spec.history.tolist() == [[3, *[1] * 8, *[2] * 8]]
@@ -90,7 +91,7 @@ async def test_a_worker_gets_as_much_of_the_history_as_it_looks_back_on(context:
 
 async def test_cancel_gives_every_slot_back() -> None:
     async with cluster() as all_of_it:
-        streams = await CallStreams.open(*pools(all_of_it), SAMPLING)
+        streams = await CallStreams.open(*pools(all_of_it), Opening(SAMPLING))
         streams.cancel()
         await all_of_it.until_free()
 
@@ -107,9 +108,9 @@ async def test_when_one_stream_is_refused_the_others_slots_are_given_back(
 ) -> None:
     full = {name: [make(1) for make in makes] for name, makes in workers.items()}
     async with cluster(**full) as all_of_it:
-        held = await CallStreams.open(*pools(all_of_it), SAMPLING)
+        held = await CallStreams.open(*pools(all_of_it), Opening(SAMPLING))
         with pytest.raises(NoFreeSlot, match=refusal):
-            await CallStreams.open(*pools(all_of_it), SAMPLING)
+            await CallStreams.open(*pools(all_of_it), Opening(SAMPLING))
         await eventually(lambda: sum(worker.live_sessions for worker in all_of_it.workers) == 3)
         held.cancel()
         await all_of_it.until_free()
@@ -118,7 +119,7 @@ async def test_when_one_stream_is_refused_the_others_slots_are_given_back(
 async def test_an_opening_that_is_cancelled_gives_back_what_it_had() -> None:
     silent = SilentLm()
     async with cluster(lms=[silent]) as all_of_it:
-        opening = asyncio.create_task(CallStreams.open(*pools(all_of_it), SAMPLING))
+        opening = asyncio.create_task(CallStreams.open(*pools(all_of_it), Opening(SAMPLING)))
         await silent.entered.wait()
         await eventually(lambda: all_of_it.workers[0].live_sessions == 2)
         opening.cancel()
@@ -131,7 +132,7 @@ async def test_an_opening_that_is_cancelled_gives_back_what_it_had() -> None:
 async def test_an_opening_that_is_cancelled_twice_gives_back_what_it_had() -> None:
     silent = SilentLm()
     async with cluster(lms=[silent]) as all_of_it:
-        opening = asyncio.create_task(CallStreams.open(*pools(all_of_it), SAMPLING))
+        opening = asyncio.create_task(CallStreams.open(*pools(all_of_it), Opening(SAMPLING)))
         await silent.entered.wait()
         await eventually(lambda: all_of_it.workers[0].live_sessions == 2)
         opening.cancel()
@@ -146,7 +147,7 @@ async def test_a_worker_that_does_not_answer_is_passed_over() -> None:
     silent = SilentLm()
     async with cluster(lms=[silent, EchoLm(2)]) as all_of_it:
         await eventually(lambda: sum(worker.takes_sessions for worker in pools(all_of_it)[1]._workers.values()) == 2)
-        streams = await CallStreams.open(*pools(all_of_it), SAMPLING, limits=OpeningLimits(held_s=1.0))
+        streams = await CallStreams.open(*pools(all_of_it), Opening(SAMPLING), limits=OpeningLimits(held_s=1.0))
         assert silent.entered.is_set()
         assert all_of_it.workers[2].live_sessions == 1
         streams.cancel()
@@ -158,10 +159,10 @@ async def test_several_codecs_hold_as_many_calls_as_they_have_slots(codecs: int)
     async with cluster([EchoCodec(4) for _ in range(codecs)], [EchoLm(32)]) as all_of_it:
         codec, lm = pools(all_of_it)
         await eventually(lambda: len(codec.usable) == codecs)
-        held = [await CallStreams.open(codec, lm, SAMPLING) for _ in range(4 * codecs)]
+        held = [await CallStreams.open(codec, lm, Opening(SAMPLING)) for _ in range(4 * codecs)]
         assert [worker.live_sessions for worker in all_of_it.workers[:codecs]] == [8] * codecs
         with pytest.raises(NoFreeSlot, match="codec"):
-            await CallStreams.open(codec, lm, SAMPLING)
+            await CallStreams.open(codec, lm, Opening(SAMPLING))
         for streams in held:
             streams.cancel()
         await all_of_it.until_free()
@@ -177,7 +178,7 @@ async def test_an_lm_whose_engine_stands_still_is_passed_over_and_then_asked_las
     async with cluster(lms=[stuck, well]) as all_of_it:
         codec, lm = pools(all_of_it)
         await eventually(lambda: len(lm.usable) == 2)
-        held = [await CallStreams.open(codec, lm, SAMPLING, limits=limits) for _ in range(3)]
+        held = [await CallStreams.open(codec, lm, Opening(SAMPLING), limits=limits) for _ in range(3)]
         assert well.live_sessions == 3
         assert stuck.live_sessions == 1, "asked again"
         go_on.set()
@@ -218,7 +219,7 @@ async def test_a_stream_that_ended_says_why_on_the_next_write(
     said: SessionError | None, expected: type[SessionError]
 ) -> None:
     async with cluster([Answering(said)]) as all_of_it:
-        streams = await CallStreams.open(*pools(all_of_it), SAMPLING)
+        streams = await CallStreams.open(*pools(all_of_it), Opening(SAMPLING))
         streams.encode.send_pcm(SILENCE)
         await streams.encode.read()
         with contextlib.suppress(SessionError):
@@ -239,5 +240,5 @@ async def test_an_lm_that_does_not_open_the_session_is_unavailable() -> None:
 
     async with cluster(lms=[Confused()]) as all_of_it:
         with pytest.raises(Unavailable, match="lm: the lm worker did not open the session"):
-            await CallStreams.open(*pools(all_of_it), SAMPLING)
+            await CallStreams.open(*pools(all_of_it), Opening(SAMPLING))
         await all_of_it.until_free()

@@ -1,0 +1,19 @@
+"""Persona of a call: bounds of what every transport takes."""
+
+from __future__ import annotations
+
+from moshi_cluster.services.common.errors import InvalidInput
+from moshi_cluster.v1 import common_pb2
+
+_MOST_TEXT_CHARACTERS = 4096
+_MOST_VOICE_CHARACTERS = 128
+
+
+def check_persona(persona: common_pb2.Persona, text_field: str, voice_field: str) -> None:
+    """Raises InvalidInput naming the field, as the transport calls it. What the model has is known to the lm alone."""
+    for field, value, most in (
+        (text_field, persona.text_prompt, _MOST_TEXT_CHARACTERS),
+        (voice_field, persona.voice, _MOST_VOICE_CHARACTERS),
+    ):
+        if len(value) > most:
+            raise InvalidInput(field, f"must be at most {most} characters")
