@@ -86,7 +86,7 @@ async def stored(redis: RedisServer, token: str, frames: int) -> list[lm_pb2.His
         async def has_them() -> bool:
             fields = client.hgetall(f"moshi-cluster:conversation:{name_of(token)}")
             opened = open_record(Seal(base64.b64decode(KEY), token), fields)  # type: ignore[arg-type]
-            record[:] = [list(conversation_of(opened, token, None).history.messages())]
+            record[:] = [conversation_of(opened, token, None).history.last()[1]]
             return opened.total_frames >= frames
 
         await until(has_them)

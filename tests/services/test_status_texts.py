@@ -44,6 +44,7 @@ NO_FIGURES = {
     "other",
     "error.name",
     "self.name",
+    "name.removeprefix('open.')",
     "self.service",
     "self._service",
     "self.worker.service",

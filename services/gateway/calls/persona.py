@@ -11,9 +11,9 @@ _MOST_VOICE_CHARACTERS = 128
 
 def check_persona(persona: common_pb2.Persona, text_field: str, voice_field: str) -> None:
     """Raises InvalidInput naming the field, as the transport calls it. What the model has is known to the lm alone."""
-    for field, value, most in (
+    for field, value, limit in (
         (text_field, persona.text_prompt, _MOST_TEXT_CHARACTERS),
         (voice_field, persona.voice, _MOST_VOICE_CHARACTERS),
     ):
-        if len(value) > most:
-            raise InvalidInput(field, f"must be at most {most} characters")
+        if len(value) > limit:
+            raise InvalidInput(field, f"must be at most {limit} characters")
