@@ -27,7 +27,7 @@ from moshi_cluster.v1 import worker_pb2, worker_pb2_grpc
 WORKERS = ("codec", "lm")
 _PATIENCE_S = 120.0
 _POLL_S = 0.1
-_NICE = 5  # what is started on a real cluster is started on cores of its own
+_NICE = 19  # what is started on a real cluster is started on cores of its own
 
 
 class Supervisor:

@@ -19,8 +19,6 @@ from moshi_cluster.services.common.session_stream import Response
 from moshi_cluster.services.gateway.calls.ingress import UserFrame
 from moshi_cluster.services.gateway.workers.streams import WorkerStream
 
-_CATCH_UP_FRAMES = 8  # unanswered at once: a worker takes no more, and needs no more to be kept busy
-
 Send = Callable[[Any, UserFrame], None]  # a stream of the hop, and the frame that it is to take
 Same = Callable[[UserFrame, Any], bool]  # a frame that has been answered, and what another worker answers to it
 
@@ -101,16 +99,16 @@ class MovableStream(Generic[Response]):
         """The state of another worker's stream begins here: what is answered from now on it has to catch up with."""
         self._to_catch_up = deque(self._answered)
 
-    async def catch_up(self, stream: WorkerStream[Response]) -> bool:
+    async def catch_up(self, stream: WorkerStream[Response], at_once: int) -> bool:
         """Brings a stream from where `remember` was called to where this one is when it returns.
 
-        Whether every answer was the same. Raises SessionError when it is lost.
+        at_once: frames without an answer. Whether every answer was the same. Raises SessionError when it is lost.
         """
         assert self._to_catch_up is not None
         sent: deque[UserFrame] = deque()
         all_same = True
         while self._to_catch_up or sent:
-            while self._to_catch_up and len(sent) < _CATCH_UP_FRAMES:
+            while self._to_catch_up and len(sent) < at_once:
                 sent.append(self._to_catch_up.popleft())
                 self._send(stream, sent[-1])
             if (reply := await stream.read()) is None:

@@ -39,6 +39,14 @@ class MoveReason(IntEnum):
     LOST = 3
 
 
+_CATCH_UP_FRAMES = {
+    MoveReason.DRAINING: 2,  # somebody answers meanwhile, and those beside it are to notice nothing
+    MoveReason.HUNG: 8,  # a worker takes no more, and needs no more to be kept busy
+    MoveReason.LOST: 8,
+}
+"""Sent and not answered while a stream catches up."""
+
+
 @dataclass(frozen=True)
 class MovePlan:
     """What another worker is given, and how long is waited before and while streams move."""
@@ -175,7 +183,7 @@ class Mover:
             same = True
             try:
                 for old, new in zip(self._streams, opened, strict=True):
-                    same &= await old.catch_up(new)
+                    same &= await old.catch_up(new, _CATCH_UP_FRAMES[reason])
                     old.switch(new)
                     self._replace(new)
             except BaseException:
