@@ -10,6 +10,7 @@ The caller hears at most one gap: what was in flight is answered again, to the s
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
@@ -109,6 +110,7 @@ class Mover:
         self._reason: MoveReason | None = None
         self._since_s = 0.0  # when it came up
         self._wanted = asyncio.Event()
+        self._patience: asyncio.Timeout | None = None  # of a call that waits for its turn
         self._error: Unavailable | None = None
         self._moves_in_vain = 0
         self._answered_at_move = 0
@@ -149,6 +151,9 @@ class Mover:
             self._reason = reason
             self._since_s = self._now_s()
             self._wanted.set()
+            if self._patience is not None:
+                with contextlib.suppress(RuntimeError):  # it has its turn, or is back from it
+                    self._patience.reschedule(self._since_s)
 
     def _lose(self, error: Unavailable) -> None:
         if self._reason is not MoveReason.LOST:
@@ -160,7 +165,10 @@ class Mover:
         while (reason := self._reason) is not None:
             self._check_hope(for_s=0.0)
             try:
-                async with self._turns.turn(self._began_s, self._patience_s(reason)):
+                patience_s = self._patience_s(reason)
+                self._patience = asyncio.timeout(patience_s) if patience_s > 0 else None
+                async with self._turns.turn(self._began_s, self._patience):
+                    reason = self._reason or reason  # it may have become more urgent meanwhile
                     same = await self._move_once(reason)
             except (SessionError, TimeoutError):
                 self._check_hope(self._now_s() - self._since_s)

@@ -21,20 +21,20 @@ class MoveTurns:
         self._others = _Line(_OTHERS_AT_ONCE)
 
     @asynccontextmanager
-    async def turn(self, began_s: float, patience_s: float = 0.0) -> AsyncIterator[None]:
-        """A turn for as long as the context lasts. began_s: when the call began. patience_s: for how long it may wait
-        among those that their worker still answers; 0: nobody answers it now.
+    async def turn(self, began_s: float, patience: asyncio.Timeout | None = None) -> AsyncIterator[None]:
+        """A turn for as long as the context lasts. began_s: when the call began. patience: for how long it may wait
+        among those that their worker still answers, until it is rescheduled; None: nobody answers it now.
         """
-        line = await self._enter(began_s, patience_s)
+        line = await self._enter(began_s, patience)
         try:
             yield
         finally:
             line.leave()
 
-    async def _enter(self, began_s: float, patience_s: float) -> _Line:
-        if patience_s > 0:
+    async def _enter(self, began_s: float, patience: asyncio.Timeout | None) -> _Line:
+        if patience is not None:
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(patience_s):
+                async with patience:
                     await self._others.enter(began_s)
                 return self._others
         await self._urgent.enter(began_s)

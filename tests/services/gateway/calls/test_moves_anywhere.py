@@ -291,7 +291,12 @@ class Heard:
 
 async def call(codecs: Sequence[Fate], lms: Sequence[Fate]) -> Heard:
     """A call of some seconds on workers with these fates, in the order in which they are asked."""
-    world, heard, history = World(codecs, lms), Heard(), History()
+    return await talk(World(codecs, lms))
+
+
+async def talk(world: World) -> Heard:
+    """A call of some seconds."""
+    heard, history = Heard(), History()
     inflight = asyncio.Semaphore(INFLIGHT_FRAMES)
     numbers = iter(range(CALL_FRAMES))
     loop = asyncio.get_running_loop()
@@ -340,3 +345,22 @@ def test_wherever_workers_fail_every_frame_is_answered_once_as_if_nothing_were(
     hangs = any(fate.hangs_after_s is not None for fate in (*codecs, *lms))
     assert hangs or not any(reason is MoveReason.HUNG for _, reason, _ in heard.told.moves), "a loss was overlooked"
     assert heard.streams_left == 0
+
+
+def test_a_call_whose_worker_is_lost_while_it_waits_to_leave_it_waits_no_longer() -> None:
+    async def scenario() -> tuple[Heard, float]:
+        async def others(turns: MoveTurns) -> None:
+            async with turns.turn(0.0, asyncio.timeout(100.0)):
+                await asyncio.sleep(50.0)
+
+        world = World([], [Fate(drains_after_s=0.5, lost_after_s=1.0)])
+        before = [asyncio.create_task(others(world.lm_turns)) for _ in range(2)]
+        heard = await talk(world)
+        for task in before:
+            task.cancel()
+        return heard, asyncio.get_running_loop().time()
+
+    heard, ended_s = run_simulated(scenario())
+    assert heard.frames == undisturbed(CALL_FRAMES)
+    assert [reason for _, reason, _ in heard.told.moves] == [MoveReason.LOST]
+    assert ended_s < CALL_FRAMES * FRAME_S + 1.0

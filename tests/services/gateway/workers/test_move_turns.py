@@ -13,7 +13,7 @@ async def play(turns: MoveTurns, calls: dict[float, float], each_s: float = 1.0)
     came_s: dict[float, float] = {}
 
     async def move(began_s: float, patience_s: float) -> None:
-        async with turns.turn(began_s, patience_s):
+        async with turns.turn(began_s, asyncio.timeout(patience_s) if patience_s else None):
             came_s[began_s] = asyncio.get_running_loop().time()
             await asyncio.sleep(each_s)
 
@@ -40,7 +40,7 @@ def test_a_turn_that_nobody_waits_for_any_more_goes_to_the_next() -> None:
         turns, came_s = MoveTurns(), []
 
         async def move(began_s: float) -> None:
-            async with turns.turn(began_s, 100.0):
+            async with turns.turn(began_s, asyncio.timeout(100.0)):
                 came_s.append(began_s)
                 await asyncio.sleep(1.0)
 
@@ -54,3 +54,25 @@ def test_a_turn_that_nobody_waits_for_any_more_goes_to_the_next() -> None:
         return came_s
 
     assert run_simulated(scenario()) == [0.0, 1.0, 4.0, 5.0]
+
+
+def test_who_is_lost_while_it_waits_goes_at_once() -> None:
+    async def scenario() -> float:
+        turns = MoveTurns()
+
+        async def move(patience: asyncio.Timeout, each_s: float) -> float:
+            async with turns.turn(0.0, patience):
+                came_s = asyncio.get_running_loop().time()
+                await asyncio.sleep(each_s)
+                return came_s
+
+        before = [asyncio.create_task(move(asyncio.timeout(100.0), 50.0)) for _ in range(2)]
+        patience = asyncio.timeout(100.0)
+        waiting = asyncio.create_task(move(patience, 0.0))
+        await asyncio.sleep(3.0)
+        patience.reschedule(asyncio.get_running_loop().time())
+        came_s = await waiting
+        await asyncio.gather(*before)
+        return came_s
+
+    assert run_simulated(scenario()) == 3.0
