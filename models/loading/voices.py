@@ -6,7 +6,7 @@ import io
 import logging
 import pickle
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 
 import torch
@@ -15,11 +15,13 @@ from torch import Tensor
 from moshi_cluster.models.loading.errors import CheckpointError, MissingFileError
 from moshi_cluster.models.loading.source import Folder, find_file, parse_source
 from moshi_cluster.models.moshi_lm.config import LmConfig
-from moshi_cluster.models.moshi_lm.prompt import Voice, voice_of_embeddings
+from moshi_cluster.models.moshi_lm.prompt import Voice, voice_of_codes, voice_of_embeddings
 
 _LOG = logging.getLogger(__name__)
 _FOLDER, _ARCHIVE = "voices", "voices.tgz"
-_SUFFIX = ".pt"
+_STORED, _RECORDED = ".pt", ".wav"
+VOICE_SUFFIXES = (_STORED, _RECORDED)
+"""Of the files: callers may name a voice with or without."""
 _MOST_BYTES, _MOST_FILES = 64 << 20, 1000  # of one file; in an archive
 
 
@@ -39,16 +41,27 @@ def find_voices(source: str | None, given: str | None) -> Path | None:
         return None
 
 
-def load_voices(path: Path, config: LmConfig) -> dict[str, Voice]:
-    """Voices by name, without `.pt`. What is no voice is left out, with a warning. Raises CheckpointError."""
+def load_voices(path: Path, config: LmConfig, encode: Callable[[bytes], Tensor]) -> dict[str, Voice]:
+    """Voices by name, without suffix. What is no voice is left out, with a warning. Raises CheckpointError.
+
+    encode: a recording, the bytes of a WAV file, to int64 [T, own codebooks]; raises ValueError.
+    """
     voices: dict[str, Voice] = {}
+    recordings: dict[str, bytes] = {}
     for name, content in _files(path):
-        if name.suffix != _SUFFIX:
-            _LOG.warning("%s: %s is no voice: only .pt files are", path, name)
-        elif name.stem in voices:
+        if name.suffix not in VOICE_SUFFIXES:
+            _LOG.warning("%s: %s is no voice: only %s files are", path, name, " and ".join(VOICE_SUFFIXES))
+        elif name.stem in (recordings if name.suffix == _RECORDED else voices):
             raise CheckpointError(f"{path}: two voices are called {name.stem}")
+        elif name.suffix == _RECORDED:
+            recordings[name.stem] = content
         else:
-            voices[name.stem] = _voice(content, f"{path}: {name}", config)
+            voices[name.stem] = _stored_voice(content, f"{path}: {name}", config)
+    for stem, content in recordings.items():
+        if stem in voices:
+            _LOG.warning("%s: %s%s is left out: %s%s is that voice", path, stem, _RECORDED, stem, _STORED)
+        else:
+            voices[stem] = _recorded_voice(content, f"{path}: {stem}{_RECORDED}", config, encode)
     return voices
 
 
@@ -77,7 +90,14 @@ def _bounded(content: bytes, where: str) -> bytes:
     return content
 
 
-def _voice(content: bytes, where: str, config: LmConfig) -> Voice:
+def _recorded_voice(content: bytes, where: str, config: LmConfig, encode: Callable[[bytes], Tensor]) -> Voice:
+    try:
+        return voice_of_codes(encode(content), config)
+    except (ValueError, CheckpointError) as error:
+        raise CheckpointError(f"{where}: {error}") from error
+
+
+def _stored_voice(content: bytes, where: str, config: LmConfig) -> Voice:
     try:  # weights_only: nothing but tensors is read, and no code of the file runs
         stored = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
         embeddings, cache = stored["embeddings"], stored["cache"]

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 import torch
 
 from moshi_cluster.models.accelerator import prepare_thread
-from moshi_cluster.models.loading import Checkpoint, CheckpointError, FileNames, Part, codec_fingerprint, resolve
+from moshi_cluster.models.loading import Checkpoint, FileNames, Part, codec_fingerprint, resolve
 from moshi_cluster.models.loading.fingerprint import fingerprint
 from moshi_cluster.models.loading.inspect_lm import inspect_lm
 from moshi_cluster.models.loading.lm import LmOptions, lm_fingerprint, load_lm
 from moshi_cluster.models.loading.tokenizer import Tokenizer
-from moshi_cluster.models.loading.voices import find_voices, load_voices
-from moshi_cluster.models.moshi_lm import Generator, LmConfig, MoshiLm
-from moshi_cluster.models.moshi_lm.prompt import Voice
+from moshi_cluster.models.moshi_lm import Generator, MoshiLm
 from moshi_cluster.models.moshi_lm.static import StaticGenerator
 from moshi_cluster.services.common.worker.program import CPU_GATHER_MS, gather_s
 from moshi_cluster.services.lm.engine import program
@@ -30,6 +27,7 @@ from moshi_cluster.services.lm.fitting import (
 from moshi_cluster.services.lm.personas import Personas
 from moshi_cluster.services.lm.server import LmModel
 from moshi_cluster.services.lm.settings import LmSettings
+from moshi_cluster.services.lm.voices import voices_of
 
 _MPS_PRIORITY = "CUDA_MPS_CLIENT_PRIORITY"  # NVIDIA's Multi-Process Service, environment variables
 _PRIORITIES = {"normal": 0, "below": 1}
@@ -56,8 +54,8 @@ def load(settings: LmSettings) -> LmModel:
     slots = choose_slots(settings, config, kv_dtype(settings, dtype))
     max_batch = largest_batch(settings, slots)
     generator = _generator(lm, settings, slots, max_batch, kv_dtype(settings, dtype))
-    voices, voice_files = _voices(settings, config)
     most_frames = min(settings.max_prompt_frames, generator.context - 1)
+    voices, voice_files = voices_of(settings, config, most_frames)
     checkpoint_fingerprint = lm_fingerprint(checkpoint, options)
     if voice_files:
         checkpoint_fingerprint = fingerprint([{"checkpoint": checkpoint_fingerprint}], voice_files)
@@ -108,18 +106,6 @@ def _generator(
         prefill_frames=settings.prefill_chunk_frames,
         prompt_cache_bytes=cache_bytes,
     )
-
-
-def _voices(settings: LmSettings, config: LmConfig) -> tuple[dict[str, Voice], list[Path]]:
-    """By name, and the files that they are from. A model that takes no prompts has none."""
-    if config.prompt_codes is None:
-        if settings.voices is not None:
-            raise CheckpointError("voices: the checkpoint takes no prompts")
-        return {}, []
-    path = find_voices(settings.hf_repo or settings.checkpoint, settings.voices)
-    if path is None:
-        return {}, []
-    return load_voices(path, config), sorted(path.iterdir()) if path.is_dir() else [path]
 
 
 def set_mps_priority(settings: LmSettings) -> None:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping
 
+from moshi_cluster.models.loading.voices import VOICE_SUFFIXES
 from moshi_cluster.models.moshi_lm import LmConfig
 from moshi_cluster.models.moshi_lm.prompt import Prompt, Voice, prompt_frames
 from moshi_cluster.services.common.errors import InvalidInput
 from moshi_cluster.services.common.prompts import FIELD, takes_no_prompts
 
 _TAG = "<system>"
-_SUFFIX = ".pt"
 _MOST_CHARACTERS = 4096
 
 
@@ -40,7 +40,7 @@ class Personas:
             return None
         if len(text) > _MOST_CHARACTERS:
             raise InvalidInput(f"{FIELD}.text_prompt", f"must be at most {_MOST_CHARACTERS} characters")
-        name = voice.removesuffix(_SUFFIX)
+        name = _without_suffix(voice)
         if name and name not in self._voices:
             raise InvalidInput(f"{FIELD}.voice", "unknown voice", known=", ".join(sorted(self._voices)) or "none")
         tokens = self._encode(_wrapped(text)) if text.strip() else []
@@ -56,6 +56,11 @@ class Personas:
             )
         key = hashlib.sha256(repr((name, tokens)).encode()).hexdigest()
         return Prompt(key, frames, self._voices[name].embeddings if name else None)
+
+
+def _without_suffix(voice: str) -> str:
+    """A voice's name, as clients name it or its file."""
+    return next((voice.removesuffix(suffix) for suffix in VOICE_SUFFIXES if voice.endswith(suffix)), voice)
 
 
 def _wrapped(text: str) -> str:

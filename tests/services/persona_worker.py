@@ -13,14 +13,17 @@ import sentencepiece
 import torch
 from prometheus_client import CollectorRegistry
 
+from moshi_cluster.models.loading.published import MIMI_NAME
 from moshi_cluster.services.lm import loading
 from moshi_cluster.services.lm.metrics import LmMetrics
 from moshi_cluster.services.lm.server import LmModel, LmService
 from moshi_cluster.services.lm.settings import LmSettings
 from moshi_cluster.v1 import common_pb2
+from tests.golden_set import golden_dir
 from tests.models.moshi_lm.personas import config_json, golden_folder
 
 PIECES = 60
+_MIMI_CONFIG = "mimi_config.json"
 SENTENCES = ["<system> you are a friendly teacher <system>", "you work for a bakery", "speak of rivers and of bread"]
 PERSONAS = [
     common_pb2.Persona(text_prompt=text, voice=voice)
@@ -50,9 +53,11 @@ def _tokenizer() -> bytes:
 def persona_folder(folder: Path) -> Path:
     """A checkpoint laid out as NVIDIA's."""
     shutil.copy(golden_folder() / "model.safetensors", folder)
-    config = {"model_type": "personaplex", "version": "7b-v1", **config_json()}
+    config = {"model_type": "personaplex", "version": "7b-v1", "mimi_config_name": _MIMI_CONFIG, **config_json()}
     (folder / "config.json").write_text(json.dumps(config))
     (folder / "tokenizer_spm_32k_3.model").write_bytes(_tokenizer())
+    shutil.copy(golden_dir() / "mimi_tiny/mimi.safetensors", folder / MIMI_NAME)
+    shutil.copy(golden_dir() / "mimi_tiny" / _MIMI_CONFIG, folder)
     (folder / "voices").mkdir()
     shutil.copy(golden_folder() / "VOICE0.pt", folder / "voices")
     other = torch.load(golden_folder() / "VOICE0.pt", weights_only=True)

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
 from moshi_cluster.models.loading.errors import CheckpointError
 from moshi_cluster.models.loading.voices import find_voices, load_voices
@@ -27,6 +28,10 @@ def archive(path: Path, files: dict[str, bytes]) -> Path:
             member.size = len(content)
             tar.addfile(member, io.BytesIO(content))
     return path
+
+
+def no_recordings(content: bytes) -> Tensor:
+    raise AssertionError("there are none")
 
 
 def voice_file() -> bytes:
@@ -48,7 +53,7 @@ def test_a_folder_and_an_archive_give_the_same_voices(tmp_path: Path, caplog: py
     packed = archive(tmp_path / "voices.tgz", {"voices/VOICE0.pt": voice_file(), "voices/notes.txt": b"hello"})
     expected = golden_voices()["file"]
     for path in (folder, packed):
-        voices = load_voices(path, CONFIG)
+        voices = load_voices(path, CONFIG, no_recordings)
         assert list(voices) == ["VOICE0"]
         assert torch.equal(voices["VOICE0"].frames, expected.frames)
         assert expected.embeddings is not None and voices["VOICE0"].embeddings is not None
@@ -88,19 +93,19 @@ class _Evil:
 def test_what_is_no_voice_is_named_and_none_of_its_code_runs(content: bytes, complaint: str, tmp_path: Path) -> None:
     (tmp_path / "BAD.pt").write_bytes(content)
     with pytest.raises(CheckpointError, match=rf"BAD\.pt: {complaint}"):
-        load_voices(tmp_path, CONFIG)
+        load_voices(tmp_path, CONFIG, no_recordings)
 
 
 def test_an_archive_that_is_none_is_named(tmp_path: Path) -> None:
     (tmp_path / "voices.tgz").write_bytes(b"<html>")
     with pytest.raises(CheckpointError, match=r"voices\.tgz: not a readable archive of voices"):
-        load_voices(tmp_path / "voices.tgz", CONFIG)
+        load_voices(tmp_path / "voices.tgz", CONFIG, no_recordings)
 
 
 def test_two_voices_of_one_name_are_named(tmp_path: Path) -> None:
     packed = archive(tmp_path / "voices.tgz", {"a/V.pt": voice_file(), "b/V.pt": voice_file()})
     with pytest.raises(CheckpointError, match="two voices are called V"):
-        load_voices(packed, CONFIG)
+        load_voices(packed, CONFIG, no_recordings)
 
 
 def test_voices_are_found_beside_the_checkpoint_or_where_one_says(tmp_path: Path, hub: FakeHub) -> None:
