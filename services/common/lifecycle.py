@@ -1,6 +1,7 @@
 """The life of a process, in one visible order.
 
-start:  metrics -> gRPC server, NOT_SERVING -> load and warm -> SERVING, and NOT_SERVING while it is not ready
+start:  metrics -> gRPC server, NOT_SERVING -> load and warm -> SERVING, and NOT_SERVING while it is not ready;
+        a signal before SERVING ends the process at once, whatever is half done
 stop:   signal -> NOT_SERVING -> refuse new sessions, tell live ones -> they finish or move -> stop server, service
 fail:   NOT_SERVING -> stop server, service -> exit code of its own; at once, also in the middle of a stop
 """
@@ -99,11 +100,11 @@ async def serve(
     collect_interval_s: float = 5.0,
 ) -> int:
     """The coroutine behind `run`. collect_interval_s: between two collections of garbage."""
-    signals = _StopSignals()
     with MetricsEndpoint(endpoint.host, endpoint.metrics_port, registry, endpoint.prefix) as metrics:
         server = grpc.aio.server(options=endpoint.options)
         port = _listen(server, endpoint)
-        service = make_service()
+        service = make_service()  # imports what is large: until then a signal ends the process as it ends any other
+        signals = _StopSignals()
         health_servicer = health.aio.HealthServicer()
         names = ["", *_register(server, service, health_servicer)]
         await _set_health(health_servicer, names, health_pb2.HealthCheckResponse.NOT_SERVING)

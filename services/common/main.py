@@ -6,6 +6,7 @@ import contextlib
 import logging
 import os
 import sys
+import threading
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -58,8 +59,8 @@ def run(
         with contextlib.suppress(OSError):  # nobody reads it
             print(f"{name}: {error}", file=sys.stderr)
         return EXIT_BAD_SETTING
-    if status == lifecycle.EXIT_ENGINE_FAILED:
-        # A thread that hangs in a device's driver could keep the interpreter from ending.
+    if status == lifecycle.EXIT_ENGINE_FAILED or threading.active_count() > 1:
+        # One that still loads, or hangs in a device's driver, could keep the interpreter from ending.
         os._exit(status)
     return status
 

@@ -81,12 +81,13 @@ class Engine:
         return [program.table for program in self._programs.values()]
 
     async def start(self) -> None:
-        """Starts the thread and returns once every program is warm. Cancelled, it ends the thread first."""
+        """Starts the thread and returns once every program is warm. Cancelled, it returns at once: the thread ends
+        when its warming does."""
         self._thread.start()
         try:
             await self._warm
         except asyncio.CancelledError:
-            await self.stop()
+            self._tell_thread_to_stop()
             raise
         self._watch = asyncio.create_task(self._watch_turns())
 
@@ -128,13 +129,16 @@ class Engine:
         """Ends the thread after the step in flight. One that hangs is left behind after a few seconds."""
         if self._watch is not None:
             self._watch.cancel()
-        with self._work:
-            self._stopping = True
-            self._work.notify()
+        self._tell_thread_to_stop()
         if self._thread.is_alive():
             await asyncio.to_thread(self._thread.join, self._join_s)
         if self._thread.is_alive():
             _log.error("the engine's thread does not end, going on without it")
+
+    def _tell_thread_to_stop(self) -> None:
+        with self._work:
+            self._stopping = True
+            self._work.notify()
 
     # --- the engine thread
 

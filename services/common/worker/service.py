@@ -13,6 +13,7 @@ from typing import Any, Generic, TypeVar
 import grpc
 
 from moshi_cluster.services.common.code_shape import CodeShape
+from moshi_cluster.services.common.daemon_thread import in_daemon_thread
 from moshi_cluster.services.common.errors import NoFreeSlot, Unavailable
 from moshi_cluster.services.common.mux.server import MuxServicer
 from moshi_cluster.services.common.readiness import Readiness
@@ -86,7 +87,7 @@ class WorkerService(Generic[M]):
     async def start(self) -> None:
         """Loads the model, warms every batch size, opens for sessions."""
         assert self._load is not None
-        model = await asyncio.to_thread(self._load)
+        model = await in_daemon_thread(self._load)
         engine = Engine(model.programs, inflight_frames=self._inflight_frames, on_stats=self.observe)
         await engine.start()
         engine.failed.add_done_callback(self._engine_failed)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import importlib
 import secrets
 
+from moshi_cluster.services.common.daemon_thread import in_daemon_thread
 from moshi_cluster.services.common.settings import SettingError
 
 
@@ -14,7 +14,7 @@ async def open_tunnel(port: int) -> str:
 
     Raises SettingError when the package is missing, RuntimeError when the relay does not answer.
     """
-    return await asyncio.to_thread(_open, port)
+    return await in_daemon_thread(lambda: _open(port))
 
 
 def _open(port: int) -> str:
