@@ -40,6 +40,16 @@ def encode_s16le(samples: Samples) -> bytes:
     return to_s16(samples).astype("<i2", copy=False).tobytes()
 
 
+def decode_s16be(data: bytes) -> Samples:
+    """16-bit big-endian bytes, L16 of RFC 3551, to samples."""
+    return from_s16(np.frombuffer(data, dtype=">i2"))
+
+
+def encode_s16be(samples: Samples) -> bytes:
+    """Samples to 16-bit big-endian bytes, clipped to full scale."""
+    return to_s16(samples).astype(">i2").tobytes()
+
+
 def decode_f32le(data: bytes) -> Samples:
     """32-bit little-endian floats to samples.
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from moshi_cluster.v1 import common_pb2, gateway_pb2
 
-_ENCODINGS = (0, 1, 2, 3, 4, 5, 6, 99)
+_ENCODINGS = (0, 1, 2, 3, 4, 5, 6, 7, 8, 99)
 _RATES_HZ = (0, 1, 8_000, 11_025, 16_000, 24_000, 48_000, 2**32 - 1)
 _MOST_MESSAGES = 40  # of a stream, beside the first
 _FLOATS = (0.0, 0.5, 1.0, -1.0, 1e30, float("nan"), float("inf"))

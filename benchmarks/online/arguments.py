@@ -11,9 +11,8 @@ from benchmarks.online.impairments import IMPAIRMENTS
 from benchmarks.online.limits import Limits
 from benchmarks.online.scenarios import SCENARIOS, Size
 from benchmarks.online.speech import LineFormat
-from moshi_cluster.audio.g711 import G711_RATE_HZ
 from moshi_cluster.clients.cli.recording import DEMO_UTTERANCE
-from moshi_cluster.clients.cli.wire_formats import ENCODINGS
+from moshi_cluster.clients.cli.wire_formats import ENCODINGS, ONLY_RATE_HZ
 
 
 def parser() -> argparse.ArgumentParser:
@@ -89,8 +88,9 @@ def _add_outcome(group: argparse._ArgumentGroup) -> None:
 
 def check(arguments: argparse.Namespace) -> str:
     """What is wrong with the arguments together, or nothing."""
-    if arguments.format in ("mulaw", "alaw") and arguments.rate != G711_RATE_HZ:
-        return f"--format {arguments.format} has {G711_RATE_HZ} Hz"
+    only_hz = ONLY_RATE_HZ.get(arguments.format, arguments.rate)
+    if arguments.rate != only_hz:
+        return f"--format {arguments.format} has {only_hz} Hz"
     if arguments.local and arguments.metrics:
         return "--metrics: known with --local"
     if not arguments.local and (arguments.slots or arguments.checkpoint or arguments.env):

@@ -16,6 +16,7 @@ import grpc
 from benchmarks.online.impairments import SendPlan
 from benchmarks.online.matching import CountersThen
 from benchmarks.online.record import NO_ANSWER, NOT_ENDED, OK, CallRecord
+from moshi_cluster.clients.cli.wire_formats import ENCODINGS, samples_in
 from moshi_cluster.v1 import gateway_pb2
 
 CONVERSE = "/moshi_cluster.v1.Gateway/Converse"
@@ -145,7 +146,7 @@ class Caller:
         record, line = self.record, self.record.reply_line or self.record.line
         if record.first_reply_s is None:
             record.first_reply_s = now_s
-        samples, first = len(audio.data) // line.sample_bytes, audio.first_sample
+        samples, first = samples_in(len(audio.data), ENCODINGS[line.encoding]), audio.first_sample
         record.gaps += first != record.reply_position
         record.reply_samples += samples
         record.reply_position = first + samples

@@ -11,7 +11,7 @@ import numpy as np
 from moshi_cluster.audio.frame import FRAME_MS
 from moshi_cluster.audio.spectral_resample import resample_loop
 from moshi_cluster.clients.cli.recording import Recording, S16Samples, read_wav
-from moshi_cluster.clients.cli.wire_formats import ENCODINGS, to_float, to_s16, to_wire
+from moshi_cluster.clients.cli.wire_formats import ENCODINGS, packets, to_float, to_s16
 from moshi_cluster.v1 import gateway_pb2
 
 
@@ -34,11 +34,6 @@ class LineFormat:
         """Samples in one model frame."""
         return self.rate_hz * FRAME_MS // 1000
 
-    @property
-    def sample_bytes(self) -> int:
-        """Bytes of one sample."""
-        return {"s16le": 2, "f32le": 4}.get(self.encoding, 1)
-
     def packets_of(self, frames: int) -> int:
         """Packets that hold `frames` frames; the last may reach beyond them."""
         return -(-frames * FRAME_MS // self.packet_ms)
@@ -52,10 +47,8 @@ def speech_messages(path: Path, line: LineFormat) -> list[bytes]:
     """A recording, to be looped, as serialised requests of one packet each. Raises BadInput."""
     samples = looped(read_wav(path), line.rate_hz, line.packet_samples)
     return [
-        gateway_pb2.ConverseRequest(
-            audio=gateway_pb2.Audio(data=to_wire(samples[first : first + line.packet_samples], line.encoding))
-        ).SerializeToString()
-        for first in range(0, len(samples), line.packet_samples)
+        gateway_pb2.ConverseRequest(audio=gateway_pb2.Audio(data=packet)).SerializeToString()
+        for packet in packets(samples, line.encoding, line.packet_samples)
     ]
 
 

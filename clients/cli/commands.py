@@ -8,7 +8,6 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from moshi_cluster.audio.g711 import G711_RATE_HZ
 from moshi_cluster.clients.cli.access import access_of, add_access_options
 from moshi_cluster.clients.cli.converse import CallResult, CallScript, Listener, converse
 from moshi_cluster.clients.cli.errors import BadInput, CallError, CallLost
@@ -17,7 +16,7 @@ from moshi_cluster.clients.cli.resuming import resumed_words
 from moshi_cluster.clients.cli.talk import command as talk
 from moshi_cluster.clients.cli.talk.command import EXIT_BAD_INPUT, EXIT_CALL_FAILED, EXIT_INTERRUPTED, EXIT_OK
 from moshi_cluster.clients.cli.talk.options import add_options
-from moshi_cluster.clients.cli.wire_formats import ENCODINGS, from_wire, to_wire
+from moshi_cluster.clients.cli.wire_formats import ENCODINGS, ONLY_RATE_HZ, from_wire, packets
 from moshi_cluster.v1 import common_pb2, gateway_pb2
 
 
@@ -90,8 +89,9 @@ def _converse(arguments: argparse.Namespace) -> int:
 def make_script(recording: Recording, arguments: argparse.Namespace) -> CallScript:
     """The recording cut to packets in the wanted format. Raises BadInput."""
     name, reply_rate_hz = arguments.format, arguments.rate or recording.rate_hz
-    if name in ("mulaw", "alaw") and (recording.rate_hz, reply_rate_hz) != (G711_RATE_HZ, G711_RATE_HZ):
-        raise BadInput(f"{arguments.input}: {name} needs {G711_RATE_HZ} Hz, found {recording.rate_hz} Hz")
+    only_hz = ONLY_RATE_HZ.get(name)
+    if only_hz and (recording.rate_hz, reply_rate_hz) != (only_hz, only_hz):
+        raise BadInput(f"{arguments.input}: {name} needs {only_hz} Hz, found {recording.rate_hz} Hz")
     sampling = common_pb2.Sampling(seed=arguments.seed)
     if arguments.greedy:
         sampling.text_temperature = sampling.audio_temperature = 0.0
@@ -101,11 +101,8 @@ def make_script(recording: Recording, arguments: argparse.Namespace) -> CallScri
         sampling=sampling,
     )
     packet_samples = recording.rate_hz * arguments.packet_ms // 1000
-    packets = [
-        to_wire(recording.samples[first : first + packet_samples], name)
-        for first in range(0, len(recording.samples), packet_samples)
-    ]
-    return CallScript(start, packets, arguments.packet_ms / 1000)
+    sent = packets(recording.samples, name, packet_samples)
+    return CallScript(start, sent, arguments.packet_ms / 1000)
 
 
 def _reply_recording(result: CallResult, format_name: str) -> Recording:

@@ -6,15 +6,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from moshi_cluster.audio.frame import FRAME_S
+from moshi_cluster.clients.cli.wire_formats import samples_in
 from moshi_cluster.v1 import gateway_pb2
 
 _DELAYS_S = (0.2, 0.5, 1.0, 2.0, 4.0, 8.0, 8.0, 8.0, 8.0, 8.0)  # about as long as a lost call is kept
-_SAMPLE_BYTES = {
-    gateway_pb2.ENCODING_PCM_S16LE: 2,
-    gateway_pb2.ENCODING_PCM_F32LE: 4,
-    gateway_pb2.ENCODING_MULAW: 1,
-    gateway_pb2.ENCODING_ALAW: 1,
-}
 
 
 @dataclass(frozen=True)
@@ -39,7 +34,7 @@ class HeardReply:
 
     def audio(self, audio: gateway_pb2.ReplyAudio) -> None:
         """A packet came."""
-        self._samples = audio.first_sample + len(audio.data) // _SAMPLE_BYTES[self._started.output_format.encoding]
+        self._samples = audio.first_sample + samples_in(len(audio.data), self._started.output_format.encoding)
 
     @property
     def resume(self) -> Resume | None:

@@ -21,6 +21,13 @@ ALAW_OF_EVERY_SAMPLE = "38488f6fd710f4686360edc4d38639f96c491595ef93f8eb8d62d5e0
 NEAREST_MULAW_OF_EVERY_SAMPLE = "f8df7260025d704d43244569c55203d0e762fb29d23cc927ef2a1ba690e820a9"
 """The same with the nearest levels, as the telephones had them that the demo model learnt with."""
 
+# SHA-256 of a rising triangle wave with noise, 2 s of 16-bit samples at 16 kHz; of what libg722 1.2.8 (public domain,
+# nothing of FFmpeg in it) makes of them, and of the samples that it makes of those bytes. Its bytes begin as below.
+G722_SOUND = "9d61556befb715b5191320295182aba587f5bda8b22bbaa831394f1eedc44571"
+G722_BYTES = "1174fce18e4a8cfa11367b3838933ced15d31b5f1fd1e1809af1faf5a37489c9"
+G722_HEARD = "0a095aace8ec17b13ffa23e40961b691ea99c3bdbe01fc0111e65155bccf693c"
+G722_FIRST_BYTES = bytes.fromhex("8d2084208420a024242566a7282a6b2d30b0b033f27436f8bab9397db87c3b1b9fdc9b58dc145554")
+
 # 60 ms of a sine of 500 Hz and amplitude 0.25, as FFmpeg 8's encoder and muxer made an Ogg Opus stream of it: a page
 # for each header and one for four packets of 20 ms.
 OGG_HEADER_PAGES = bytes.fromhex(

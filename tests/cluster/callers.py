@@ -11,7 +11,7 @@ import grpc
 
 from moshi_cluster.clients.cli.converse import CallResult, CallScript, Listener, converse
 from moshi_cluster.clients.cli.recording import DEMO_UTTERANCE, Recording, read_wav
-from moshi_cluster.clients.cli.wire_formats import ENCODINGS, to_wire
+from moshi_cluster.clients.cli.wire_formats import ENCODINGS, packets
 from moshi_cluster.cluster.local_cluster import LocalCluster
 from moshi_cluster.v1 import common_pb2, gateway_pb2, gateway_pb2_grpc, worker_pb2, worker_pb2_grpc
 
@@ -52,10 +52,7 @@ def speech(line: Line, seconds: float, offset_s: float = 0.0) -> list[bytes]:
     spoken = samples[:0]
     for index in range(first, first + count):
         spoken.append(samples[index % len(samples)])
-    return [
-        to_wire(spoken[position : position + line.packet_samples], line.format_name)
-        for position in range(0, count, line.packet_samples)
-    ]
+    return packets(spoken, line.format_name, line.packet_samples)
 
 
 async def call(target: str, line: Line, seconds: float, offset_s: float = 0.0, **changes: object) -> CallResult:

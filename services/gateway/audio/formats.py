@@ -19,6 +19,12 @@ class Encoding(IntEnum):
     MULAW = 3
     ALAW = 4
     OPUS = 5
+    G722 = 6
+    PCM_S16BE = 7
+
+
+_ONE_RATE_HZ = {Encoding.MULAW: G711_RATE_HZ, Encoding.ALAW: G711_RATE_HZ, Encoding.G722: 16_000}
+_BLOCK_BYTES = {Encoding.PCM_S16LE: 2, Encoding.PCM_S16BE: 2, Encoding.PCM_F32LE: 4, Encoding.OPUS: 0}
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,16 +38,15 @@ class AudioFormat:
     def parse(cls, encoding: int, rate_hz: int, field: str) -> "AudioFormat":
         """The format that `start` asks for; `field` ("start.input_format") is named when it is refused.
 
-        A rate of 0 means 8000 for G.711. Raises InvalidInput.
+        A rate of 0 means 8000 for G.711 and 16000 for G.722. Raises InvalidInput.
         """
         try:
             known = Encoding(encoding)
         except ValueError:
             raise InvalidInput(f"{field}.encoding", f"must be one of {_names()}", got=encoding) from None
-        is_g711 = known in (Encoding.MULAW, Encoding.ALAW)
-        if is_g711 and rate_hz == 0:
-            rate_hz = G711_RATE_HZ
-        allowed = (G711_RATE_HZ,) if is_g711 else _RATES_HZ
+        only_hz = _ONE_RATE_HZ.get(known)
+        allowed = _RATES_HZ if only_hz is None else (only_hz,)
+        rate_hz = rate_hz or only_hz or 0
         if rate_hz not in allowed:
             raise InvalidInput(
                 f"{field}.sample_rate_hz", f"must be {_either(allowed)} for {known.name}", got_hz=rate_hz
@@ -49,9 +54,19 @@ class AudioFormat:
         return cls(known, rate_hz)
 
     @property
-    def sample_bytes(self) -> int:
-        """Bytes of one sample; 0 for Opus, whose packets have no fixed size."""
-        return {Encoding.PCM_S16LE: 2, Encoding.PCM_F32LE: 4, Encoding.OPUS: 0}.get(self.encoding, 1)
+    def block_bytes(self) -> int:
+        """Bytes of the shortest whole piece of sound; 0 for Opus, whose packets have no fixed size."""
+        return _BLOCK_BYTES.get(self.encoding, 1)
+
+    @property
+    def block_samples(self) -> int:
+        """Samples in that piece: one, but two of G.722."""
+        return 2 if self.encoding is Encoding.G722 else 1
+
+    @property
+    def bytes_per_s(self) -> int:
+        """Bytes of a second of sound; 0 for Opus."""
+        return self.rate_hz * self.block_bytes // self.block_samples
 
 
 def parse_reply_packet_ms(packet_ms: int, output: AudioFormat) -> int:

@@ -13,12 +13,14 @@ from moshi_cluster.services.gateway.audio.formats import AudioFormat, Encoding
 
 _DECODERS: dict[Encoding, Callable[[bytes], Samples]] = {
     Encoding.PCM_S16LE: pcm.decode_s16le,
+    Encoding.PCM_S16BE: pcm.decode_s16be,
     Encoding.PCM_F32LE: pcm.decode_f32le,
     Encoding.MULAW: g711.decode_mulaw,
     Encoding.ALAW: g711.decode_alaw,
 }
 _ENCODERS: dict[Encoding, Callable[[Samples], bytes]] = {
     Encoding.PCM_S16LE: pcm.encode_s16le,
+    Encoding.PCM_S16BE: pcm.encode_s16be,
     Encoding.PCM_F32LE: pcm.encode_f32le,
     Encoding.MULAW: g711.encode_mulaw,
     Encoding.ALAW: g711.encode_alaw,
@@ -45,8 +47,8 @@ class AudioDecoder:
     def duration_s(self, data: bytes) -> float:
         """Seconds in one packet, without decoding it. Raises InvalidInput for parts of samples, more than a second."""
         self._check_length(len(data))
-        size = self._source.sample_bytes
-        return len(data) / size / self._source.rate_hz if size else opus_packet.duration_s(data)
+        second_bytes = self._source.bytes_per_s
+        return len(data) / second_bytes if second_bytes else opus_packet.duration_s(data)
 
     def decode(self, data: bytes) -> Samples:
         """One packet to the 24 kHz samples that it completes: exactly 24000 for every second received.
@@ -66,12 +68,12 @@ class AudioDecoder:
         return pcm.bounded(self._resampler.flush()) if self._resampler else NO_SAMPLES
 
     def _check_length(self, data_bytes: int) -> None:
-        size = self._source.sample_bytes
+        size = self._source.block_bytes
         if size == 0:
             return
         if data_bytes % size:
             raise InvalidInput("audio.data", "must be whole samples", sample_bytes=size, got_bytes=data_bytes)
-        seconds = data_bytes / size / self._source.rate_hz
+        seconds = data_bytes / self._source.bytes_per_s
         if seconds > 1:
             raise InvalidInput("audio.data", "must be at most 1 s", got_s=seconds)
 
@@ -102,21 +104,29 @@ def _resampler(from_hz: int, to_hz: int) -> Resampler | None:
     return None if from_hz == to_hz else Resampler(from_hz, to_hz)
 
 
-# Opus is imported with the first call that speaks it: it brings all of FFmpeg, which other calls do without.
+# Opus and G.722 are imported with the first call that speaks them: they bring all of FFmpeg, others do without.
 
 
 def _open_decoder(source: AudioFormat) -> tuple[Callable[[bytes], Samples], int]:
     """A decoder and the rate that it gives."""
-    if source.encoding is not Encoding.OPUS:
-        return _DECODERS[source.encoding], source.rate_hz
-    from moshi_cluster.audio.opus import DECODED_RATE_HZ, OpusDecoder
+    if source.encoding is Encoding.OPUS:
+        from moshi_cluster.audio.opus import DECODED_RATE_HZ, OpusDecoder
 
-    return OpusDecoder().decode, DECODED_RATE_HZ
+        return OpusDecoder().decode, DECODED_RATE_HZ
+    if source.encoding is Encoding.G722:
+        from moshi_cluster.audio.g722 import G722Decoder
+
+        return G722Decoder().decode, source.rate_hz
+    return _DECODERS[source.encoding], source.rate_hz
 
 
 def _open_encoder(target: AudioFormat, packet_ms: int) -> Callable[[Samples], bytes]:
-    if target.encoding is not Encoding.OPUS:
-        return _ENCODERS[target.encoding]
-    from moshi_cluster.audio.opus import OpusEncoder
+    if target.encoding is Encoding.OPUS:
+        from moshi_cluster.audio.opus import OpusEncoder
 
-    return OpusEncoder(target.rate_hz, packet_ms).encode
+        return OpusEncoder(target.rate_hz, packet_ms).encode
+    if target.encoding is Encoding.G722:
+        from moshi_cluster.audio.g722 import G722Encoder
+
+        return G722Encoder(target.rate_hz * packet_ms // 1000).encode
+    return _ENCODERS[target.encoding]

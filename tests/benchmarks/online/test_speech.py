@@ -18,13 +18,16 @@ def tone(hz: float, rate_hz: int, seconds: float = 1.0) -> array[int]:
     return array("h", np.rint(10_000 * np.sin(2 * np.pi * hz * time)).astype(np.int16).tobytes())
 
 
-@pytest.mark.parametrize(("name", "rate_hz"), [("mulaw", 8000), ("s16le", 8000), ("s16le", 24000), ("f32le", 24000)])
-def test_every_packet_has_its_length_and_parses(name: str, rate_hz: int) -> None:
+@pytest.mark.parametrize(
+    ("name", "rate_hz", "packet_bytes"),
+    [("mulaw", 8000, 160), ("s16le", 8000, 320), ("s16be", 24000, 960), ("f32le", 24000, 1920), ("g722", 16000, 160)],
+)
+def test_every_packet_has_its_length_and_parses(name: str, rate_hz: int, packet_bytes: int) -> None:
     assert name in ENCODINGS
     line = LineFormat(name, rate_hz, packet_ms=20, reply_packet_ms=20)
     messages = [gateway_pb2.ConverseRequest.FromString(data) for data in speech_messages(DEMO_UTTERANCE, line)]
     assert len(messages) == 299  # 5.99 s, cut to whole packets
-    assert {len(message.audio.data) for message in messages} == {rate_hz // 50 * line.sample_bytes}
+    assert {len(message.audio.data) for message in messages} == {packet_bytes}
     assert len({message.audio.data for message in messages}) > 100
 
 

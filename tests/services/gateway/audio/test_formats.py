@@ -8,7 +8,7 @@ from moshi_cluster.services.gateway.audio.formats import AudioFormat, Encoding, 
 
 FIELD = "start.input_format"
 CONTRACT = Path(__file__).parents[4] / "protos/moshi_cluster/v1/gateway.proto"
-LINEAR = [Encoding.PCM_S16LE, Encoding.PCM_F32LE, Encoding.OPUS]
+LINEAR = [Encoding.PCM_S16LE, Encoding.PCM_S16BE, Encoding.PCM_F32LE, Encoding.OPUS]
 G711 = [Encoding.MULAW, Encoding.ALAW]
 
 
@@ -31,7 +31,21 @@ def test_g711_is_8_khz_said_or_unsaid(encoding, rate_hz):
     assert AudioFormat.parse(int(encoding), rate_hz, FIELD) == AudioFormat(encoding, 8_000)
 
 
-@pytest.mark.parametrize("encoding", [0, 6, -1, 1 << 31])
+@pytest.mark.parametrize("rate_hz", [0, 16_000])
+def test_g722_is_16_khz_said_or_unsaid(rate_hz):
+    assert AudioFormat.parse(int(Encoding.G722), rate_hz, FIELD) == AudioFormat(Encoding.G722, 16_000)
+
+
+def test_the_clock_that_rtp_gives_g722_is_not_its_rate():
+    with pytest.raises(InvalidInput, match=r"sample_rate_hz: must be 16000 for G722$"):
+        AudioFormat.parse(int(Encoding.G722), 8_000, FIELD)
+
+
+def test_a_second_of_g722_is_as_many_bytes_as_of_g711():
+    assert AudioFormat(Encoding.G722, 16_000).bytes_per_s == AudioFormat(Encoding.MULAW, 8_000).bytes_per_s == 8_000
+
+
+@pytest.mark.parametrize("encoding", [0, 8, -1, 1 << 31])
 def test_an_unknown_encoding_is_refused_by_name(encoding):
     with pytest.raises(InvalidInput, match=r"^start\.input_format\.encoding: must be one of PCM_S16LE .*\)$") as error:
         AudioFormat.parse(encoding, 24_000, FIELD)
@@ -41,7 +55,7 @@ def test_an_unknown_encoding_is_refused_by_name(encoding):
 @pytest.mark.parametrize("encoding", Encoding)
 @pytest.mark.parametrize("rate_hz", [1, 11_025, 44_100, 96_000])
 def test_an_unknown_rate_is_refused_by_name(encoding, rate_hz):
-    with pytest.raises(InvalidInput, match=r"^start\.input_format\.sample_rate_hz: must be .*8000") as error:
+    with pytest.raises(InvalidInput, match=r"^start\.input_format\.sample_rate_hz: must be (8000|16000)") as error:
         AudioFormat.parse(int(encoding), rate_hz, FIELD)
     assert error.value.figures["got_hz"] == str(rate_hz)
 

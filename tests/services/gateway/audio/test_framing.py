@@ -12,6 +12,8 @@ FORMATS = [
     AudioFormat(Encoding.PCM_F32LE, 48_000),
     AudioFormat(Encoding.PCM_S16LE, 16_000),
     AudioFormat(Encoding.MULAW, 8_000),
+    AudioFormat(Encoding.PCM_S16BE, 8_000),
+    AudioFormat(Encoding.G722, 16_000),
 ]
 
 
@@ -86,7 +88,7 @@ def test_packets_are_the_reply_cut_exactly(audio, packet_ms, frame_count):
     position = 0
     for packet in packets:
         assert packet.first_sample == position
-        assert len(packet.data) == packet.samples * audio.sample_bytes
+        assert len(packet.data) * audio.rate_hz == packet.samples * audio.bytes_per_s
         position += packet.samples
 
 

@@ -26,6 +26,8 @@ FORMATS = [
     AudioFormat(Encoding.PCM_F32LE, 48_000),
     AudioFormat(Encoding.MULAW, 8_000),
     AudioFormat(Encoding.ALAW, 8_000),
+    AudioFormat(Encoding.PCM_S16BE, 16_000),
+    AudioFormat(Encoding.G722, 16_000),
 ]
 by_format = pytest.mark.parametrize("wire", FORMATS, ids=lambda wire: f"{wire.encoding.name}-{wire.rate_hz}")
 
@@ -187,13 +189,14 @@ async def test_a_line_hears_itself_in_every_format(wire: AudioFormat) -> None:
         started = await caller.start(input_format=on_the_wire(wire), loopback=True)
         assert started.output_format == on_the_wire(wire)
         assert started.reply_packet_ms == 80
-        packet_bytes = wire.rate_hz // 50 * wire.sample_bytes
+        packet_bytes = wire.bytes_per_s // 50
         for position in range(0, len(sent), packet_bytes):
             await caller.say(sent[position : position + packet_bytes])
         heard = await caller.hang_up()
     assert heard.audio == replies_of_the_edge(wire, sent)
     assert heard.counters.samples_in == round(0.5 * wire.rate_hz)
-    assert heard.counters.samples_out == len(heard.audio) // wire.sample_bytes == 7 * wire.rate_hz * 8 // 100
+    assert heard.counters.samples_out == 7 * wire.rate_hz * 8 // 100
+    assert len(heard.audio) == 7 * wire.bytes_per_s * 8 // 100
     if wire.rate_hz == 24_000:
         assert heard.audio[: len(sent)] == sent
 

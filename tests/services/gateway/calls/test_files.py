@@ -165,7 +165,7 @@ def packets_of(source: AudioFormat, seconds: float, packet_ms: int) -> list[byte
     voice = np.sin(np.arange(round(24_000 * seconds)) * 0.05).astype(np.float32) * 0.4
     encoder = AudioEncoder(source, 20)
     data = encoder.encode(encoder.resample(voice))
-    size = source.sample_bytes * source.rate_hz * packet_ms // 1000
+    size = source.bytes_per_s * packet_ms // 1000
     return [data[at : at + size] for at in range(0, len(data), size)]
 
 
