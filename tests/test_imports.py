@@ -146,11 +146,12 @@ def _room(path: PurePosixPath) -> str:
 
 
 def transports_are_independent(tree: Tree) -> Iterator[Import]:
-    """In services/gateway/api no transport imports another; the HTTP port carries the WebSocket."""
+    """In services/gateway/api no transport imports another; the HTTP port carries WebSockets."""
     for found in imports_in(tree, "services/gateway/api"):
         own, target = found.path.parts[3], found.module.removeprefix(f"{GATEWAY}.api.").partition(".")[0]
-        others = {"grpc", "websocket", "http"} - {own}
-        if found.is_of(f"{GATEWAY}.api") and target in others and (own, target) != ("http", "websocket"):
+        others = {"grpc", "websocket", "telephony", "http"} - {own}
+        carried = own == "http" and target in ("websocket", "telephony")
+        if found.is_of(f"{GATEWAY}.api") and target in others and not carried:
             yield found
 
 
@@ -302,6 +303,7 @@ def test_the_repository_keeps_the_rule(rule: Callable[[Tree], Iterable[Import]],
         (gateway_rooms_have_an_order, "services/gateway/settings.py", f"from {_GW}.calls import limits"),
         (transports_are_independent, "services/gateway/api/grpc/requests.py", f"from {_GW}.api.websocket import query"),
         (transports_are_independent, "services/gateway/api/websocket/query.py", f"from {_GW}.api.http import server"),
+        (transports_are_independent, "services/gateway/api/telephony/wire.py", f"import {_GW}.api.websocket.query"),
         (engines_know_no_grpc, "services/lm/engine.py", "from grpc import aio"),
         (engines_know_no_grpc, "services/common/worker/engine.py", "from moshi_cluster.v1 import lm_pb2"),
         (servers_know_no_torch, "services/codec/server.py", "from torch import Tensor"),

@@ -11,6 +11,7 @@
     +-- TakenOver           ABORTED
     +-- CallerLost          CANCELLED
     +-- LimitReached        DEADLINE_EXCEEDED
+    +-- Unsupported         UNIMPLEMENTED
     +-- EngineFailed        INTERNAL
 
 Beside each stands the gRPC status that its peer sees. Engines and sessions raise these without knowing gRPC; at the
@@ -126,6 +127,13 @@ class LimitReached(SessionError):
 
     status = "DEADLINE_EXCEEDED"
     reason = "LIMIT_REACHED"
+
+
+class Unsupported(SessionError):
+    """The caller's transport has no such command."""
+
+    status = "UNIMPLEMENTED"
+    reason = "UNSUPPORTED"
 
 
 class EngineFailed(SessionError):

@@ -64,6 +64,7 @@ class GatewayMetrics:
         self._add_workers(registry)
         self._add_http_port(registry)
         self._add_store(registry)
+        self._add_wires(registry)
         self._resumptions = Counter(
             "moshi_gateway_resumptions",
             "Callers who came back for a conversation, by where it was found, or why it could not go on.",
@@ -160,6 +161,27 @@ class GatewayMetrics:
             ("outcome",),
             registry=registry,
         )
+
+    def _add_wires(self, registry: CollectorRegistry) -> None:
+        self._wire_calls = Counter(
+            "moshi_gateway_wire_calls",
+            "Calls of telephone systems that ended, by the wire they came over and how they ended.",
+            ("transport", "outcome"),
+            registry=registry,
+        )
+        self._wire_packets = Counter(
+            "moshi_gateway_wire_packets",
+            "Packets of voice of telephone systems: received, sent, lost, filled (silence for lost ones), reordered,"
+            " repeated, late (lost, and came after all); unknown: messages of no known kind.",
+            ("transport", "kind"),
+            registry=registry,
+        )
+
+    def wire_over(self, transport: str, outcome: str, packets: Mapping[str, int]) -> None:
+        """Counts a call of a telephone system that ended, and its packets by kind."""
+        self._wire_calls.labels(transport, outcome).inc()
+        for kind, count in packets.items():
+            self._wire_packets.labels(transport, kind).inc(count)
 
     def stored(self, outcome: str, steps: int = 1) -> None:
         """Counts steps on records: done, missing, taken, failed, dropped, damaged."""

@@ -10,6 +10,8 @@ import grpc
 from moshi_cluster.services.common.readiness import Readiness
 from moshi_cluster.services.gateway.api.grpc.servicer import ConverseServicer
 from moshi_cluster.services.gateway.api.http.server import HttpServer
+from moshi_cluster.services.gateway.api.telephony.stream_server import StreamServer
+from moshi_cluster.services.gateway.api.telephony.wires import OVER_STREAM, check_names
 from moshi_cluster.services.gateway.calls.manager import CallManager
 from moshi_cluster.services.gateway.settings import GatewaySettings
 from moshi_cluster.v1 import gateway_pb2_grpc
@@ -22,7 +24,11 @@ class GatewayService:
         self.readiness = Readiness()
         self._manager = manager
         self._converse = ConverseServicer(settings, manager)
+        check_names(settings)
         self._http = HttpServer(settings, manager) if settings.http else None
+        self._streams = {
+            name: StreamServer(name, settings, manager) for name in settings.telephony if name in OVER_STREAM
+        }
 
     def register(self, server: grpc.aio.Server) -> Sequence[str]:
         """Adds the servicer; returns the full name of the service."""
@@ -38,6 +44,8 @@ class GatewayService:
         """Returns once a worker of each service takes sessions; the web page is there at once."""
         if self._http is not None:
             await self._http.start()
+        for stream in self._streams.values():
+            await stream.start()
         await self._manager.start()
 
     @property
@@ -57,6 +65,8 @@ class GatewayService:
         """Lets go of the HTTP port and the workers."""
         if self._http is not None:
             await self._http.stop()
+        for stream in self._streams.values():
+            await stream.stop()
         await self._manager.stop()
 
     @property
@@ -65,3 +75,7 @@ class GatewayService:
         if self._http is None:
             raise RuntimeError("HTTP is off")
         return self._http.port
+
+    def stream_port(self, wire: str) -> int:
+        """Where a wire over TCP is, once started. Raises KeyError when it is switched off."""
+        return self._streams[wire].port

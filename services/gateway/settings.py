@@ -64,6 +64,18 @@ class GatewaySettings:
     token_file: str = setting(
         "", "File of bearer tokens, one a line: every call must show one of them. Empty: nobody is asked."
     )
+    telephony: tuple[str, ...] = setting(
+        (),
+        "Wires of telephone systems that are served, comma separated: those of WebSockets at /telephony/<wire> of the"
+        " HTTP port. docs/telephony.md lists them.",
+    )
+    telephony_networks: tuple[str, ...] = setting(
+        (),
+        "Addresses and networks (10.1.0.0/16), comma separated, whose telephone systems may call; empty: every one.",
+    )
+    twilio_token_file: str = setting(
+        "", "File of Twilio auth tokens, one a line: requests must be signed with one of them. Empty: any request."
+    )
     gradio_tunnel: bool = setting(False, "Make the HTTP port public through Gradio's relay; needs the package gradio.")
     codec_targets: tuple[str, ...] = setting(
         ("localhost:50052",), "Codec workers, host:port, comma separated; a name may stand for several addresses."
@@ -153,8 +165,9 @@ class GatewaySettings:
         for origin in self.allowed_origins:
             if not _ORIGIN.fullmatch(origin):
                 raise SettingError(f"{PREFIX}ALLOWED_ORIGINS: expected https://host[:port] or *, got {origin!r}")
-        for network in self.trusted_proxies:
-            _check_network(network)
+        for name in ("trusted_proxies", "telephony_networks"):
+            for network in getattr(self, name):
+                _check_network(network, name)
         if self.http_proxy_protocol and not self.trusted_proxies:
             raise SettingError(f"{PREFIX}HTTP_PROXY_PROTOCOL: needs {PREFIX}TRUSTED_PROXIES to say who speaks it")
         for name in ("tls_self_signed", "grpc_tls"):
@@ -178,14 +191,14 @@ class GatewaySettings:
             raise SettingError(f"{PREFIX}SESSION_STORE: needs {PREFIX}RESUME_KEEP_S above 0: nothing is kept otherwise")
 
 
-def _check_network(text: str) -> None:
+def _check_network(text: str, name: str) -> None:
     """Raises SettingError for what is neither address nor network."""
     try:
         network = ipaddress.ip_network(text)
     except ValueError as error:
-        raise SettingError(f"{PREFIX}TRUSTED_PROXIES: expected an address or a network: {error}") from None
+        raise SettingError(f"{PREFIX}{name.upper()}: expected an address or a network: {error}") from None
     if isinstance(network, ipaddress.IPv6Network) and network.network_address.ipv4_mapped is not None:
-        raise SettingError(f"{PREFIX}TRUSTED_PROXIES: {text} is IPv4: write it so")
+        raise SettingError(f"{PREFIX}{name.upper()}: {text} is IPv4: write it so")
 
 
 def _is_target(target: str) -> bool:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import secrets
 from dataclasses import dataclass, field
 
+from moshi_cluster.services.common.errors import InvalidInput
 from moshi_cluster.services.gateway.audio.formats import AudioFormat
 from moshi_cluster.v1 import common_pb2
 
 _FIRST_PACKET_S = 1.25
 _SEED_BITS = 53
+_MOST_LABEL_CHARACTERS = 128
 
 
 @dataclass(frozen=True)
@@ -45,3 +47,10 @@ class CallSpec:
 def draw_seed() -> int:
     """A seed for a call that names none, below 2^53: JSON's clients read larger numbers rounded, and it is told."""
     return secrets.randbits(_SEED_BITS)
+
+
+def check_label(label: str, field: str) -> str:
+    """The label, which stands in logs. Raises InvalidInput naming the field."""
+    if len(label) > _MOST_LABEL_CHARACTERS or not (label.isascii() and (label.isprintable() or not label)):
+        raise InvalidInput(field, f"must be at most {_MOST_LABEL_CHARACTERS} printable ASCII characters")
+    return label

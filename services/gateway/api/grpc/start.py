@@ -6,11 +6,10 @@ from moshi_cluster.models.sampling import SamplingError, check
 from moshi_cluster.services.common.errors import InvalidInput
 from moshi_cluster.services.gateway.audio.formats import AudioFormat, parse_reply_packet_ms
 from moshi_cluster.services.gateway.calls.persona import check_persona
-from moshi_cluster.services.gateway.calls.spec import CallSpec, Slo, draw_seed
+from moshi_cluster.services.gateway.calls.spec import CallSpec, Slo, check_label, draw_seed
 from moshi_cluster.services.gateway.settings import GatewaySettings
 from moshi_cluster.v1 import common_pb2, gateway_pb2
 
-_MAX_LABEL_CHARACTERS = 128
 _MAX_RESUME_TOKEN_CHARACTERS = 128
 _JITTER_ALLOWANCE_MS = range(20, 2001)
 
@@ -34,7 +33,7 @@ def parse_start(start: gateway_pb2.Start, settings: GatewaySettings) -> CallSpec
         slo=_parse_slo(start.slo),
         loopback=start.loopback,
         persona=_parse_persona(start),
-        label=_parse_label(start.call_label),
+        label=check_label(start.call_label, "start.call_label"),
     )
 
 
@@ -88,9 +87,3 @@ def _parse_slo(slo: gateway_pb2.Slo) -> Slo:
     if not 0 <= slo.max_late_ratio <= 1:
         raise InvalidInput("start.slo.max_late_ratio", "must be 0 to 1")
     return Slo(slo.max_late_ratio, slo.max_backlog_frames)
-
-
-def _parse_label(label: str) -> str:
-    if len(label) > _MAX_LABEL_CHARACTERS or not (label.isascii() and (label.isprintable() or not label)):
-        raise InvalidInput("start.call_label", f"must be at most {_MAX_LABEL_CHARACTERS} printable ASCII characters")
-    return label

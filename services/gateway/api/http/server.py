@@ -15,6 +15,7 @@ from moshi_cluster.services.gateway.api.http.connection_limits import Connection
 from moshi_cluster.services.gateway.api.http.listener import Leave, Listener
 from moshi_cluster.services.gateway.api.http.static_files import StaticFiles
 from moshi_cluster.services.gateway.api.http.tunnel import open_tunnel
+from moshi_cluster.services.gateway.api.telephony.handler import PATH, TelephonyHandler
 from moshi_cluster.services.gateway.api.tls import context_of
 from moshi_cluster.services.gateway.api.websocket.handler import WebSocketHandler
 from moshi_cluster.services.gateway.calls.manager import CallManager
@@ -34,6 +35,7 @@ class HttpServer:
         self._settings = settings
         self._manager = manager
         self._chat = WebSocketHandler(settings, manager)
+        self._telephony = TelephonyHandler(settings, manager)
         self._runner = web.AppRunner(self._application(), access_log=None, shutdown_timeout=_STOP_GRACE_S)
         self._listener: Listener | None = None
 
@@ -52,7 +54,7 @@ class HttpServer:
         _log.info("listening http_port=%d tls=%s", self.port, bool(tls))
         if settings.gradio_tunnel:
             address = await open_tunnel(self.port)
-            self._chat.allowed_origins.add(address)
+            self._chat.entry.allowed_origins.add(address)
             _log.info("public address=%s; relayed, which may cost half a second", address)
 
     @property
@@ -76,8 +78,11 @@ class HttpServer:
     def _application(self) -> web.Application:
         application = web.Application()
         application.on_response_prepare.append(self._finish_headers)
-        application.on_shutdown.append(lambda _: self._chat.stop())
+        application.on_shutdown.append(lambda _: self._chat.entry.stop())
         application.router.add_get("/api/chat", self._chat.handle)
+        application.on_shutdown.append(lambda _: self._telephony.entry.stop())
+        if self._settings.telephony:
+            application.router.add_get(PATH, self._telephony.handle)
         application.router.add_get("/health", self._health)
         if self._settings.web_dir:
             is_ours = self._settings.web_dir == DEFAULT_WEB_DIR

@@ -8,7 +8,7 @@ import logging
 import time
 from typing import Any
 
-from aiohttp import WebSocketError, WSCloseCode, WSMessage, WSMsgType, web
+from aiohttp import WebSocketError, WSMessage, WSMsgType, web
 
 from moshi_cluster.audio.frame import MODEL_RATE_HZ
 from moshi_cluster.audio.ogg import OpusStreamWriter
@@ -16,11 +16,12 @@ from moshi_cluster.services.common.deadlines import set_within
 from moshi_cluster.services.common.errors import CallerLost, InvalidInput, LimitReached
 from moshi_cluster.services.gateway.admission.loop_budget import CallBudget, LoopShare
 from moshi_cluster.services.gateway.admission.rate_limits import message_quota
+from moshi_cluster.services.gateway.api.acknowledgements import Acknowledgements
 from moshi_cluster.services.gateway.api.websocket import messages, metadata
-from moshi_cluster.services.gateway.api.websocket.acknowledgements import Acknowledgements
 from moshi_cluster.services.gateway.api.websocket.incoming_voice import IncomingVoice
 from moshi_cluster.services.gateway.api.websocket.messages import Kind
 from moshi_cluster.services.gateway.api.websocket.query import ChatRequest
+from moshi_cluster.services.gateway.api.websocket_entry import is_goodbye
 from moshi_cluster.services.gateway.audio.framing import ReplyPacket
 from moshi_cluster.services.gateway.calls.call import Call
 from moshi_cluster.services.gateway.calls.events import CallEvent, EventKind, Outgoing, Started, TextPiece
@@ -189,8 +190,4 @@ class WebSocketConnection:
 
 
 def _is_goodbye(end: WSMessage) -> bool:
-    """Whether the client has ended it: other codes come from proxies, sleeping pages and faults, none from what broke.
-
-    aiohttp's `close_code` is 1000 as well where a connection ends without any.
-    """
-    return end.type is WSMsgType.CLOSE and end.data == WSCloseCode.OK
+    return end.type is WSMsgType.CLOSE and is_goodbye(end.data)

@@ -8,7 +8,7 @@ import hypothesis
 import pytest
 from hypothesis import strategies as st
 
-from moshi_cluster.services.gateway.api.websocket.acknowledgements import Acknowledgements
+from moshi_cluster.services.gateway.api.acknowledgements import Acknowledgements
 from tests.services.in_process import few_turns
 
 RATE_HZ = 24_000

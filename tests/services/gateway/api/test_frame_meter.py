@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from benchmarks.abuse.frames import frame
 from moshi_cluster.services.common.errors import OverQuota
-from moshi_cluster.services.gateway.api.websocket.frame_meter import FrameMeter
+from moshi_cluster.services.gateway.api.frame_meter import FrameMeter
 
 SIZES = st.sampled_from([0, 1, 125, 126, 300, 70_000])
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import aiohttp
 import pytest
 
-from moshi_cluster.services.gateway.api.websocket.origin import is_allowed
+from moshi_cluster.services.gateway.api.origin import is_allowed
 from tests.services.gateway.api.websocket.chatter import HTTP, LOOPBACK, chatting
 from tests.services.gateway.cluster import cluster
 

@@ -1,0 +1,42 @@
+"""Wires by their names, as the setting `telephony` has them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from moshi_cluster.services.common.settings import SettingError
+from moshi_cluster.services.gateway.api.telephony.media_streams import EXOTEL, PLIVO, TELNYX, media_streams
+from moshi_cluster.services.gateway.api.telephony.twilio import twilio
+from moshi_cluster.services.gateway.api.telephony.wire import WireKind
+from moshi_cluster.services.gateway.settings import PREFIX, GatewaySettings
+
+OVER_WEBSOCKET: Mapping[str, WireKind] = {
+    "twilio": twilio,
+    "telnyx": media_streams(TELNYX),
+    "exotel": media_streams(EXOTEL),
+    "plivo": media_streams(PLIVO),
+}
+"""Served at /telephony/<name> of the HTTP port."""
+
+
+@dataclass(frozen=True)
+class StreamKind:
+    """A wire over TCP, on a port of its own."""
+
+    kind: WireKind
+    port: str
+    """Name of the setting."""
+
+
+OVER_STREAM: Mapping[str, StreamKind] = {}
+
+
+def check_names(settings: GatewaySettings) -> None:
+    """Raises SettingError for a name that is none, and for a WebSocket without an HTTP port."""
+    known = [*OVER_WEBSOCKET, *OVER_STREAM]
+    for name in settings.telephony:
+        if name not in known:
+            raise SettingError(f"{PREFIX}TELEPHONY: {name!r} is none of {', '.join(known)}")
+        if name in OVER_WEBSOCKET and not settings.http:
+            raise SettingError(f"{PREFIX}TELEPHONY: {name} is carried by the HTTP port: needs {PREFIX}HTTP")
