@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import grpc
 
@@ -76,6 +76,7 @@ class GatewayService:
             raise RuntimeError("HTTP is off")
         return self._http.port
 
-    def stream_port(self, wire: str) -> int:
-        """Where a wire over TCP is, once started. Raises KeyError when it is switched off."""
-        return self._streams[wire].port
+    @property
+    def stream_ports(self) -> Mapping[str, int]:
+        """Where wires over TCP are, by name, once started."""
+        return {name: stream.port for name, stream in self._streams.items()}

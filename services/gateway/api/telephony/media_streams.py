@@ -11,7 +11,7 @@ from typing import Any
 
 from moshi_cluster.services.common.errors import InvalidInput, Unsupported
 from moshi_cluster.services.gateway.api.telephony.fields import number, section, text
-from moshi_cluster.services.gateway.api.telephony.options import CallOptions, parse_options
+from moshi_cluster.services.gateway.api.telephony.options import parse_options
 from moshi_cluster.services.gateway.api.telephony.wire import (
     Control,
     Incoming,
@@ -28,6 +28,7 @@ from moshi_cluster.services.gateway.audio.formats import AudioFormat, Encoding
 from moshi_cluster.services.gateway.audio.framing import ReplyPacket
 from moshi_cluster.services.gateway.calls.events import CallEvent, EventKind
 
+_L16_RATE_HZ = 16_000
 _PACKET_MS = 80  # these systems hold what they are sent: a frame at a time is the fewest messages
 _ENCODINGS = {
     "audio/x-mulaw": Encoding.MULAW,
@@ -37,7 +38,8 @@ _ENCODINGS = {
     "pcma": Encoding.ALAW,
     "audio/x-l16": Encoding.PCM_S16LE,
     "audio/l16": Encoding.PCM_S16LE,
-    "l16": Encoding.PCM_S16LE,
+    "l16": Encoding.PCM_S16BE,  # Telnyx' RTP payload, in network order
+    "g722": Encoding.G722,
     "audio/x-raw": Encoding.PCM_S16LE,
     "base64": Encoding.PCM_S16LE,
 }
@@ -65,12 +67,14 @@ class Dialect:
     """Timestamps are those of the stream, and tell of packets that were lost before they were numbered."""
     least_bytes: int = 0
     """Least that is played at once."""
+    reply_codec: str = ""
+    """Of the parameter that names the encoding of what is played, where it is chosen apart; absent: mu-law."""
     send_digits: str = ""
     """Of the event that sends keys, where there is one."""
 
 
 TWILIO = Dialect("streamSid", "mediaFormat", "sampleRate", "customParameters")
-TELNYX = Dialect("stream_id")
+TELNYX = Dialect("stream_id", reply_codec="reply_codec")
 EXOTEL = Dialect("stream_sid", least_bytes=3200)
 PLIVO = Dialect(
     "streamId",
@@ -130,20 +134,19 @@ class MediaStreamsWire(Wire):
         names, start = self._dialect, section(fields, "start")
         place = fields if names.stream in fields else start
         self._stream = text(place, names.stream, names.stream)
-        self._output = self._format(section(start, names.media_format))
-        options = self._options(start.get(names.parameters, fields.get(names.parameters)))
-        return Opening(self._output, self._output, _PACKET_MS, options, paced=False)
+        given = _parameters(start.get(names.parameters, fields.get(names.parameters)))
+        parameters = {**self._query, **given}
+        spoken = self._format(section(start, names.media_format))
+        self._output = _reply_format(parameters, names.reply_codec) if names.reply_codec else spoken
+        return Opening(spoken, self._output, _PACKET_MS, parse_options(parameters), paced=False)
 
     def _format(self, fields: Mapping[str, Any]) -> AudioFormat:
         field = f"start.{self._dialect.media_format}"
-        encoding = _ENCODINGS.get(text(fields, "encoding", f"{field}.encoding").lower())
-        if encoding is None:
-            raise InvalidInput(f"{field}.encoding", f"must be one of {', '.join(_ENCODINGS)}")
+        encoding = _encoding(text(fields, "encoding", f"{field}.encoding"), f"{field}.encoding")
+        if encoding is Encoding.G722:
+            return AudioFormat.parse(encoding, 0, field)  # RTP calls its 16 kHz 8000 (RFC 3551, section 4.5.2)
         rate_hz = number(fields, self._dialect.sample_rate, f"{field}.{self._dialect.sample_rate}")
         return AudioFormat.parse(encoding, rate_hz, field)
-
-    def _options(self, given: object) -> CallOptions:
-        return parse_options({**self._query, **_parameters(given)})
 
     def _voice(self, media: Mapping[str, Any]) -> Sequence[Incoming]:
         if media.get("track", "inbound") not in ("inbound", "inbound_track"):
@@ -195,6 +198,22 @@ class MediaStreamsWire(Wire):
 
     def _message(self, event: str, **fields: object) -> str:
         return json.dumps({"event": event, self._dialect.stream: self._stream, **fields}, separators=(",", ":"))
+
+
+def _encoding(name: str, field: str) -> Encoding:
+    encoding = _ENCODINGS.get(name.lower())
+    if encoding is None:
+        raise InvalidInput(field, f"must be one of {', '.join(_ENCODINGS)}")
+    return encoding
+
+
+def _reply_format(parameters: Mapping[str, object], name: str) -> AudioFormat:
+    """PCMU, PCMA, G722, or L16 with its rate: L16/16000."""
+    codec, _, rate = text({name: "PCMU", **parameters}, name, name).partition("/")
+    encoding = _encoding(codec, name)
+    if not rate:
+        return AudioFormat.parse(encoding, 0 if encoding is not Encoding.PCM_S16BE else _L16_RATE_HZ, name)
+    return AudioFormat.parse(encoding, number({name: rate}, name, name), name)
 
 
 def _object(message: Message) -> Mapping[str, Any]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from moshi_cluster.services.common.settings import SettingError
-from moshi_cluster.services.gateway.api.telephony.media_streams import EXOTEL, PLIVO, TELNYX, media_streams
+from moshi_cluster.services.gateway.api.telephony.media_streams import EXOTEL, PLIVO, TELNYX, TWILIO, media_streams
 from moshi_cluster.services.gateway.api.telephony.twilio import twilio
 from moshi_cluster.services.gateway.api.telephony.wire import WireKind
 from moshi_cluster.services.gateway.settings import PREFIX, GatewaySettings
@@ -16,6 +16,7 @@ OVER_WEBSOCKET: Mapping[str, WireKind] = {
     "telnyx": media_streams(TELNYX),
     "exotel": media_streams(EXOTEL),
     "plivo": media_streams(PLIVO),
+    "fonoster": media_streams(TWILIO),
 }
 """Served at /telephony/<name> of the HTTP port."""
 

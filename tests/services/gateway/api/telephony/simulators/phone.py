@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -38,10 +38,15 @@ class Heard:
 class Phone(ABC):
     """A telephone system with one call."""
 
+    wire: str
     rate_hz = 8_000
     packet_ms = 20
 
     def __init__(self) -> None:
+        self.spoil: Callable[[str | bytes], str | bytes] = lambda message: message
+        """Changes what is sent, for a fuzz."""
+        self.is_strict = True
+        """Checks what it receives."""
         self.heard: list[Heard] = []
         self.clears = 0
         """How often the far end threw away what had not been played."""
@@ -76,7 +81,15 @@ class Phone(ABC):
 
     @abstractmethod
     async def close(self) -> None:
-        """Leaves, whatever state the call is in."""
+        """Leaves, whatever state the call is in. Raises what was wrong with what was received."""
+
+    @abstractmethod
+    async def transmit(self, message: str | bytes) -> None:
+        """Puts a message on the connection; nothing happens once that is closed."""
+
+    async def send(self, message: str | bytes) -> None:
+        """Everything that the phone sends goes this way."""
+        await self.transmit(self.spoil(message))
 
     def hear(self, samples: Samples) -> None:
         """Keeps what came."""

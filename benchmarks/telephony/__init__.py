@@ -1,0 +1,1 @@
+"""Calls of telephone systems to a running cluster: the simulators of the tests, with real speech in real time."""

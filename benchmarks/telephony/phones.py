@@ -1,0 +1,26 @@
+"""Phones by their wire: a line for each simulator, and what the gateway needs for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from tests.services.gateway.api.telephony.simulators.dialects import (
+    ExotelPhone,
+    FonosterPhone,
+    PlivoPhone,
+    TelnyxPhone,
+)
+from tests.services.gateway.api.telephony.simulators.media_streams import TwilioPhone
+from tests.services.gateway.api.telephony.simulators.phone import Phone
+
+PHONES: Mapping[str, Callable[[], Phone]] = {
+    "twilio": TwilioPhone,
+    "telnyx": TelnyxPhone,
+    "exotel": ExotelPhone,
+    "plivo": PlivoPhone,
+    "fonoster": FonosterPhone,
+}
+"""Every wire that the setting `telephony` knows is here: a test holds it."""
+
+PORTS: Mapping[str, str] = {}
+"""Setting of its port, for each wire over TCP."""
