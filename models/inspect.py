@@ -65,6 +65,7 @@ def _sessions(config: LmConfig, arguments: argparse.Namespace, file: LmFile) -> 
         f"{config.depformer_dim}; {config.dep_q} codebooks spoken, {config.user_codebooks} heard; "
         f"{config.context} frames of context",
     )
+    yield _line("prompts", "taken: a voice and a role per call" if config.prompt_codes is not None else "none taken")
     slot = slot_size(config, arguments.context, _DTYPES[arguments.kv_dtype or activations])
     yield _line("slot", str(slot))
     free = free_bytes(arguments.device)

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
 
 import grpc
 
@@ -35,6 +35,7 @@ class End:
 
     code: grpc.StatusCode
     text: str = ""
+    figures: Mapping[str, str] = field(default_factory=dict)
 
 
 class Inbox:

@@ -24,6 +24,7 @@ class StreamEnded(Exception):
     def __init__(self, end: End) -> None:
         super().__init__(end.text or end.code.name)
         self.code = end.code
+        self.figures = end.figures
 
 
 class MuxClient:
@@ -139,7 +140,8 @@ class MuxStream(Generic[Response]):
             self._is_held = True
             self._held_or_over.set()
         elif kind == "status":
-            self.end(End(CODES.get(item.status.code, grpc.StatusCode.UNKNOWN), item.status.text))
+            code = CODES.get(item.status.code, grpc.StatusCode.UNKNOWN)
+            self.end(End(code, item.status.text, dict(item.status.figures)))
 
     def end(self, end: End) -> None:
         """Nothing more will come."""

@@ -188,7 +188,7 @@ class MuxSessionStream(Generic[Request, Response]):
         except Exception as error:
             known = session_error(error)
             if known is not None:
-                return End(grpc.StatusCode[known.status], str(known))
+                return End(grpc.StatusCode[known.status], str(known), known.figures)
             _log.exception("a stream's handler failed")
             return End(grpc.StatusCode.INTERNAL, "the handler failed")
         return End(grpc.StatusCode.OK)
@@ -212,4 +212,5 @@ class _Requests(Generic[Request]):
 
 
 def _status(number: int, end: End) -> trunk_pb2.TrunkItem:
-    return trunk_pb2.TrunkItem(stream=number, status=trunk_pb2.TrunkStatus(code=end.code.value[0], text=end.text))
+    status = trunk_pb2.TrunkStatus(code=end.code.value[0], text=end.text, figures=end.figures)
+    return trunk_pb2.TrunkItem(stream=number, status=status)

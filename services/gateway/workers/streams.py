@@ -99,7 +99,8 @@ class WorkerStream(Generic[Response]):
         """What the end of a stream means to the call."""
         if ended.code is grpc.StatusCode.INVALID_ARGUMENT and str(ended).startswith(prompts.FIELD):
             name, _, problem = str(ended).partition(": ")
-            return InvalidInput(f"start.{name.removeprefix('open.')}", problem)
+            figures = {key: value for key, value in ended.figures.items() if key != "field"}
+            return InvalidInput(f"start.{name.removeprefix('open.')}", problem, **figures)
         if ended.code in _LOST:
             return self.worker.unavailable(f"{self.name}: {ended}")
         refusal = NoFreeSlot if ended.code is grpc.StatusCode.RESOURCE_EXHAUSTED else SessionError

@@ -6,7 +6,10 @@ from typing import Any
 
 import grpc
 import pytest
+from google.rpc import error_details_pb2
+from grpc_status import rpc_status
 
+from moshi_cluster.services.common.errors import InvalidInput
 from moshi_cluster.v1 import common_pb2, gateway_pb2
 from tests.services.gateway.api.websocket.chatter import ERROR, HTTP, METADATA, chatting
 from tests.services.gateway.caller import Caller
@@ -125,10 +128,32 @@ async def test_its_length_is_bounded_before_anybody_is_asked(persona: common_pb2
         assert refused.value.details() == words
 
 
+def only_anna(text: str, voice: str) -> None:
+    if voice and voice != "ANNA":
+        raise InvalidInput("open.persona.voice", "unknown voice", known="ANNA")
+
+
+async def test_an_unknown_voice_is_said_with_those_that_there_are() -> None:
+    async with cluster(lms=[EchoLm(prompt=only_anna)], **HTTP) as all_of_it:
+        caller = Caller(all_of_it.stub)
+        await caller.send_start(persona=TEACHER)
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await caller.rest()
+        assert refused.value.details() == "start.persona.voice: unknown voice"
+        info = error_details_pb2.ErrorInfo()
+        status = rpc_status.from_call(refused.value)
+        assert status is not None and status.details[0].Unpack(info)
+        assert dict(info.metadata) == {"field": "start.persona.voice", "known": "ANNA"}
+        async with chatting(all_of_it, "?voice_prompt=NATF2.pt") as chatter:
+            assert (await chatter.until(ERROR)).decode() == "voice_prompt: unknown voice (known: ANNA)"
+
+
 async def test_a_loopback_call_has_no_persona() -> None:
-    async with cluster() as all_of_it:
+    async with cluster(**HTTP) as all_of_it:
+        async with chatting(all_of_it, "?loopback=true&voice_prompt=NATF2.pt") as chatter:
+            assert (await chatter.until(ERROR)).decode() == "voice_prompt: belongs to no loopback call"
         caller = Caller(all_of_it.stub)
         await caller.send_start(persona=TEACHER, loopback=True)
         with pytest.raises(grpc.aio.AioRpcError) as refused:
             await caller.rest()
-        assert refused.value.details() == "start.persona: belongs to no loopback call"
+        assert refused.value.details() == "start.persona.text_prompt: belongs to no loopback call"

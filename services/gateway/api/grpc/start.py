@@ -62,9 +62,7 @@ def _parse_sampling(asked: common_pb2.Sampling) -> common_pb2.Sampling:
 
 
 def _parse_persona(start: gateway_pb2.Start) -> common_pb2.Persona:
-    check_persona(start.persona, "start.persona.text_prompt", "start.persona.voice")
-    if start.loopback and start.HasField("persona"):
-        raise InvalidInput("start.persona", "belongs to no loopback call")
+    check_persona(start.persona, "start.persona.text_prompt", "start.persona.voice", start.loopback)
     return start.persona
 
 

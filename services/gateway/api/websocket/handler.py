@@ -100,7 +100,7 @@ class WebSocketHandler:
 
 def _end_of(error: SessionError) -> _End:
     code = close_code(error)
-    return _End(code, str(error) if code == WSCloseCode.INTERNAL_ERROR else in_query_words(str(error)))
+    return _End(code, str(error) if code == WSCloseCode.INTERNAL_ERROR else in_query_words(error))
 
 
 def _token(request: web.Request) -> str | None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from moshi_cluster.audio.frame import MODEL_RATE_HZ
 from moshi_cluster.models.sampling import LIMITS, Limit
-from moshi_cluster.services.common.errors import InvalidInput
+from moshi_cluster.services.common.errors import InvalidInput, SessionError
 from moshi_cluster.services.gateway.audio.formats import AudioFormat, Encoding
 from moshi_cluster.services.gateway.calls.conversation import Conversation
 from moshi_cluster.services.gateway.calls.persona import check_persona
@@ -92,17 +92,19 @@ def _sampling(query: Mapping[str, str]) -> dict[str, Any]:
     }
 
 
-def in_query_words(error: str) -> str:
-    """An error about a persona with this transport's names of its fields."""
-    for field, name in _PERSONA_NAMES.items():
-        error = error.replace(field, name)
-    return error
+def in_query_words(error: SessionError) -> str:
+    """An error; one about a persona with this transport's names of its fields, and with what is there or allowed."""
+    field, _, problem = str(error).partition(": ")
+    if field not in _PERSONA_NAMES:
+        return str(error)
+    figures = ", ".join(f"{name}: {value}" for name, value in error.figures.items() if name != "field")
+    return f"{_PERSONA_NAMES[field]}: {problem}" + (f" ({figures})" if figures else "")
 
 
 def _persona(query: Mapping[str, str]) -> common_pb2.Persona:
     """As PersonaPlex' clients name it; an empty text is none."""
     persona = common_pb2.Persona(text_prompt=query.get("text_prompt", ""), voice=query.get("voice_prompt", ""))
-    check_persona(persona, "text_prompt", "voice_prompt")
+    check_persona(persona, "text_prompt", "voice_prompt", _flag(query, "loopback"))
     return persona
 
 
