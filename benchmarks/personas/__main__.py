@@ -62,7 +62,7 @@ async def prompt_frames(lm: str) -> int:
     """Frames of the prompt, as the lm counts them."""
     async with grpc.aio.insecure_channel(lm) as channel:
         call = lm_pb2_grpc.LmStub(channel).Generate()
-        opening = lm_pb2.GenerateRequest.Open(persona=_persona("teacher"))
+        opening = lm_pb2.GenerateRequest.Open(persona=_persona("teacher"), sampling=common_pb2.Sampling(seed=1))
         await call.write(lm_pb2.GenerateRequest(open=opening))
         async with asyncio.timeout(_PATIENCE_S):
             frames: int = (await call.read()).opened.prefilled_frames
@@ -76,7 +76,7 @@ async def measure(gateway: str, rounds: int) -> dict[str, list[float]]:
     async with grpc.aio.insecure_channel(gateway) as channel:
         await _open_ms(channel, _persona("teacher"))  # which is kept from now on
         for number in range(rounds):
-            personas = {_NONE: common_pb2.Persona(), _KEPT: _persona("teacher"), _NEW: _persona(f"teacher {number}")}
+            personas = {_NONE: common_pb2.Persona(), _KEPT: _persona("teacher"), _NEW: _persona(_another(number))}
             for kind, persona in personas.items():
                 opened_ms[kind].append(await _open_ms(channel, persona))
     return opened_ms
@@ -94,6 +94,11 @@ async def _open_ms(channel: grpc.aio.Channel, persona: common_pb2.Persona) -> fl
         while await call.read() is not grpc.aio.EOF:
             pass
     return took_ms
+
+
+def _another(number: int) -> str:
+    """A role for each number, of the same length in tokens: letters, which the tokenizer has."""
+    return f"teacher {chr(ord('a') + number % 26)} {chr(ord('a') + number // 26 % 26)}"
 
 
 def _persona(role: str) -> common_pb2.Persona:

@@ -140,8 +140,8 @@ class MuxStream(Generic[Response]):
             self._is_held = True
             self._held_or_over.set()
         elif kind == "status":
-            code = CODES.get(item.status.code, grpc.StatusCode.UNKNOWN)
-            self.end(End(code, item.status.text, dict(item.status.figures)))
+            figures = dict(item.status.figures)
+            self.end(End(CODES.get(item.status.code, grpc.StatusCode.UNKNOWN), item.status.text, figures=figures))
 
     def end(self, end: End) -> None:
         """Nothing more will come."""

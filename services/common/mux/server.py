@@ -188,7 +188,7 @@ class MuxSessionStream(Generic[Request, Response]):
         except Exception as error:
             known = session_error(error)
             if known is not None:
-                return End(grpc.StatusCode[known.status], str(known), known.figures)
+                return End(grpc.StatusCode[known.status], str(known), figures=known.figures)
             _log.exception("a stream's handler failed")
             return End(grpc.StatusCode.INTERNAL, "the handler failed")
         return End(grpc.StatusCode.OK)

@@ -11,8 +11,9 @@ _MOST_VOICE_CHARACTERS = 128
 
 def check_persona(persona: common_pb2.Persona, text_field: str, voice_field: str, loopback: bool) -> None:
     """Raises InvalidInput naming the field, as the transport calls it. What the model has is known to the lm alone."""
-    if loopback and (persona.text_prompt or persona.voice):
-        raise InvalidInput(text_field if persona.text_prompt else voice_field, "belongs to no loopback call")
+    for field, value in ((text_field, persona.text_prompt), (voice_field, persona.voice)):
+        if value and loopback:
+            raise InvalidInput(field, "belongs to no loopback call")
     for field, value, limit in (
         (text_field, persona.text_prompt, _MOST_TEXT_CHARACTERS),
         (voice_field, persona.voice, _MOST_VOICE_CHARACTERS),
