@@ -35,12 +35,13 @@ def parse_options(parameters: Mapping[str, object]) -> CallOptions:
     """
     given = {name: _text(parameters, name) for name in _NAMES if name in parameters}
     persona = common_pb2.Persona(text_prompt=given.get("text_prompt", ""), voice=given.get("voice", ""))
-    check_persona(persona, "text_prompt", "voice")
+    loopback = _flag(given.get("loopback", "false"))
+    check_persona(persona, "text_prompt", "voice", loopback)
     return CallOptions(
         persona=persona,
         seed=_seed(given["seed"]) if given.get("seed") else None,
         label=check_label(given.get("label", ""), "label"),
-        loopback=_flag(given.get("loopback", "false")),
+        loopback=loopback,
         token=given.get("token") or None,
         resume=_key(given.get("resume", "")) or None,
     )
