@@ -11,6 +11,7 @@ from moshi_cluster.services.codec.engine import programs
 from moshi_cluster.services.codec.fitting import choose_slots
 from moshi_cluster.services.codec.server import CodecModel
 from moshi_cluster.services.codec.settings import CodecSettings
+from moshi_cluster.services.common.worker.cuda_stats import device_look
 from moshi_cluster.services.common.worker.program import CPU_GATHER_MS, gather_s
 
 # The first hop of a call makes the groups in which frames come to the hops behind it, so it waits longest.
@@ -42,4 +43,5 @@ def load(settings: CodecSettings) -> CodecModel:
         frame_samples=mimi.config.frame_samples,
         codebooks=mimi.codebooks,
         bins=mimi.config.bins,
+        device=device_look(settings.device),
     )

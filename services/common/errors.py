@@ -23,6 +23,8 @@ next is given beside the text, by name.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from google.protobuf.message import DecodeError
 
 
@@ -141,6 +143,16 @@ class EngineFailed(SessionError):
 
     status = "INTERNAL"
     reason = "ENGINE_FAILED"
+
+
+def _kinds(kind: type[SessionError]) -> Iterator[type[SessionError]]:
+    yield kind
+    for below in kind.__subclasses__():
+        yield from _kinds(below)
+
+
+STATUSES = tuple(sorted({kind.status for kind in _kinds(SessionError)}))
+"""Every gRPC status that a session may end with, but OK."""
 
 
 def session_error(error: Exception) -> SessionError | None:

@@ -25,6 +25,7 @@ from prometheus_client import CollectorRegistry
 from moshi_cluster.services.common import reflection
 from moshi_cluster.services.common.listening import cannot_listen, check_port, with_port
 from moshi_cluster.services.common.metrics import MetricsEndpoint
+from moshi_cluster.services.common.process_metrics import ProcessMetrics
 from moshi_cluster.services.common.readiness import Readiness
 from moshi_cluster.services.common.rpc import Options
 from moshi_cluster.services.common.settings import SettingError
@@ -100,6 +101,19 @@ async def serve(
     collect_interval_s: float = 5.0,
 ) -> int:
     """The coroutine behind `run`. collect_interval_s: between two collections of garbage."""
+    process = ProcessMetrics(name, registry)
+    async with _task(process.watch_loop()):
+        return await _serve(make_service, name, endpoint, registry, collect_interval_s, process)
+
+
+async def _serve(
+    make_service: Callable[[], Service],
+    name: str,
+    endpoint: Endpoint,
+    registry: CollectorRegistry,
+    collect_interval_s: float,
+    process: ProcessMetrics,
+) -> int:
     with MetricsEndpoint(endpoint.host, endpoint.metrics_port, registry, endpoint.prefix) as metrics:
         server = grpc.aio.server(options=endpoint.options)
         port = _listen(server, endpoint)
@@ -116,15 +130,18 @@ async def serve(
                 return exit_code
             _settle_garbage()
             await _set_health(health_servicer, names, health_pb2.HealthCheckResponse.SERVING)
+            process.state("serving")
             _log.info("serving name=%s", name)
-            following = _follow_readiness(service.readiness, health_servicer, names)
+            following = _follow_readiness(service.readiness, health_servicer, names, process)
             async with _task(_collect_garbage(collect_interval_s)), _task(following):
                 await _first_of(signals.stop, service.failed)
 
             await _set_health(health_servicer, names, health_pb2.HealthCheckResponse.NOT_SERVING)
             if not service.failed.done():
+                process.draining(endpoint.drain_grace_s)
                 await _drain(service, endpoint.drain_grace_s, signals.stop_now)
             if service.failed.done():
+                process.state("failed")
                 _log.error("exiting: the service failed")
                 return EXIT_ENGINE_FAILED
             return 0
@@ -187,8 +204,11 @@ async def _collect_garbage(interval_s: float) -> None:
         gc.collect()
 
 
-async def _follow_readiness(readiness: Readiness, servicer: health.aio.HealthServicer, names: list[str]) -> None:
+async def _follow_readiness(
+    readiness: Readiness, servicer: health.aio.HealthServicer, names: list[str], process: ProcessMetrics
+) -> None:
     async for ready in readiness.changes():
+        process.state("serving" if ready else "away")
         _log.warning("serving again" if ready else "not serving for now")
         status = health_pb2.HealthCheckResponse.SERVING if ready else health_pb2.HealthCheckResponse.NOT_SERVING
         await _set_health(servicer, names, status)

@@ -16,6 +16,8 @@ class RepeatLimit:
 
 OWN = RepeatLimit(burst=200, per_s=20)
 """Of our own lines: a hundred calls that begin and end at once are all there."""
+AUDIT = RepeatLimit(burst=10_000, per_s=500)
+"""Of the line that each call ends with: only who may begin calls at all makes one, so this is for a flood alone."""
 EDGE = RepeatLimit(burst=10, per_s=0.2)
 """Of a library that handles what strangers send, as a whole."""
 
@@ -26,9 +28,8 @@ class RepeatLimits:
     def __init__(self) -> None:
         self._sites: dict[Hashable, _Site] = {}  # bounded: one for each place that logs
 
-    def take(self, site: Hashable, now_s: float, from_edge: bool = False) -> int | None:
+    def take(self, site: Hashable, now_s: float, limit: RepeatLimit = OWN) -> int | None:
         """How many lines of this place were held back since the last one; None: this one is held back as well."""
-        limit = EDGE if from_edge else OWN
         known = self._sites.setdefault(site, _Site(limit.burst, now_s))
         known.left = min(limit.burst, known.left + (now_s - known.last_s) * limit.per_s)
         known.last_s = now_s

@@ -13,10 +13,12 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import TextIO
 
-from moshi_cluster.services.common.log_limits import RepeatLimits
+from moshi_cluster.services.common.log_limits import AUDIT, EDGE, OWN, RepeatLimits
 from moshi_cluster.services.common.log_writer import LogWriter
 
 _FLUSH_TIMEOUT_S = 2.0
+AUDIT_LOGGER = "moshi_cluster.audit"
+"""Has a line for each call, by whom and how long."""
 _EDGES = ("grpc", "aiohttp", "asyncio")
 """Loggers of libraries that handle what strangers send, and put it into their messages."""
 _SILENT_EXCEPTIONS = (*_EDGES, "moshi_cluster.services.gateway.api")
@@ -67,7 +69,8 @@ class LogHandler(logging.Handler):
         """Never raises: a line that cannot be made is counted with those that cannot be written."""
         from_edge = _is_of(record, _EDGES)
         site = record.name if from_edge else (record.pathname, record.lineno)
-        held_back = self._limits.take(site, self._clock_s(), from_edge)
+        limit = EDGE if from_edge else AUDIT if record.name == AUDIT_LOGGER else OWN
+        held_back = self._limits.take(site, self._clock_s(), limit)
         if held_back is None:
             self._on_dropped("repeated")
             return

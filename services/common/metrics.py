@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from types import TracebackType
 
-from prometheus_client import CollectorRegistry, Counter
+from prometheus_client import CollectorRegistry, Counter, Histogram
 
 from moshi_cluster.services.common.listening import open_listeners
 from moshi_cluster.services.common.scrapes import ScrapeServer
@@ -29,7 +30,17 @@ def log_lines_dropped(service: str, registry: CollectorRegistry) -> Callable[[st
         ("reason",),
         registry=registry,
     )
+    initialise(dropped, ("full", "failed", "repeated"))
     return lambda reason: dropped.labels(reason).inc()
+
+
+def initialise(metric: Counter | Histogram, *values: Iterable[str]) -> None:
+    """Shows a metric for all of its labels' values from the start: what appears with its first event has no rate yet.
+
+    values: of each label, in order; every combination is shown.
+    """
+    for labels in itertools.product(*values):
+        metric.labels(*labels)
 
 
 class MetricsEndpoint:

@@ -14,6 +14,7 @@ from moshi_cluster.models.loading.lm import LmOptions, lm_fingerprint, load_lm
 from moshi_cluster.models.loading.tokenizer import Tokenizer
 from moshi_cluster.models.moshi_lm import Generator, MoshiLm
 from moshi_cluster.models.moshi_lm.static import StaticGenerator
+from moshi_cluster.services.common.worker.cuda_stats import device_look
 from moshi_cluster.services.common.worker.program import CPU_GATHER_MS, gather_s
 from moshi_cluster.services.lm.engine import program
 from moshi_cluster.services.lm.fitting import (
@@ -81,6 +82,7 @@ def load(settings: LmSettings) -> LmModel:
         sampling=config.lm_gen_config,
         prompt=Personas(config, tokenizer.encode, voices, most_frames).prompt,
         prompt_cache=generator.prompt_cache,
+        device=device_look(settings.device),
     )
 
 

@@ -37,9 +37,9 @@ class LmMetrics(EngineMetrics):
             ["kept"],
         )
         kept = GaugeMetricFamily("moshi_lm_prompt_cache_bytes", "Memory of the prompts that are kept.")
-        if (cache := self.prompt_cache) is not None:
-            lookups.add_metric(["yes"], cache.hits)
-            lookups.add_metric(["no"], cache.misses)
-            kept.add_metric([], cache.nbytes)
+        cache = self.prompt_cache
+        lookups.add_metric(["yes"], cache.hits if cache else 0)
+        lookups.add_metric(["no"], cache.misses if cache else 0)
+        kept.add_metric([], cache.nbytes if cache else 0)
         yield lookups
         yield kept

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import urllib.request
 from collections.abc import Callable, Iterable, Iterator
@@ -9,16 +10,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.openmetrics import parser as openmetrics
 from prometheus_client.parser import text_string_to_metric_families
 
-from moshi_cluster.services.codec.triton.contract import ModelStats
 from moshi_cluster.services.codec.triton.metrics import TritonMetrics
 from moshi_cluster.services.common.metrics import MetricsEndpoint, log_lines_dropped
+from moshi_cluster.services.common.process_metrics import ProcessMetrics
+from moshi_cluster.services.common.worker.device_stats import DeviceStats
 from moshi_cluster.services.common.worker.metrics import EngineMetrics
-from moshi_cluster.services.common.worker.program import PrepareStats, StepStats
+from moshi_cluster.services.common.worker.slots import SlotTable
 from moshi_cluster.services.gateway.metrics import GatewayMetrics
+from moshi_cluster.services.lm.metrics import LmMetrics
 from tests.services.gateway.caller import Caller
 from tests.services.gateway.cluster import cluster
 from tests.services.in_process import PATIENCE_S
@@ -39,25 +42,22 @@ SERVICES = ("gateway", "codec", "lm")
 def registry_of(service: str) -> CollectorRegistry:
     """Everything that a service shows, each label once."""
     registry = CollectorRegistry()
-    log_lines_dropped(service, registry)("full")
+    log_lines_dropped(service, registry)
+    ProcessMetrics(service, registry)
     if service == "gateway":
         metrics = GatewayMetrics(registry)
-        metrics.ended("ok", "5e55")
-        metrics.rejected("UNAVAILABLE")
-        metrics.http_refused("client")
-        metrics.unheard("format")
+        metrics.has_store()
+        metrics.has_wire("twilio")
+        metrics.worker_is(True, "lm", "10.0.0.7:50053")
         for gauge in (metrics.workers, metrics.workers_unfit, metrics.worker_checkpoints):
             gauge.labels("lm").set(1)
         metrics.observe_checkpoints({("lm", "0123456789abcdef"): 1})
         return registry
-    engine = EngineMetrics(service, registry)
-    engine.observe(StepStats("step", 0.01, (0.001,), 1))
-    engine.observe(PrepareStats("step", 0.01))
-    engine.rejected("step")
-    engine._slots.labels("step").set(1)
-    engine._slots_used.labels("step").set(1)
+    engine = EngineMetrics(service, registry) if service == "codec" else LmMetrics(registry)
+    engine.loaded("0123456789abcdef", lambda: DeviceStats("cuda:0", "a card", 80, 40, 30, 0.5))
+    engine.observe_slots([SlotTable("step", 1)])
     if service == "codec":
-        TritonMetrics(registry).observe({"step": ModelStats(1, 1, 0.1, 0.1)})
+        TritonMetrics(registry)
     return registry
 
 
@@ -79,28 +79,67 @@ def type_named(family: Any) -> str:
     return "histogram" if names == {"_bucket", "_count", "_sum"} else "gauge"
 
 
+ROW = re.compile(r"^\| (`[^|]+`) \| (histogram|counter|gauge)([^|]*) \|", re.M)
+
+
 def documented(service: str) -> Iterator[tuple[str, str]]:
     """Full names and types in the tables for operators."""
-    yield f"moshi_{service}_log_lines_dropped_total", "counter"  # in the sentence below the tables
-    tables = "".join((DOCS / page).read_text() for page in ("operations.md", "triton.md"))
-    for names, kind in re.findall(r"^\| (`[^|]+`) \| (histogram|counter|gauge) \|", tables, re.M):
-        for name in re.findall(r"`(\w+)(?:\{[\w,]+\})?`", names):
-            if name.startswith(f"moshi_{service}_"):
-                yield name, kind
-            elif service != "gateway" and not name.startswith("moshi_"):
-                yield f"moshi_{service}_{name}", kind
+    page = (DOCS / "operations.md").read_text()
+    _, of_workers, of_gateway, of_all = re.split(r"^(?:codec and lm; each|gateway:|all three, with)", page, flags=re.M)
+    of_workers += (DOCS / "triton.md").read_text()
+    for rows in (of_gateway if service == "gateway" else of_workers, of_all):
+        for names, kind, note in ROW.findall(rows):
+            if "of the lm" in note and service != "lm":
+                continue
+            for name in re.findall(r"`(\w+)(?:\{[\w,]+\})?`", names):
+                short = name.removeprefix(f"moshi_{service}_")
+                if not short.startswith("moshi_"):
+                    yield f"moshi_{service}_{short}", kind
+
+
+def is_ours(family: Any) -> bool:
+    """Not the client library's own, nor Triton's in the lm."""
+    return bool(family.name.startswith("moshi_"))
 
 
 @pytest.mark.parametrize("accept", FORMATS)
 @pytest.mark.parametrize("service", SERVICES)
 def test_every_metric_has_the_type_that_its_name_says_and_the_operators_read(service: str, accept: str) -> None:
-    families = scraped(registry_of(service), accept)
+    families = [family for family in scraped(registry_of(service), accept) if is_ours(family)]
     assert {family.name: family.type for family in families} == {family.name: type_named(family) for family in families}
     shown = {
         (f"{family.name.removesuffix('_total')}_total" if family.type == "counter" else family.name, family.type)
         for family in families
     }
     assert shown == set(documented(service))
+
+
+APPEARS_LATER = {"address", "checkpoint"}
+"""Labels whose values nobody knows before; such a series comes with its worker, before its first event."""
+
+
+def labelled(registry: CollectorRegistry) -> Iterator[Any]:
+    """Counters and histograms with labels, as the program made them."""
+    for collector in set(registry._collector_to_names):
+        if isinstance(collector, Counter | Histogram) and collector._labelnames:
+            yield collector
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_every_labelled_series_is_there_before_its_first_event(service: str) -> None:
+    for metric in labelled(registry_of(service)):
+        assert metric._metrics, metric._name
+        if not APPEARS_LATER & set(metric._labelnames):
+            values = zip(*metric._metrics, strict=True)
+            combinations = math.prod(len(set(each)) for each in values)
+            assert len(metric._metrics) == combinations, metric._name
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_a_process_tells_of_itself(service: str) -> None:
+    names = {family.name for family in scraped(registry_of(service), "text/plain; version=0.0.4")}
+    assert names >= {"process_cpu_seconds", "process_resident_memory_bytes", "process_open_fds"}
+    assert names >= {"process_start_time_seconds"}
 
 
 async def test_a_call_is_found_by_its_id_where_openmetrics_is_asked_for() -> None:
@@ -117,6 +156,7 @@ async def test_a_call_is_found_by_its_id_where_openmetrics_is_asked_for() -> Non
             "moshi_gateway_hop_seconds_bucket",
             "moshi_gateway_setup_seconds_bucket",
             "moshi_gateway_sessions_total",
+            "moshi_gateway_call_seconds_bucket",
         ),
         {"session_id": session_id},
     )

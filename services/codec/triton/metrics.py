@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from moshi_cluster.services.codec.triton.contract import ModelStats
+from moshi_cluster.services.common.metrics import initialise
+from moshi_cluster.services.common.worker.metrics import PROGRAMS
 
 
 class TritonMetrics:
@@ -14,7 +16,9 @@ class TritonMetrics:
 
     def __init__(self, registry: CollectorRegistry) -> None:
         def counter(name: str, text: str) -> Counter:
-            return Counter(f"moshi_codec_triton_{name}", text, ("program",), registry=registry)
+            made = Counter(f"moshi_codec_triton_{name}", text, ("program",), registry=registry)
+            initialise(made, PROGRAMS["codec"])
+            return made
 
         self._requests = counter("requests", "Frames that Triton has answered.")
         self._failures = counter("failures", "Frames that Triton has refused.")

@@ -19,6 +19,7 @@ from moshi_cluster.services.common.mux.server import MuxServicer
 from moshi_cluster.services.common.readiness import Readiness
 from moshi_cluster.services.common.session_stream import Methods
 from moshi_cluster.services.common.worker.capacity import CapacityServicer
+from moshi_cluster.services.common.worker.device_stats import DeviceStats, no_device
 from moshi_cluster.services.common.worker.drain import Drain
 from moshi_cluster.services.common.worker.engine import Engine
 from moshi_cluster.services.common.worker.metrics import EngineMetrics
@@ -42,6 +43,8 @@ class Model(ABC):
     """Of the codec that belongs to an lm's checkpoint, empty where none is known."""
     context_frames: int = field(default=0, kw_only=True)
     """Frames of a session's history that the model looks back on; 0 for one that reads no history."""
+    device: Callable[[], DeviceStats | None] = field(default=no_device, kw_only=True)
+    """Tells of the card that it is on."""
 
     @property
     @abstractmethod
@@ -98,6 +101,7 @@ class WorkerService(Generic[M]):
         self.model = model
         engine.on_slots_changed = self._slots_changed
         self._engine = engine
+        self._metrics.loaded(model.fingerprint, model.device)
         self._capacity.loaded(model.fingerprint, model.codec_fingerprint, model.context_frames, model.codes)
         self._slots_changed()
         self.readiness.set(True)
@@ -108,6 +112,7 @@ class WorkerService(Generic[M]):
         why: a stable text for those who are refused. Its own sessions are the engine's to end.
         """
         self._engine, self._why_closed = None, why
+        self._metrics.unloaded()
         self._capacity.unloaded()
         self._slots_changed()
         self.readiness.set(False)

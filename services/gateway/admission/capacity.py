@@ -77,6 +77,11 @@ class Admission:
         """Whether a slot is free."""
         return self.calls < self._settings.max_sessions
 
+    @property
+    def free_slots(self) -> int:
+        """Slots that are free."""
+        return self._settings.max_sessions - self.calls
+
     def require_open(self) -> None:
         """Raises Draining once nobody is admitted."""
         if self.is_draining:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
 from typing import Any
@@ -30,6 +29,7 @@ from moshi_cluster.services.gateway.calls.events import (
     Started,
 )
 from moshi_cluster.services.gateway.calls.history import History
+from moshi_cluster.services.gateway.calls.record import CallRecord
 from moshi_cluster.services.gateway.calls.reservations import Reservation, Reservations
 from moshi_cluster.services.gateway.calls.spec import CallSpec
 from moshi_cluster.services.gateway.metrics import GatewayMetrics, exemplar_of
@@ -40,8 +40,6 @@ from moshi_cluster.services.gateway.workers.streams import CallStreams
 from moshi_cluster.v1 import common_pb2
 
 _CUT_BEFORE_END_S = 2.0
-CUT_SHORT = "shutdown"
-"""The outcome of a call that the gateway's stop has ended, beside `ok` and the gRPC statuses."""
 
 _log = logging.getLogger(__name__)
 
@@ -69,8 +67,8 @@ class CallManager:
         self._tokens = TokenGate(Tokens.of_file(settings.token_file), metrics.wrong_token)
         self._admission = Admission(settings, metrics)
         self._reservations = Reservations(settings, metrics, self._admission, self.fleet)
+        metrics.free_slots.set_function(lambda: self.free_slots)
         self._cut_timer: asyncio.TimerHandle | None = None
-        self._cut: set[str] = set()  # sessions whose call was, until they are counted
 
     # --- the life of the process
 
@@ -93,6 +91,11 @@ class CallManager:
     def takes_calls(self) -> bool:
         """Whether the workers are within reach and the gateway is not about to stop; it may be full."""
         return not self._admission.is_draining and self.fleet.is_reachable
+
+    @property
+    def free_slots(self) -> int:
+        """Calls that could begin now."""
+        return min(self._admission.free_slots, self.fleet.free_slots) if self.takes_calls else 0
 
     def drain(self, grace_s: float) -> None:
         """Refuses new calls and tells the live ones."""
@@ -125,12 +128,13 @@ class CallManager:
     # --- a call
 
     @asynccontextmanager
-    async def session(self, cancelled_as: Callable[[], str] = lambda: "CANCELLED") -> AsyncIterator[str]:
-        """A new session's id; counts and logs how the session ends, one that is cancelled as `cancelled_as` says."""
-        session_id = uuid.uuid4().hex
-        outcome = "INTERNAL"
+    async def session(
+        self, transport: str, cancelled_as: Callable[[], str] = lambda: "CANCELLED"
+    ) -> AsyncIterator[CallRecord]:
+        """A new call's record; counts and logs how it ends, one that is cancelled as `cancelled_as` says."""
+        record, outcome = CallRecord(transport), "INTERNAL"
         try:
-            yield session_id
+            yield record
             outcome = "ok"
         except asyncio.CancelledError:
             outcome = cancelled_as()
@@ -140,11 +144,7 @@ class CallManager:
                 outcome = known.status
             raise
         finally:
-            if session_id in self._cut:
-                self._cut.remove(session_id)
-                outcome = CUT_SHORT
-            self.metrics.ended(outcome, session_id)
-            _log.info("call over session=%s outcome=%s", session_id, outcome)
+            record.over(outcome, self.metrics)
 
     async def authenticate(self, token: str | None, client: str) -> None:
         """Raises Unauthenticated unless the token is accepted, or nobody is asked for one; OverQuota: see TokenGate."""
@@ -164,7 +164,7 @@ class CallManager:
 
     async def converse(
         self,
-        session_id: str,
+        record: CallRecord,
         reservation: Reservation,
         read: Read,
         send: Send,
@@ -177,18 +177,9 @@ class CallManager:
         since when the caller may speak; since they asked for the reservation where absent. conversation: that the call
         is, inside its `resumable`; None: it cannot be resumed.
         """
-        spec = reservation.spec
+        spec, session_id = reservation.spec, record.session_id
         said_since_s = reservation.asked_s if called_s is None else called_s
-        call = Call(
-            session_id,
-            spec,
-            self._settings,
-            self.metrics,
-            reservation.streams,
-            self.fleet.elsewhere,
-            reservation.history,
-            said_since_s,
-        )
+        call = self._call(session_id, reservation, said_since_s)
         setup_s = time.monotonic() - reservation.asked_s
         self.metrics.setup_s.observe(setup_s, exemplar_of(session_id))
         _log.info("call up session=%s label=%r", session_id, spec.label)
@@ -196,6 +187,7 @@ class CallManager:
         try:
             resume = self._begin(conversation, reservation.streams)
             await self._tell_started(send, _started(session_id, reservation, setup_s, resume), reservation.streams)
+            record.up()
             async with asyncio.TaskGroup() as tasks, aclosing(call.outgoing()) as outgoing:
                 beside = [tasks.create_task(read(call))]
                 if conversation is not None:
@@ -208,10 +200,16 @@ class CallManager:
         finally:
             self.calls.discard(call)
             if call.cut_short:
-                self._cut.add(session_id)
+                record.cut_short = True
                 if conversation is not None:
                     conversation.cut_short = True
         await self._in_time(send(Ended(call.cut_short, call.counters)))
+
+    def _call(self, session_id: str, reservation: Reservation, said_since_s: float) -> Call:
+        streams, history, elsewhere = reservation.streams, reservation.history, self.fleet.elsewhere
+        return Call(
+            session_id, reservation.spec, self._settings, self.metrics, streams, elsewhere, history, said_since_s
+        )
 
     def _begin(self, conversation: Conversation | None, streams: CallStreams | None) -> Resume | None:
         if conversation is None or streams is None:

@@ -41,6 +41,7 @@ class SessionStore:
         self._client = _client(settings)
         self._times = _times(settings)
         self._metrics = metrics
+        metrics.has_store()
         self._interval_s = settings.session_store_interval_s
         self._writer = StoreWriter(self._client, metrics, self._interval_s, most_waiting=2 * settings.max_sessions)
         self._task: asyncio.Task[NoReturn] | None = None

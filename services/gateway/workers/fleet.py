@@ -37,6 +37,7 @@ class WorkerFleet:
         self._on_report: Callable[[], None] = lambda: None
         for pool in self._pools:
             pool.on_report = self._reported
+            pool.watcher = metrics
             self._show(pool)
 
     def on_report(self, callback: Callable[[], None]) -> None:
@@ -66,6 +67,11 @@ class WorkerFleet:
     def has_capacity(self) -> bool:
         """Whether a worker of each service had a free slot at its last report."""
         return all(pool.has_capacity for pool in self._pools)
+
+    @property
+    def free_slots(self) -> int:
+        """Slots that calls could have now, of whichever service has fewer."""
+        return min(pool.free_slots for pool in self._pools)
 
     async def until_reachable(self) -> None:
         """Returns once a worker of each service is within reach. Raises Unavailable after `open_timeout_s`."""

@@ -4,15 +4,26 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from moshi_cluster.services.common.code_shape import CodeShape
 from moshi_cluster.services.common.deadlines import set_within
 from moshi_cluster.services.common.errors import NoFreeSlot, SessionError, Unavailable
+from moshi_cluster.services.gateway.metrics.of_workers import LossReason
 from moshi_cluster.services.gateway.workers.names import TargetNames
 from moshi_cluster.services.gateway.workers.worker import TIMES, WatchTimes, Worker
 
 T = TypeVar("T")
+
+
+class WorkerWatcher(Protocol):
+    """What hears of each worker."""
+
+    def worker_is(self, up: bool, service: str, address: str) -> None: ...
+
+    def worker_lost(self, service: str, address: str, reason: LossReason) -> None: ...
+
+    def worker_forgotten(self, service: str, address: str) -> None: ...
 
 
 class WorkerPool:
@@ -42,6 +53,9 @@ class WorkerPool:
         """The other service's pool: a worker that fits none of its workers is as good as not there."""
         self.on_report: Callable[[], None] = lambda: None
         """Called whenever a worker has reported or is lost."""
+        self.watcher: WorkerWatcher | None = None
+        """Told of each worker by its address."""
+        self._up: dict[Worker, bool] = {}  # as the watcher was told
 
     async def run(self) -> None:
         """Finds and watches workers until cancelled."""
@@ -95,6 +109,11 @@ class WorkerPool:
     def has_capacity(self) -> bool:
         """Whether a worker had a free slot at its last report."""
         return any(not worker.is_full for worker in self.usable)
+
+    @property
+    def free_slots(self) -> int:
+        """Slots of all usable workers that were free at their last report, less what was taken since."""
+        return sum(max(0, worker.free_slots) for worker in self.usable)
 
     async def acquire(
         self, open_on: Callable[[Worker], Awaitable[T]], suits: Callable[[Worker], bool] = lambda worker: True
@@ -152,6 +171,7 @@ class WorkerPool:
         for address in addresses - self._workers.keys():
             self._workers[address] = Worker(address, self.service, self._times, self._retry_after_ms)
             self._watches[address] = asyncio.create_task(self._watch(self._workers[address]))
+            self._tell(self._workers[address])
         for address, worker in list(self._workers.items()):
             worker.is_named = address in addresses
             if not worker.is_named and not self._is_needed(worker):
@@ -167,7 +187,17 @@ class WorkerPool:
         elif worker not in self._leaving:
             self._leaving.add(worker)
             self._look_up.set()  # who takes its place may be there already
+        self._tell(worker)
         self._changed()
+
+    def _tell(self, worker: Worker) -> None:
+        is_up, lost_as, worker.lost_as = worker.capacity is not None, worker.lost_as, None
+        if self.watcher is None or self._up.get(worker) == is_up:
+            return
+        self._up[worker] = is_up
+        self.watcher.worker_is(is_up, self.service, worker.address)
+        if lost_as is not None:
+            self.watcher.worker_lost(self.service, worker.address, lost_as)
 
     def _changed(self) -> None:
         self.look_again()
@@ -179,3 +209,5 @@ class WorkerPool:
         watch.cancel()
         await asyncio.gather(watch, return_exceptions=True)
         await worker.close()
+        if self._up.pop(worker, None) is not None and self.watcher is not None:
+            self.watcher.worker_forgotten(self.service, address)

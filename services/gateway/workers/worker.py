@@ -16,6 +16,7 @@ from moshi_cluster.services.common.errors import Unavailable
 from moshi_cluster.services.common.mux.buffers import max_bundle_bytes
 from moshi_cluster.services.common.mux.client import MuxClient
 from moshi_cluster.services.common.rpc import channel_options
+from moshi_cluster.services.gateway.metrics.of_workers import LossReason
 from moshi_cluster.v1 import worker_pb2, worker_pb2_grpc
 
 _log = logging.getLogger(__name__)
@@ -63,6 +64,8 @@ class Worker:
         """Whether its name stands for it. Without, it keeps its calls and gets no new ones."""
         self.draining = asyncio.Event()
         """Set once it reports that it is about to stop."""
+        self.lost_as: LossReason | None = None
+        """Why it was lost last, until somebody has taken note."""
         self.capacity: worker_pb2.Capacity | None = None
         self._times = times
         self._retry_after_ms = retry_after_ms
@@ -71,7 +74,7 @@ class Worker:
         self._taken_since_report = 0
         self._failed_s = -math.inf
         self._stops_at_s = self._closes_at_s = math.inf
-        self._is_let_go = False
+        self._is_let_go = self._gave_time = False
 
     @property
     def takes_sessions(self) -> bool:
@@ -207,6 +210,8 @@ class Worker:
             why, leaves = str(error), False
         if not leaves:
             self.mux.lose(why)
+        if self.capacity is not None and not (leaves and self._gave_time):
+            self.lost_as = "failed" if leaves else "lost"
         return why
 
     def _take(self, report: worker_pb2.Capacity) -> None:
@@ -220,6 +225,7 @@ class Worker:
             now_s = asyncio.get_running_loop().time()
             self._stops_at_s = now_s + report.grace_ms / 1000
             self._closes_at_s = now_s + report.linger_ms / 1000
+            self._gave_time = report.grace_ms > 0  # one whose engine has failed does not
             self.draining.set()
 
     def _tell_down(self, why: str) -> None:

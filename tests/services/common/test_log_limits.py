@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from moshi_cluster.services.common.log_limits import EDGE, OWN, RepeatLimit, RepeatLimits
+from moshi_cluster.services.common.log_limits import AUDIT, EDGE, OWN, RepeatLimit, RepeatLimits
 
 
-@pytest.mark.parametrize(("limit", "from_edge"), [(OWN, False), (EDGE, True)])
-def test_a_burst_is_logged_and_then_so_many_a_second(limit: RepeatLimit, from_edge: bool) -> None:
+@pytest.mark.parametrize("limit", [OWN, EDGE, AUDIT])
+def test_a_burst_is_logged_and_then_so_many_a_second(limit: RepeatLimit) -> None:
     limits = RepeatLimits()
-    flood = [limits.take("here", 0.0, from_edge) for _ in range(int(limit.burst) + 7)]
+    flood = [limits.take("here", 0.0, limit) for _ in range(int(limit.burst) + 7)]
     assert flood == [0] * int(limit.burst) + [None] * 7
-    assert limits.take("here", 1 / limit.per_s, from_edge) == 7
-    assert limits.take("here", 1 / limit.per_s, from_edge) is None
+    assert limits.take("here", 1 / limit.per_s, limit) == 7
+    assert limits.take("here", 1 / limit.per_s, limit) is None
 
 
 def test_places_do_not_share_a_limit() -> None:

@@ -123,8 +123,9 @@ class Cluster:
         return gateway_pb2_grpc.GatewayStub(self.channel)
 
     def sample(self, name: str, **labels: str) -> float:
-        """A metric's value now."""
-        return self.registry.get_sample_value(name, labels) or 0.0
+        """A metric's value now, summed over the labels that are not named."""
+        samples = (sample for family in self.registry.collect() for sample in family.samples)
+        return sum(each.value for each in samples if each.name == name and labels.items() <= each.labels.items())
 
     async def until_free(self) -> None:
         """Returns once every slot of every worker and of the gateway is free."""

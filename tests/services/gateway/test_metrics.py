@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -39,9 +40,9 @@ def registry() -> CollectorRegistry:
     registry = CollectorRegistry()
     metrics = GatewayMetrics(registry)
     metrics.calls_active.set(3)
-    metrics.ended("ok", SESSION)
-    metrics.ended("ok", SESSION)
-    metrics.ended("UNAVAILABLE", SESSION)
+    metrics.ended("ok", "grpc", SESSION, 12.0)
+    metrics.ended("ok", "grpc", SESSION, 12.0)
+    metrics.ended("UNAVAILABLE", "websocket", SESSION, None)
     metrics.rejected("RESOURCE_EXHAUSTED")
     metrics.digit(is_key=True)
     metrics.digit(is_key=False)
@@ -58,8 +59,10 @@ def test_the_exposition_is_read_in_both_formats(name: str, registry: CollectorRe
     assert {sample.name for sample in samples} >= NAMES
     values = {(sample.name, *sample.labels.values()): sample.value for sample in samples}
     assert values["moshi_gateway_calls_active",] == 3
-    assert values["moshi_gateway_sessions_total", "ok"] == 2
-    assert values["moshi_gateway_sessions_total", "UNAVAILABLE"] == 1
+    assert values["moshi_gateway_sessions_total", "ok", "grpc"] == 2
+    assert values["moshi_gateway_sessions_total", "UNAVAILABLE", "websocket"] == 1
+    assert values["moshi_gateway_call_seconds_sum", "grpc"] == 24
+    assert values["moshi_gateway_call_seconds_count", "websocket"] == 0
     assert values["moshi_gateway_worker_rejections_total", "RESOURCE_EXHAUSTED"] == 1
     assert values["moshi_gateway_frames_total", "late"] == 2
     assert values["moshi_gateway_dtmf_total",] == 1
@@ -73,6 +76,38 @@ def test_every_hop_and_every_kind_of_frame_is_there_from_the_start() -> None:
         assert registry.get_sample_value("moshi_gateway_hop_seconds_count", {"hop": hop}) == 0
     for kind in ("in", "out", "filled", "dropped", "late", "reply_dropped"):
         assert registry.get_sample_value("moshi_gateway_frames_total", {"kind": kind}) == 0
+
+
+def test_a_worker_is_known_by_its_address_and_its_losses_outlive_it() -> None:
+    registry = CollectorRegistry()
+    metrics, who = GatewayMetrics(registry), ("lm", "10.0.0.7:50053")
+    labels = {"service": who[0], "address": who[1]}
+    up = partial(registry.get_sample_value, "moshi_gateway_worker_up", labels)
+    losses = labels | {"reason": "lost"}
+    metrics.worker_is(True, *who)
+    assert (up(), registry.get_sample_value("moshi_gateway_worker_losses_total", losses)) == (1, 0)
+    metrics.worker_is(False, *who)
+    metrics.worker_lost(*who, "lost")
+    metrics.worker_forgotten(*who)
+    assert (up(), registry.get_sample_value("moshi_gateway_worker_losses_total", losses)) == (None, 1)
+
+
+def test_of_workers_long_gone_nothing_is_left() -> None:
+    registry = CollectorRegistry()
+    metrics = GatewayMetrics(registry)
+    for number in range(1000):
+        metrics.worker_is(True, "lm", f"10.0.0.7:{number}")
+        metrics.worker_forgotten("lm", f"10.0.0.7:{number}")
+    lines = [line for line in generate_latest(registry).decode().splitlines() if 'address="' in line]
+    assert 0 < len(lines) <= 400
+
+
+def test_whether_the_store_is_up_is_said_only_where_there_is_one() -> None:
+    registry = CollectorRegistry()
+    metrics = GatewayMetrics(registry)
+    assert registry.get_sample_value("moshi_gateway_store_up") is None
+    metrics.has_store()
+    assert registry.get_sample_value("moshi_gateway_store_up") == 0
 
 
 def test_a_bucket_ends_at_one_frame(registry: CollectorRegistry) -> None:

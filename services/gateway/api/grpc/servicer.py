@@ -44,7 +44,7 @@ class ConverseServicer(gateway_pb2_grpc.GatewayServicer):
         budget = self._manager.loop_budget.call()
         messages = CallerMessages(context.read, self._settings, budget)
         ended_as = partial(_cancelled_as, context)
-        async with statuses(context), _reading_on(messages), self._manager.session(ended_as) as session_id:
+        async with statuses(context), _reading_on(messages), self._manager.session("grpc", ended_as) as record:
             await context.send_initial_metadata(())  # clients may wait for it before they send anything
             metadata = context.invocation_metadata() or ()
             client = self._client(context.peer(), metadata)
@@ -69,7 +69,7 @@ class ConverseServicer(gateway_pb2_grpc.GatewayServicer):
 
             with self._manager.conversations.resumable(conversation):
                 async with self._manager.reserve(client, spec, conversation.history) as reservation:
-                    await self._manager.converse(session_id, reservation, read, send, called_s, conversation)
+                    await self._manager.converse(record, reservation, read, send, called_s, conversation)
 
     async def _conversation(self, start: gateway_pb2.Start, spec: CallSpec, token: str | None) -> Conversation:
         """The conversation that a call is: another one, or more of that which it goes on with. Raises CannotResume."""

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable
 
 from moshi_cluster.services.gateway.admission.trusted_proxies import TrustedProxies
-from moshi_cluster.services.gateway.metrics import GatewayMetrics
+from moshi_cluster.services.gateway.metrics import GatewayMetrics, HttpRefusal
 
 _SPARE_DESCRIPTORS = 64  # for health checks, metrics, gRPC and workers
 
@@ -44,11 +44,11 @@ class ConnectionLimits:
         inside = [client]
         return lambda: self._count(inside.pop(), -1) if inside else None
 
-    def refuse(self, reason: str) -> None:
+    def refuse(self, reason: HttpRefusal) -> None:
         """Counts a connection that is closed."""
         self._metrics.http_refused(reason)
 
-    def _full(self, client: str, descriptor: int) -> str | None:
+    def _full(self, client: str, descriptor: int) -> HttpRefusal | None:
         """Why there is no room. Descriptors are given out lowest first: a high one says how many are in use."""
         if self._clients.total() >= self._most:
             return "connections"

@@ -92,10 +92,10 @@ class HttpServer:
         return application
 
     async def _health(self, request: web.Request) -> web.Response:
-        """For load balancers that know no gRPC health: 200 while calls are taken, 503 otherwise."""
-        if self._manager.takes_calls:
-            return web.Response(text="serving\n")
-        return web.Response(text="not serving\n", status=503)
+        """For load balancers that know no gRPC health: 200 while calls are taken, 503 otherwise; and for how many."""
+        takes_calls = self._manager.takes_calls
+        text = f"{'serving' if takes_calls else 'not serving'}\nfree slots: {self._manager.free_slots}\n"
+        return web.Response(text=text, status=200 if takes_calls else 503)
 
     async def _finish_headers(self, request: web.BaseRequest, response: web.StreamResponse) -> None:
         """A certificate that nobody vouches for is left out: its users could not go on past the browser's warning."""

@@ -17,6 +17,7 @@ from moshi_cluster.services.gateway.calls.call import Call
 from moshi_cluster.services.gateway.calls.conversation import Conversation
 from moshi_cluster.services.gateway.calls.history import History
 from moshi_cluster.services.gateway.calls.manager import CallManager
+from moshi_cluster.services.gateway.calls.record import CallRecord
 from moshi_cluster.services.gateway.calls.spec import CallSpec, draw_seed
 from moshi_cluster.services.gateway.settings import GatewaySettings
 from moshi_cluster.v1 import common_pb2
@@ -32,6 +33,7 @@ class WireCalls:
         self._transport = transport
         self._settings = settings
         self._manager = manager
+        manager.metrics.has_wire(transport)
         self._networks = TrustedProxies(settings.telephony_networks)
 
     def allows(self, client: str) -> bool:
@@ -42,26 +44,25 @@ class WireCalls:
         """A connection's whole life. client: their address. token: that the request shows, if it does."""
         budget = self._manager.loop_budget.call()
         connection = WireConnection(wire, link, self._settings, budget)
-        outcome, known, failed = "ok", None, False
+        known, failed = None, False
         try:
-            async with asyncio.TaskGroup() as tasks, self._manager.session() as session_id:
+            async with asyncio.TaskGroup() as tasks, self._manager.session(self._transport) as record:
                 flooded = tasks.create_task(link.until_flooded())
-                await self._converse(session_id, wire, connection, client, token)
+                await self._converse(record, wire, connection, client, token)
                 flooded.cancel()
         except Exception as error:
             known = session_error(error)
             failed = known is None
-            outcome = "INTERNAL" if known is None else known.status
             if known is None:
                 _log.exception("a connection failed transport=%s", self._transport)
             else:
                 _log.info("a connection ended transport=%s: %s", self._transport, known)
         finally:
-            self._manager.metrics.wire_over(self._transport, outcome, connection.packets)
+            self._manager.metrics.wire_over(self._transport, connection.packets)
         await link.close(known, failed, wire.end(known))
 
     async def _converse(
-        self, session_id: str, wire: Wire, connection: WireConnection, client: str, token: str | None
+        self, record: CallRecord, wire: Wire, connection: WireConnection, client: str, token: str | None
     ) -> None:
         called_s = time.monotonic()
         opening = await connection.opening()
@@ -76,7 +77,7 @@ class WireCalls:
         with self._manager.conversations.resumable(conversation):
             async with self._manager.reserve(client, spec, conversation.history) as reservation:
                 await self._manager.converse(
-                    session_id, reservation, read, connection.send, called_s, conversation=conversation
+                    record, reservation, read, connection.send, called_s, conversation=conversation
                 )
 
     async def _authenticate(self, wire: Wire, token: str | None, client: str) -> None:

@@ -25,7 +25,7 @@ from moshi_cluster.services.gateway.api.websocket_entry import is_goodbye
 from moshi_cluster.services.gateway.audio.framing import ReplyPacket
 from moshi_cluster.services.gateway.calls.call import Call
 from moshi_cluster.services.gateway.calls.events import CallEvent, EventKind, Outgoing, Started, TextPiece
-from moshi_cluster.services.gateway.metrics import GatewayMetrics
+from moshi_cluster.services.gateway.metrics import GatewayMetrics, Unheard
 from moshi_cluster.services.gateway.settings import GatewaySettings
 
 _STATS_INTERVAL_S = 1.0
@@ -122,7 +122,7 @@ class WebSocketConnection:
         elif kind not in _KNOWN_KINDS:
             self._voice.nothing(message)
 
-    def _unheard(self, reason: str, sentence: str) -> None:
+    def _unheard(self, reason: Unheard, sentence: str) -> None:
         self._metrics.unheard(reason)
         _log.warning("a client is not heard: %s", sentence)
         self._answer_soon(messages.error(sentence), WSMsgType.BINARY)

@@ -18,6 +18,7 @@ from moshi_cluster.services.gateway.api.websocket_entry import Entered, WebSocke
 from moshi_cluster.services.gateway.calls.conversation import Conversation
 from moshi_cluster.services.gateway.calls.history import History
 from moshi_cluster.services.gateway.calls.manager import CallManager
+from moshi_cluster.services.gateway.calls.record import CallRecord
 from moshi_cluster.services.gateway.settings import GatewaySettings
 
 _log = logging.getLogger(__name__)
@@ -51,8 +52,8 @@ class WebSocketHandler:
 
     async def _session(self, entered: Entered, request: web.Request) -> _End:
         try:
-            async with self._manager.session() as session_id:
-                return await self._converse(session_id, entered, request)
+            async with self._manager.session("websocket") as record:
+                return await self._converse(record, entered, request)
         except Exception as error:
             known = session_error(error)
             if known is None:
@@ -60,7 +61,7 @@ class WebSocketHandler:
                 return _End(WSCloseCode.INTERNAL_ERROR, "the server failed")
             return _end_of(known)
 
-    async def _converse(self, session_id: str, entered: Entered, request: web.Request) -> _End:
+    async def _converse(self, record: CallRecord, entered: Entered, request: web.Request) -> _End:
         settings, client = self._settings, entered.client
         token = _token(request)
         await self._manager.authenticate(token, client)
@@ -81,7 +82,7 @@ class WebSocketHandler:
                 )
                 async with reserve_in_queue as reservation:
                     sides = connection.listen, connection.send
-                    await self._manager.converse(session_id, reservation, *sides, conversation=conversation)
+                    await self._manager.converse(record, reservation, *sides, conversation=conversation)
                 for task in beside:
                     task.cancel()
         return _End(WSCloseCode.GOING_AWAY if connection.cut_short else WSCloseCode.OK)

@@ -11,10 +11,11 @@ from moshi_cluster.services.gateway.admission.loop_budget import LoopShare
 from moshi_cluster.services.gateway.admission.rate_limits import RateQuota
 from moshi_cluster.services.gateway.api.websocket.unheard import UnheardCheck
 from moshi_cluster.services.gateway.calls.call import Call
+from moshi_cluster.services.gateway.metrics import Unheard
 
 _SECOND_STREAM = "only the first of several streams in the same Ogg pages is heard"
 
-OnUnheard = Callable[[str, str], None]
+OnUnheard = Callable[[Unheard, str], None]
 """Called with a reason for the metrics and a sentence for the client, at most once for each reason."""
 
 
@@ -73,7 +74,7 @@ class IncomingVoice:
         except InvalidInput:  # the next packet may be Opus
             return None
 
-    def _tell(self, reason: str, sentence: str | None) -> None:
+    def _tell(self, reason: Unheard, sentence: str | None) -> None:
         if sentence is not None:
             self._on_unheard(reason, sentence)
 

@@ -37,8 +37,8 @@ class Managing:
         self, read: Callable[[Call], Awaitable[None]], send: Callable[[Outgoing], Awaitable[None]]
     ) -> None:
         """A call from its session to its end."""
-        async with self.manager.session() as session_id, self.manager.reserve(PEER, SPEC) as reservation:
-            await self.manager.converse(session_id, reservation, read, send)
+        async with self.manager.session("grpc") as record, self.manager.reserve(PEER, SPEC) as reservation:
+            await self.manager.converse(record, reservation, read, send)
 
     @asynccontextmanager
     async def calling(
@@ -53,7 +53,7 @@ class Managing:
             await asyncio.gather(call, return_exceptions=True)
 
     def ended(self, outcome: str) -> float | None:
-        return self.registry.get_sample_value("moshi_gateway_sessions_total", {"outcome": outcome})
+        return self.registry.get_sample_value("moshi_gateway_sessions_total", {"outcome": outcome, "transport": "grpc"})
 
 
 async def never(*_: object) -> None:
@@ -120,7 +120,7 @@ async def test_what_outlasts_a_drain_is_cut_and_told_why() -> None:
         managing.manager.drain(0.0)
         await call
     assert isinstance(sent[-1], Ended) and sent[-1].cut_short
-    assert (managing.ended("shutdown"), managing.ended("ok")) == (1, None)
+    assert (managing.ended("shutdown"), managing.ended("ok")) == (1, 0)
     await managing.manager.until_idle()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 
 import pytest
 from prometheus_client import CollectorRegistry
@@ -67,6 +68,25 @@ async def test_it_has_capacity_while_each_service_has_a_free_slot() -> None:
         assert fleet.is_reachable and reports.is_set()
         streams.cancel()
         await eventually(lambda: fleet.has_capacity)
+
+
+async def test_which_worker_is_lost_is_told_by_its_address() -> None:
+    registry = CollectorRegistry()
+    async with AsyncExitStack() as life, AsyncExitStack() as lms_life:
+        codec = (await life.enter_async_context(serving(EchoCodec()))).target
+        lm = (await lms_life.enter_async_context(serving(EchoLm()))).target
+        fleet = WorkerFleet(GatewaySettings(codec_targets=(codec,), lm_targets=(lm,)), GatewayMetrics(registry))
+        await fleet.start()
+        life.push_async_callback(fleet.stop)
+        up = partial(registry.get_sample_value, "moshi_gateway_worker_up")
+        losses = partial(registry.get_sample_value, "moshi_gateway_worker_losses_total")
+        lost = {"service": "lm", "address": lm, "reason": "lost"}
+        await eventually(lambda: up({"service": "lm", "address": lm}) == 1)
+        assert losses(lost) == 0
+        await lms_life.aclose()
+        await eventually(lambda: up({"service": "lm", "address": lm}) == 0)
+        assert losses(lost) == 1
+        assert losses(lost | {"service": "codec", "address": codec}) == 0
 
 
 async def test_a_call_that_gets_no_slot_is_counted_by_its_status() -> None:

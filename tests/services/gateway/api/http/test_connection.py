@@ -218,7 +218,7 @@ async def test_one_client_has_only_so_many_connections() -> None:
         await eventually(lambda: not open_connections(all_of_it))
         async with wire(all_of_it) as again:
             await again.send(b"GET /health HTTP/1.0\r\n\r\n")
-            assert (await again.answer()).endswith(b"serving\n")
+            assert (await again.answer()).endswith(b"serving\nfree slots: 8\n")
 
 
 async def test_all_clients_together_have_only_so_many() -> None:

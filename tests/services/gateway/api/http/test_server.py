@@ -46,13 +46,13 @@ async def test_without_a_page_the_rest_is_there() -> None:
 async def test_health_says_whether_calls_are_taken() -> None:
     lm = EchoLm()
     async with cluster(lms=[lm], **HTTP) as all_of_it:
-        assert await get(all_of_it, "/health") == (200, "serving\n")
+        assert await get(all_of_it, "/health") == (200, "serving\nfree slots: 8\n")
         lm.drain(60.0)
         await eventually(lambda: all_of_it.sample("moshi_gateway_workers", service="lm") == 0)
-        assert await get(all_of_it, "/health") == (503, "not serving\n")
+        assert await get(all_of_it, "/health") == (503, "not serving\nfree slots: 0\n")
     async with cluster(**HTTP) as all_of_it:
         all_of_it.service.drain(60.0)
-        assert await get(all_of_it, "/health") == (503, "not serving\n")
+        assert await get(all_of_it, "/health") == (503, "not serving\nfree slots: 0\n")
 
 
 async def test_switched_off_nothing_listens() -> None:

@@ -35,7 +35,7 @@ async def test_what_is_said_comes_back(wire: str) -> None:
             await phone.hang_up()
             await phone.until_over()
         await all_of_it.until_free()
-        assert all_of_it.sample("moshi_gateway_wire_calls_total", transport=wire, outcome="ok") == 1
+        assert all_of_it.sample("moshi_gateway_sessions_total", transport=wire, outcome="ok") == 1
         assert all_of_it.sample("moshi_gateway_wire_packets_total", transport=wire, kind="received") == len(said)
         assert all_of_it.sample("moshi_gateway_wire_packets_total", transport=wire, kind="lost") == 0
         assert all_of_it.sample("moshi_gateway_dtmf_total") == 1
