@@ -6,6 +6,7 @@ values into the cache, or behaves as if it had.
 
 from __future__ import annotations
 
+import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Protocol
@@ -28,6 +29,9 @@ class Attention(Protocol):
         rotations: complex64 [N, 2, 1, head_dim / 2], of queries, with the scale of attention in it, and keys.
         """
 
+    def remember(self, layer: int, qkv: Tensor, rotations: Tensor) -> None:
+        """Leaves the cache as the call does: for the last layer of frames that nobody wants to know anything of."""
+
 
 class CacheAttention(ABC):
     """Attention whose rotary embedding comes first, as an operation of its own."""
@@ -36,9 +40,17 @@ class CacheAttention(ABC):
         q, k = rotate(qkv[:, :2], rotations).unbind(1)
         return self.attend(layer, q, k, qkv[:, 2])
 
+    def remember(self, layer: int, qkv: Tensor, rotations: Tensor) -> None:
+        _, k = rotate(qkv[:, :2], rotations).unbind(1)
+        self.write(layer, k, qkv[:, 2])
+
     @abstractmethod
     def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """q (already scaled), k, v: [N, heads, head_dim] -> [N, heads * head_dim]."""
+
+    @abstractmethod
+    def write(self, layer: int, k: Tensor, v: Tensor) -> None:
+        """k, v: [N, heads, head_dim], to where `attend` leaves them."""
 
 
 class StepAttention(CacheAttention):
@@ -71,9 +83,8 @@ class StepAttention(CacheAttention):
         ]
 
     def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        self.write(layer, k, v)
         keys, values = self._keys[layer], self._values[layer]
-        keys.write(self._slots, self._places, k)
-        values.write(self._slots, self._places, v)
         if len(self._groups) == 1:
             return self._groups[0](q, keys, values)
         out = q.new_empty(q.shape[0], q.shape[1] * q.shape[2])
@@ -81,9 +92,17 @@ class StepAttention(CacheAttention):
             out[group.rows] = group(q[group.rows], keys, values)
         return out
 
+    def write(self, layer: int, k: Tensor, v: Tensor) -> None:
+        self._keys[layer].write(self._slots, self._places, k)
+        self._values[layer].write(self._slots, self._places, v)
 
-class RowByRow(CacheAttention):
-    """Consecutive frames of one session, each exactly as its own step would do it."""
+
+class ExactChunk(CacheAttention):
+    """Consecutive frames of one session, each bit for bit as its own step would do it.
+
+    Up to the cache's capacity nothing is overwritten that a row still sees: in float32 all keys and values are written
+    at once, and rows that read the same number of places share their calls. What lies behind goes row by row.
+    """
 
     def __init__(
         self,
@@ -94,11 +113,45 @@ class RowByRow(CacheAttention):
         rows: int,
         device: torch.device,
     ) -> None:
-        self._steps = [StepAttention(keys, values, [slot], [start + row], device) for row in range(rows)]
+        self._keys, self._values = keys, values
+        self._slot, self._start, self._rows = slot, start, rows
+        self._capacity = capacity = keys[0].capacity
+        self._together = max(0, min(rows, capacity - start))
+        lengths = range(start + 1, start + self._together + 1)
+        self._groups = [
+            _NeighbouringRows(slot, list(group), padded, device)
+            for padded, group in itertools.groupby(lengths, lambda length: _padded(length, capacity))
+        ]
+        self._places = torch.arange(start, start + rows, device=device) % capacity
+        self._steps: list[StepAttention] = []  # of the last rows, once they are needed
 
     def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        rows = zip(self._steps, q.split(1), k.split(1), v.split(1), strict=True)
-        return torch.cat([step.attend(layer, *row) for step, *row in rows])
+        keys, values = self._keys[layer], self._values[layer]
+        outs, first = [], 0
+        if q.dtype == torch.float32:  # in bfloat16 a product's last bit may depend on those beside it
+            self._write(layer, k, v, slice(0, self._together))
+            for group in self._groups:
+                outs.append(group(q[first : first + group.rows], keys, values))
+                first += group.rows
+        for row, step in zip(range(first, self._rows), self._steps_from(first), strict=True):
+            outs.append(step.attend(layer, q[row : row + 1], k[row : row + 1], v[row : row + 1]))
+        return torch.cat(outs)
+
+    def write(self, layer: int, k: Tensor, v: Tensor) -> None:
+        self._write(layer, k, v, slice(max(0, self._rows - self._capacity), self._rows))
+
+    def _write(self, layer: int, k: Tensor, v: Tensor, rows: slice) -> None:
+        places = self._places[rows]
+        slots = torch.full_like(places, self._slot)
+        self._keys[layer].write(slots, places, k[rows])
+        self._values[layer].write(slots, places, v[rows])
+
+    def _steps_from(self, row: int) -> list[StepAttention]:
+        if not self._steps:
+            of = self._keys, self._values, [self._slot]
+            device = self._places.device
+            self._steps = [StepAttention(*of, [self._start + each], device) for each in range(row, self._rows)]
+        return self._steps
 
 
 class ChunkInOneCall(CacheAttention):
@@ -135,9 +188,12 @@ class ChunkInOneCall(CacheAttention):
         all_values = torch.cat([self._old_part(values, q.dtype), v.transpose(0, 1)[None]], dim=2)
         q = q.transpose(0, 1)[None]
         out = F.scaled_dot_product_attention(q, all_keys, all_values, attn_mask=self._seen, scale=1.0)
-        keys.write(self._slots, self._places, k[self._written])
-        values.write(self._slots, self._places, v[self._written])
+        self.write(layer, k, v)
         return out[0].transpose(0, 1).flatten(1)
+
+    def write(self, layer: int, k: Tensor, v: Tensor) -> None:
+        self._keys[layer].write(self._slots, self._places, k[self._written])
+        self._values[layer].write(self._slots, self._places, v[self._written])
 
     def _old_part(self, buffer: KvBuffer, dtype: torch.dtype) -> Tensor:
         return _decoded(*buffer.read((self._slot, 1), self._old, dtype))
@@ -166,6 +222,46 @@ class _Group:
         keys_values = _decoded(*key_parts), _decoded(*value_parts)
         out = F.scaled_dot_product_attention(q.unsqueeze(2), *keys_values, attn_mask=self._seen, scale=1.0)
         return out.flatten(1)
+
+
+class _NeighbouringRows:
+    """Rows of one slot, one behind the other, that read the same number of places."""
+
+    def __init__(self, slot: int, lengths: list[int], padded: int, device: torch.device) -> None:
+        self.rows = len(lengths)
+        self._slot, self._padded = slot, padded
+        place = torch.arange(padded, device=device)
+        self._unseen = (place >= torch.tensor(lengths, device=device)[:, None])[:, None]
+
+    def __call__(self, q: Tensor, keys: KvBuffer, values: KvBuffer) -> Tensor:
+        key_parts = _of_one_slot(*keys.read((self._slot, 1), self._padded, q.dtype))
+        value_parts = _of_one_slot(*values.read((self._slot, 1), self._padded, q.dtype))
+        heads = zip(q.unbind(1), *key_parts, *value_parts, strict=True)
+        return torch.cat([_two_products_of_a_head(*head, self._unseen) for head in heads], dim=1)
+
+
+def _of_one_slot(x: Tensor, scales: Tensor | None) -> tuple[Sequence[Tensor], Sequence[Tensor | None]]:
+    """[1, heads, ...], by head."""
+    heads = x[0].unbind(0)
+    return heads, [None] * len(heads) if scales is None else scales[0].unbind(0)
+
+
+def _two_products_of_a_head(
+    q: Tensor, keys: Tensor, key_scales: Tensor | None, values: Tensor, value_scales: Tensor | None, unseen: Tensor
+) -> Tensor:
+    """q: [N, head_dim], keys and values [length, head_dim] for all rows, unseen: [N, 1, length] -> [N, head_dim].
+
+    N products of one row, as in `_two_products`: one of N rows would sum in another order.
+    """
+    rows = len(q)
+    scores = torch.bmm(q.unsqueeze(1), keys.transpose(0, 1).expand(rows, -1, -1))
+    if key_scales is not None:
+        scores = scores * key_scales
+    scores.masked_fill_(unseen, float("-inf"))
+    weights = torch.softmax(scores, dim=-1, dtype=torch.float32)
+    if value_scales is not None:
+        weights = weights * value_scales
+    return torch.bmm(weights.to(q.dtype), values.expand(rows, -1, -1)).squeeze(1)
 
 
 def _padded(length: int, capacity: int) -> int:

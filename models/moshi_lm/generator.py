@@ -138,7 +138,7 @@ class Generator:
         tokens = self._timeline.known_inputs(session.history, calls).to(self._lm.device)
         attention = self.kv_cache.chunk(slot, session.call, len(calls))
         embedded = None if session.prompt is None else session.prompt.embedded(session.call, end)
-        self._lm.hidden(tokens, calls.to(self._lm.device), attention, embedded_first=embedded)
+        self._lm.remember(tokens, calls.to(self._lm.device), attention, embedded)
         first, last = (max(session.prompt_frames, call - self._config.delays[0]) for call in (session.call, end))
         session.spoken.extend(session.history[first:last, 0].tolist())
         session.call = end

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from moshi_cluster.models.layers.placement import on_cpu
-from moshi_cluster.models.moshi_lm.attention import CacheAttention, ChunkInOneCall, RowByRow, StepAttention
+from moshi_cluster.models.moshi_lm.attention import CacheAttention, ChunkInOneCall, ExactChunk, StepAttention
 from moshi_cluster.models.moshi_lm.kv_buffer import kv_buffer
 
 
@@ -58,7 +58,7 @@ class KvCache:
     def chunk(self, slot: int, start: int, rows: int) -> CacheAttention:
         """Consecutive frames of one session. On CPU bit for bit what as many steps give, elsewhere in one call."""
         if on_cpu(self._device):
-            return RowByRow(self._keys, self._values, slot, start, rows, self._device)
+            return ExactChunk(self._keys, self._values, slot, start, rows, self._device)
         return self.chunk_in_one_call(slot, start, rows)
 
     def chunk_in_one_call(self, slot: int, start: int, rows: int) -> CacheAttention:

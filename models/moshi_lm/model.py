@@ -75,16 +75,33 @@ class MoshiLm:
 
         trace: gets the residual stream after every layer. embedded_first: [n, D], in place of the first n rows' tokens.
         """
-        embedded = self._tokens.sum(tokens.roll(-1, dims=1))
-        if self._condition is not None:
-            embedded += self._condition
-        if embedded_first is not None:
-            embedded[: len(embedded_first)] = embedded_first.to(embedded)
+        embedded = self._embedded(tokens, embedded_first)
         rows, least = len(tokens), self._least_rows
         if rows >= least:
             return self._temporal(embedded, positions, attention, trace)
         filled = _filled(embedded, least), _filled(positions, least)
         return self._temporal(*filled, _FirstRows(attention, rows), trace)[:rows]
+
+    def remember(
+        self, tokens: Tensor, positions: Tensor, attention: Attention, embedded_first: Tensor | None = None
+    ) -> None:
+        """Reads frames of which only the cache is to know: as `hidden`, without the hidden states."""
+        embedded = self._embedded(tokens, embedded_first)
+        rows, least = len(tokens), self._least_rows
+        if rows >= least:
+            self._temporal.remember(embedded, positions, attention)
+        else:
+            filled = _filled(embedded, least), _filled(positions, least)
+            self._temporal.remember(*filled, _FirstRows(attention, rows))
+
+    def _embedded(self, tokens: Tensor, embedded_first: Tensor | None) -> Tensor:
+        """[N, D]."""
+        embedded = self._tokens.sum(tokens.roll(-1, dims=1))
+        if self._condition is not None:
+            embedded += self._condition
+        if embedded_first is not None:
+            embedded[: len(embedded_first)] = embedded_first.to(embedded)
+        return embedded
 
     def text_logits(self, hidden: Tensor) -> Tensor:
         """[N, D] -> [N, text_card_out] in the model's type."""
@@ -117,6 +134,9 @@ class _FirstRows:
     def __call__(self, layer: int, qkv: Tensor, rotations: Tensor) -> Tensor:
         rows = self._rows
         return _filled(self._attention(layer, qkv[:rows], rotations[:rows]), len(qkv))
+
+    def remember(self, layer: int, qkv: Tensor, rotations: Tensor) -> None:
+        self._attention.remember(layer, qkv[: self._rows], rotations[: self._rows])
 
 
 def _filled(x: Tensor, rows: int) -> Tensor:

@@ -40,14 +40,26 @@ class TemporalTransformer:
 
         attention: knows the sessions of the rows (KvCache.step, KvCache.chunk). trace: gets every layer's output.
         """
-        rotations = self._rotations(positions)
-        if self._sinusoidal:
-            x = x + sinusoidal(positions, self._config.dim, self._config.max_period).to(x.dtype)
+        x, rotations = self._placed(x, positions)
         for i, layer in enumerate(self._layers):
             x = layer(x, rotations, i, attention)
             if trace is not None:
                 trace.append(x.clone())
         return self._out_norm(x)
+
+    def remember(self, x: Tensor, positions: Tensor, attention: Attention) -> None:
+        """As a call, for rows whose hidden states nobody asks for: only keys and values are left behind."""
+        x, rotations = self._placed(x, positions)
+        last = len(self._layers) - 1
+        for i, layer in enumerate(self._layers[:last]):
+            x = layer(x, rotations, i, attention)
+        self._layers[last].remember(x, rotations, last, attention)
+
+    def _placed(self, x: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
+        """What the first layer reads, and the rotations of all."""
+        if self._sinusoidal:
+            x = x + sinusoidal(positions, self._config.dim, self._config.max_period).to(x.dtype)
+        return x, self._rotations(positions)
 
     def _rotations(self, positions: Tensor) -> Tensor:
         """[N, 2, 1, head_dim / 2]: for queries, with the scale of attention in it, and for keys."""
@@ -71,6 +83,11 @@ class _TemporalLayer:
         self._feed_forward = load_feed_forward(weights, name, config.gating, dim)
 
     def __call__(self, x: Tensor, rotations: Tensor, index: int, attention: Attention) -> Tensor:
-        qkv = self._qkv(self._attention_norm(x)).view(x.shape[0], 3, self._heads, -1)
-        x = self._out.add(attention(index, qkv, rotations), x)
+        x = self._out.add(attention(index, self._queries_keys_values(x), rotations), x)
         return self._feed_forward(self._feed_forward_norm(x), x)
+
+    def remember(self, x: Tensor, rotations: Tensor, index: int, attention: Attention) -> None:
+        attention.remember(index, self._queries_keys_values(x), rotations)
+
+    def _queries_keys_values(self, x: Tensor) -> Tensor:
+        return self._qkv(self._attention_norm(x)).view(x.shape[0], 3, self._heads, -1)

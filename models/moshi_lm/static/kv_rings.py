@@ -52,7 +52,15 @@ class RowAttention:
         self._slots, self._positions = slots, positions
 
     def __call__(self, layer: int, qkv: Tensor, rotations: Tensor) -> Tensor:
+        q = self._write(layer, qkv, rotations)
+        return ring_attention(q, *self._stored(layer), self._slots, self._positions, self._context)
+
+    def remember(self, layer: int, qkv: Tensor, rotations: Tensor) -> None:
+        self._write(layer, qkv, rotations)
+
+    def _write(self, layer: int, qkv: Tensor, rotations: Tensor) -> Tensor:
+        return turn_and_write(qkv, rotations, self._slots, self._positions, *self._stored(layer))
+
+    def _stored(self, layer: int) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
         ring = self._rings[layer]
-        stored = ring.keys, ring.values, ring.key_scales, ring.value_scales
-        q = turn_and_write(qkv, rotations, self._slots, self._positions, *stored)
-        return ring_attention(q, *stored, self._slots, self._positions, self._context)
+        return ring.keys, ring.values, ring.key_scales, ring.value_scales

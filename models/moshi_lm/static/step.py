@@ -87,7 +87,7 @@ class StaticStep:
             calls = torch.arange(first, first + len(part), device=device)
             slots, tokens = torch.full_like(calls, slot), torch.zeros(len(part), self.config.streams, dtype=torch.int64)
             attention = RowAttention(self.rings, self.context, slots, calls)
-            self._lm.hidden(tokens.to(device), calls, attention, embedded_first=part)
+            self._lm.remember(tokens.to(device), calls, attention, part)
 
     def run(self, rows: Tensor) -> Tensor:
         """rows: int32 [R, 2 + streams] on the device -> replies int32 [R, generated] there."""

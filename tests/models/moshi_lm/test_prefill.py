@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from moshi_cluster.models.moshi_lm import Generator, Sampling
+from moshi_cluster.models.moshi_lm.kv_cache import KvCache
 from tests.models.moshi_lm.conversation import GREEDY, open_ready, speak
 from tests.models.moshi_lm.random_model import MOSHI_LIKE, random_lm
 
@@ -18,16 +19,17 @@ BIASED = Sampling(0.7, 25, 0.8, 250, 7, padding_multiplier=-1, repetition_penalt
 samplings = st.sampled_from([GREEDY, Sampling(0.7, 25, 0.8, 250, seed=7), BIASED])
 models = st.sampled_from(["moshi", "hibiki", "listening"])
 dtypes = st.sampled_from([torch.float32, torch.bfloat16])
+kv_dtypes = st.sampled_from([None, torch.int8])
 
 
 @settings(max_examples=60)
-@given(models, dtypes, samplings, st.integers(0, LONGEST), st.integers(1, LONGEST + 3))
+@given(models, dtypes, kv_dtypes, samplings, st.integers(0, LONGEST), st.integers(1, LONGEST + 3))
 def test_a_restored_session_continues_identically(
-    kind: str, dtype: torch.dtype, sampling: Sampling, frames: int, chunk_frames: int
+    kind: str, dtype: torch.dtype, kv_dtype: torch.dtype | None, sampling: Sampling, frames: int, chunk_frames: int
 ) -> None:
     """Bit for bit on CPU: the memory is the same, so near ties cannot fall differently."""
     lm = random_lm(kind, dtype)
-    stepped, restored = Generator(lm, slots=1), Generator(lm, slots=3)
+    stepped, restored = (Generator(lm, slots, kv_dtype=kv_dtype) for slots in (1, 3))
     open_ready(stepped, 0, sampling)
     history = speak(stepped, lm.config, 0, caller=5, frames=range(frames))
     open_ready(restored, 2, sampling, history, chunk_frames)
@@ -37,6 +39,26 @@ def test_a_restored_session_continues_identically(
         assert torch.equal(ours[2], theirs[0])
     rest = range(frames, frames + AFTER)
     assert speak(restored, lm.config, 2, 5, rest).tolist() == speak(stepped, lm.config, 0, 5, rest).tolist()
+
+
+@settings(max_examples=15)
+@given(kv_dtypes, st.lists(st.integers(1, 150), min_size=1, max_size=4))
+def test_a_chunk_gives_and_leaves_the_bits_of_its_rows_one_by_one(
+    kv_dtype: torch.dtype | None, chunks: list[int]
+) -> None:
+    """Across the lengths where more places begin to be read, and past the end of the cache."""
+    generator = torch.Generator().manual_seed(len(chunks))
+    together, apart = (KvCache(1, 2, 2, 16, 280, kv_dtype or torch.float32, "cpu") for _ in range(2))
+    start = 0
+    for rows in chunks:
+        q, k, v = torch.randn(3, rows, 2, 16, generator=generator).unbind(0)
+        expected = [
+            apart.step([1], [start + row]).attend(0, q[row : row + 1], k[row : row + 1], v[row : row + 1])
+            for row in range(rows)
+        ]
+        assert torch.equal(together.chunk(1, start, rows).attend(0, q, k, v), torch.cat(expected))
+        assert all(map(torch.equal, together.keys + together.values, apart.keys + apart.values))
+        start += rows
 
 
 @settings(max_examples=40)
