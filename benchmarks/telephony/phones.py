@@ -4,11 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from tests.services.gateway.api.telephony.simulators.audiohook import GenesysPhone
 from tests.services.gateway.api.telephony.simulators.dialects import (
     ExotelPhone,
     FonosterPhone,
     PlivoPhone,
     TelnyxPhone,
+)
+from tests.services.gateway.api.telephony.simulators.freeswitch import (
+    JambonzPhone,
+    ModAudioForkPhone,
+    ModAudioStreamPhone,
 )
 from tests.services.gateway.api.telephony.simulators.media_streams import TwilioPhone
 from tests.services.gateway.api.telephony.simulators.phone import Phone
@@ -19,6 +25,10 @@ PHONES: Mapping[str, Callable[[], Phone]] = {
     "exotel": ExotelPhone,
     "plivo": PlivoPhone,
     "fonoster": FonosterPhone,
+    "jambonz": JambonzPhone,
+    "mod_audio_fork": ModAudioForkPhone,
+    "mod_audio_stream": ModAudioStreamPhone,
+    "genesys": GenesysPhone,
 }
 """Every wire that the setting `telephony` knows is here: a test holds it."""
 

@@ -76,6 +76,11 @@ class GatewaySettings:
     twilio_token_file: str = setting(
         "", "File of Twilio auth tokens, one a line: requests must be signed with one of them. Empty: any request."
     )
+    genesys_key_file: str = setting(
+        "",
+        "File of Genesys AudioHook's keys, one a line: API key, client secret in base64 and, if only one may use it, an"
+        " organization's id. Requests must be signed with one of them. Empty: any request.",
+    )
     gradio_tunnel: bool = setting(False, "Make the HTTP port public through Gradio's relay; needs the package gradio.")
     codec_targets: tuple[str, ...] = setting(
         ("localhost:50052",), "Codec workers, host:port, comma separated; a name may stand for several addresses."

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 
 from moshi_cluster.services.common.deadlines import within
-from moshi_cluster.services.common.errors import CallerLost
+from moshi_cluster.services.common.errors import CallerLost, SessionError
 from moshi_cluster.services.gateway.admission.loop_budget import CallBudget, LoopShare
 from moshi_cluster.services.gateway.admission.rate_limits import message_quota
 from moshi_cluster.services.gateway.api.acknowledgements import Acknowledgements
@@ -33,6 +33,7 @@ from moshi_cluster.services.gateway.calls.events import CallEvent, Outgoing, Sta
 from moshi_cluster.services.gateway.settings import GatewaySettings
 
 _MOST_ANSWERS = 8
+_AGREE_S = 2.0
 
 
 class WireConnection:
@@ -47,7 +48,7 @@ class WireConnection:
         self._quota = message_quota(settings.max_messages_per_s, time.monotonic())
         self._share = LoopShare(budget)
         self._early: Sequence[Incoming] = ()  # behind the opening in the same message
-        self._answers: asyncio.Queue[Message | Ping] = asyncio.Queue(_MOST_ANSWERS)
+        self._answers: asyncio.Queue[Answer | Ping] = asyncio.Queue(_MOST_ANSWERS)
         self._may_send = asyncio.Event()
         self._may_send.set()
         self._acknowledgements: Acknowledgements | None = None
@@ -75,6 +76,18 @@ class WireConnection:
             await asyncio.wait((answering,))
         call.hang_up()
 
+    async def until_agreed(self, asked: Sequence[Message]) -> None:
+        """Asks the far end to close, and waits a little until it does, or is gone."""
+        with contextlib.suppress(SessionError, TimeoutError):
+            async with asyncio.timeout(_AGREE_S):
+                await self._send(asked)
+                while (items := await self._next()) is not None:
+                    for item in items:
+                        if item is Control.END:
+                            return
+                        if isinstance(item, Answer):
+                            await self._link.send(item.write())
+
     async def _read_opening(self) -> Opening:
         while (items := await self._next()) is not None:
             for place, item in enumerate(items):
@@ -82,7 +95,7 @@ class WireConnection:
                     self._early = items[place + 1 :]
                     return item
                 if isinstance(item, Answer):
-                    await self._link.send(item.message)
+                    await self._link.send(item.write())
                 elif item is Control.END:
                     raise CallerLost("the call was over before it began")
         raise CallerLost("the connection was over before a call began")
@@ -123,7 +136,7 @@ class WireConnection:
         elif isinstance(item, Played):
             self._played(item.mark)
         elif isinstance(item, Answer):
-            self._answer_soon(item.message)
+            self._answer_soon(item)
         elif isinstance(item, Control):
             self._control(item, call)
 
@@ -146,7 +159,7 @@ class WireConnection:
             if self._acknowledgements is not None:
                 self._acknowledgements.pong(bytes.fromhex(mark))
 
-    def _answer_soon(self, answer: Message | Ping) -> None:
+    def _answer_soon(self, answer: Answer | Ping) -> None:
         """Answers what was received; a far end that reads no answers gets few."""
         with contextlib.suppress(asyncio.QueueFull):
             self._answers.put_nowait(answer)
@@ -154,7 +167,8 @@ class WireConnection:
     async def _answer(self) -> None:
         """Apart from reading: a far end that reads nothing is still heard."""
         while True:
-            await self._link.send(await self._answers.get())
+            answer = await self._answers.get()
+            await self._link.send(answer.write() if isinstance(answer, Answer) else answer)
 
     # --- to the far end
 

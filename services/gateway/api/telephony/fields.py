@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -34,3 +35,14 @@ def number(fields: Mapping[str, Any], name: str, field: str) -> int:
     if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 10**_MOST_DIGITS:
         return value
     raise InvalidInput(field, "must be a whole number")
+
+
+def json_object(message: str | bytes) -> Mapping[str, Any]:
+    """The fields of a text that is a JSON object. Raises InvalidInput."""
+    try:
+        fields = json.loads(message) if isinstance(message, str) else None
+    except (ValueError, RecursionError):
+        fields = None
+    if not isinstance(fields, dict):
+        raise InvalidInput("message", "must be a text with a JSON object")
+    return fields

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from moshi_cluster.services.common.errors import InvalidInput, Unsupported
-from moshi_cluster.services.gateway.api.telephony.fields import number, section, text
+from moshi_cluster.services.gateway.api.telephony.fields import json_object, number, section, text
 from moshi_cluster.services.gateway.api.telephony.options import parse_options
 from moshi_cluster.services.gateway.api.telephony.wire import (
     Control,
@@ -112,7 +112,7 @@ class MediaStreamsWire(Wire):
 
     def parse(self, message: Message) -> Sequence[Incoming]:
         """Events of a later version are passed over, and counted."""
-        fields = _object(message)
+        fields = json_object(message)
         event = text(fields, "event", "event")
         if event == "connected":
             return ()
@@ -216,16 +216,6 @@ def _reply_format(parameters: Mapping[str, object], name: str) -> AudioFormat:
     return AudioFormat.parse(encoding, number({name: rate}, name, name), name)
 
 
-def _object(message: Message) -> Mapping[str, Any]:
-    try:
-        fields = json.loads(message) if isinstance(message, str) else None
-    except (ValueError, RecursionError):
-        fields = None
-    if not isinstance(fields, dict):
-        raise InvalidInput("message", "must be a text with a JSON object")
-    return fields
-
-
 def _decoded(payload: str) -> bytes:
     try:
         return base64.b64decode(payload, validate=True)
@@ -237,7 +227,7 @@ def _parameters(given: object) -> Mapping[str, object]:
     """An object, its JSON, or key=value;key=value."""
     if isinstance(given, str):
         if given.lstrip().startswith("{"):
-            return _object(given)
+            return json_object(given)
         pairs = (pair.partition("=") for pair in given.replace(",", ";").split(";") if pair)
         return {name.strip(): value.strip() for name, _, value in pairs}
     return given if isinstance(given, dict) else {}

@@ -77,7 +77,12 @@ class Played:
 class Answer:
     """A message that the wire wants at once, beside the voice."""
 
-    message: Message
+    message: Message | Callable[[], Message]
+    """Or what makes it, called when it leaves: where messages are numbered in the order in which they leave."""
+
+    def write(self) -> Message:
+        """The message, to be sent before another one is made."""
+        return self.message() if callable(self.message) else self.message
 
 
 class Control(Enum):
@@ -132,6 +137,10 @@ class Wire:
 
     def mark(self, name: str) -> Sequence[Message]:
         """Asks to be told, by `Played`, once everything so far is played. name: letters and digits."""
+        return ()
+
+    def ask_to_close(self, error: SessionError | None) -> Sequence[Message]:
+        """Asks the far end to close, where a call is closed by agreement; `end` follows, and then the connection."""
         return ()
 
     def end(self, error: SessionError | None) -> Sequence[Message]:

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from moshi_cluster.services.common.settings import SettingError
+from moshi_cluster.services.gateway.api.telephony.audiohook import genesys
+from moshi_cluster.services.gateway.api.telephony.freeswitch import audio_fork, audio_stream, jambonz
 from moshi_cluster.services.gateway.api.telephony.media_streams import EXOTEL, PLIVO, TELNYX, TWILIO, media_streams
 from moshi_cluster.services.gateway.api.telephony.twilio import twilio
 from moshi_cluster.services.gateway.api.telephony.wire import WireKind
@@ -17,6 +19,10 @@ OVER_WEBSOCKET: Mapping[str, WireKind] = {
     "exotel": media_streams(EXOTEL),
     "plivo": media_streams(PLIVO),
     "fonoster": media_streams(TWILIO),
+    "jambonz": jambonz,
+    "mod_audio_fork": audio_fork,
+    "mod_audio_stream": audio_stream,
+    "genesys": genesys,
 }
 """Served at /telephony/<name> of the HTTP port."""
 

@@ -10,10 +10,17 @@ from moshi_cluster.audio.pcm import Samples
 from tests.services.gateway.api.telephony.simulators.phone import Gateway, Phone, calling
 from tests.services.gateway.api.websocket.chatter import HTTP
 from tests.services.gateway.cluster import Cluster, cluster
+from tests.services.in_process import eventually
 
 
 def gateway_of(all_of_it: Cluster) -> Gateway:
     return Gateway(f"127.0.0.1:{all_of_it.service.http_port}", all_of_it.service.stream_ports)
+
+
+async def ended(all_of_it: Cluster, wire: str, outcome: str = "ok") -> None:
+    """Returns once a call of a wire ended so."""
+    name = "moshi_gateway_sessions_total"
+    await eventually(lambda: all_of_it.sample(name, transport=wire, outcome=outcome) == 1)
 
 
 def tone(phone: Phone, packets: int) -> list[Samples]:
@@ -35,7 +42,7 @@ async def test_what_is_said_comes_back(wire: str) -> None:
             await phone.hang_up()
             await phone.until_over()
         await all_of_it.until_free()
-        assert all_of_it.sample("moshi_gateway_sessions_total", transport=wire, outcome="ok") == 1
+        await ended(all_of_it, wire)
         assert all_of_it.sample("moshi_gateway_wire_packets_total", transport=wire, kind="received") == len(said)
         assert all_of_it.sample("moshi_gateway_wire_packets_total", transport=wire, kind="lost") == 0
         assert all_of_it.sample("moshi_gateway_dtmf_total") == 1
