@@ -14,12 +14,13 @@ from google.protobuf.descriptor_pb2 import DescriptorProto, FileDescriptorProto
 from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.message import Message
 
-from moshi_cluster.v1 import codec_pb2, common_pb2, gateway_pb2, lm_pb2, trunk_pb2, worker_pb2
+from moshi_cluster.v1 import call_control_pb2, codec_pb2, common_pb2, gateway_pb2, lm_pb2, trunk_pb2, worker_pb2
 from tests.toolchains import installed, present, words_of
 
 PROTOS = Path(__file__).parents[1] / "protos"
 FILES: tuple[FileDescriptor, ...] = tuple(
-    module.DESCRIPTOR for module in (codec_pb2, common_pb2, gateway_pb2, lm_pb2, trunk_pb2, worker_pb2)
+    module.DESCRIPTOR
+    for module in (call_control_pb2, codec_pb2, common_pb2, gateway_pb2, lm_pb2, trunk_pb2, worker_pb2)
 )
 
 CPP = """
@@ -122,7 +123,7 @@ def test_every_file_says_where_its_code_belongs(file: FileDescriptor) -> None:
     options, stem = file.GetOptions(), Path(file.name).stem
     assert options.go_package == "moshi_cluster/v1;moshiclusterv1"
     assert (options.java_package, options.java_multiple_files) == ("moshicluster.v1", True)
-    assert options.java_outer_classname == f"{stem.capitalize()}Proto"
+    assert options.java_outer_classname == f"{stem.title().replace('_', '')}Proto"
     assert options.csharp_namespace == "MoshiCluster.V1"
     assert (options.objc_class_prefix, options.php_namespace) == ("MSH", "MoshiCluster\\V1")
 

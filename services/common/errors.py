@@ -8,6 +8,7 @@
     +-- Unavailable         UNAVAILABLE, with a hint where it is known when to try again
     |   +-- Draining        UNAVAILABLE
     +-- CannotResume        NOT_FOUND
+    +-- NoSuchCall          NOT_FOUND
     +-- TakenOver           ABORTED
     +-- CallerLost          CANCELLED
     +-- LimitReached        DEADLINE_EXCEEDED
@@ -108,6 +109,13 @@ class CannotResume(SessionError):
         """reason: of those that the contract lists at Converse."""
         super().__init__(problem)
         self.reason = reason
+
+
+class NoSuchCall(SessionError):
+    """The call that is to be controlled is not here (any more)."""
+
+    status = "NOT_FOUND"
+    reason = "NO_SUCH_CALL"
 
 
 class TakenOver(SessionError):

@@ -8,13 +8,14 @@ from collections.abc import Mapping, Sequence
 import grpc
 
 from moshi_cluster.services.common.readiness import Readiness
+from moshi_cluster.services.gateway.api.grpc.call_control import CallControlServicer
 from moshi_cluster.services.gateway.api.grpc.servicer import ConverseServicer
 from moshi_cluster.services.gateway.api.http.server import HttpServer
 from moshi_cluster.services.gateway.api.telephony.stream_server import StreamServer
 from moshi_cluster.services.gateway.api.telephony.wires import OVER_STREAM, check_names
 from moshi_cluster.services.gateway.calls.manager import CallManager
 from moshi_cluster.services.gateway.settings import GatewaySettings
-from moshi_cluster.v1 import gateway_pb2_grpc
+from moshi_cluster.v1 import call_control_pb2_grpc, gateway_pb2_grpc
 
 
 class GatewayService:
@@ -25,15 +26,19 @@ class GatewayService:
         self._manager = manager
         self._converse = ConverseServicer(settings, manager)
         check_names(settings)
+        self._control = CallControlServicer(settings, manager) if settings.control_token_file else None
         self._http = HttpServer(settings, manager) if settings.http else None
         self._streams = {
             name: StreamServer(name, settings, manager) for name in settings.telephony if name in OVER_STREAM
         }
 
     def register(self, server: grpc.aio.Server) -> Sequence[str]:
-        """Adds the servicer; returns the full name of the service."""
+        """Adds the servicers; returns the full names of the services."""
         gateway_pb2_grpc.add_GatewayServicer_to_server(self._converse, server)
-        return ["moshi_cluster.v1.Gateway"]
+        if self._control is None:
+            return ["moshi_cluster.v1.Gateway"]
+        call_control_pb2_grpc.add_CallControlServicer_to_server(self._control, server)
+        return ["moshi_cluster.v1.Gateway", "moshi_cluster.v1.CallControl"]
 
     @property
     def failed(self) -> asyncio.Future[BaseException]:

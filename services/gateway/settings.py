@@ -64,6 +64,9 @@ class GatewaySettings:
     token_file: str = setting(
         "", "File of bearer tokens, one a line: every call must show one of them. Empty: nobody is asked."
     )
+    control_token_file: str = setting(
+        "", "File of the bearer tokens of CallControl, one a line: who may act on others' calls. Empty: nobody."
+    )
     telephony: tuple[str, ...] = setting(
         (),
         "Wires of telephone systems that are served, comma separated: those of WebSockets at /telephony/<wire> of the"
@@ -72,6 +75,11 @@ class GatewaySettings:
     telephony_networks: tuple[str, ...] = setting(
         (),
         "Addresses and networks (10.1.0.0/16), comma separated, whose telephone systems may call; empty: every one.",
+    )
+    telephony_barge_in_ms: int = setting(
+        500,
+        "A caller who begins to speak while more than this of Moshi's voice waits at the far end throws it away there.",
+        minimum=0,
     )
     twilio_token_file: str = setting(
         "", "File of Twilio auth tokens, one a line: requests must be signed with one of them. Empty: any request."

@@ -13,7 +13,6 @@ from moshi_cluster.services.common.secret_lines import secret_lines
 from moshi_cluster.services.common.settings import SettingError
 
 _SCHEME = "bearer"
-_SETTING = "MOSHI_GATEWAY_TOKEN_FILE"
 _REFUSAL_DELAY_S = 1.0
 _MOST_REFUSALS = 4
 _TOKEN = re.compile(r"[!-~]+")  # what a header and a query can carry
@@ -26,15 +25,15 @@ class Tokens:
         self._accepted = [token.encode() for token in accepted]
 
     @classmethod
-    def of_file(cls, path: str) -> Tokens:
+    def of_file(cls, path: str, variable: str) -> Tokens:
         """The tokens of a file; no path: none. Raises SettingError for a file that cannot be read, or has none.
 
         One a line. Blank lines and those that begin with # are comments, a byte-order mark is passed over; a line of
-        several words is refused, for one of them would be a credential that nobody meant.
+        several words is refused, for one of them would be a credential that nobody meant. variable: of the setting.
         """
         if not path:
             return cls()
-        accepted = [_token(line, place) for place, line in secret_lines(path, _SETTING, "token")]
+        accepted = [_token(line, place, variable) for place, line in secret_lines(path, variable, "token")]
         return cls(accepted)
 
     def require(self, shown: str | None) -> None:
@@ -93,10 +92,10 @@ class TokenGate:
                 del self._refusals[client]
 
 
-def _token(line: str, where: str) -> str:
+def _token(line: str, where: str, variable: str) -> str:
     """The token of a line. The message never shows any of it."""
     if not _TOKEN.fullmatch(line):
-        raise SettingError(f"{_SETTING}: {where}: expected one token of printable ASCII without spaces")
+        raise SettingError(f"{variable}: {where}: expected one token of printable ASCII without spaces")
     return line
 
 

@@ -102,6 +102,11 @@ class Call:
             self._check_slo()
         return frames
 
+    @property
+    def speech_frames(self) -> int:
+        """Frames in a row, up to now, in which the caller seems to speak."""
+        return self._ingress.speech_frames
+
     async def until_room(self) -> bool:
         """Returns once the caller's next packet is to be read, and whether that took time and there is room for it.
 

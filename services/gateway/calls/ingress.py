@@ -17,6 +17,7 @@ from moshi_cluster.services.gateway.calls.counters import CallCounters
 from moshi_cluster.services.gateway.calls.events import EventKind, PendingEvents
 
 _SILENCE: Samples = np.zeros(FRAME_SAMPLES, dtype=np.float32)
+_SPEECH_PEAK = 0.02  # about -34 dB: above what lines hum
 _QUIET_PEAK = 0.003  # about -50 dB: nothing is missed of such a frame
 
 
@@ -46,6 +47,8 @@ class Ingress:
         self._clock = clock
         self._counters = counters
         self._pending = pending
+        self.speech_frames = 0
+        """Frames in a row that are loud enough for speech, up to now."""
         self._backlog: deque[UserFrame] = deque()  # bounded by the clock: it says what to drop
 
     def __len__(self) -> int:
@@ -97,7 +100,9 @@ class Ingress:
         return self._backlog.popleft()
 
     def _add(self, pcm: Samples, now_s: float, together: int = 0) -> None:
-        quiet = bool(np.abs(pcm).max() < _QUIET_PEAK)
+        peak = float(np.abs(pcm).max())
+        quiet = peak < _QUIET_PEAK
+        self.speech_frames = self.speech_frames + 1 if peak >= _SPEECH_PEAK else 0
         drops = self._clock.on_frame(now_s, len(self._backlog), quiet, together)
         self._counters.frame_in()
         self._backlog.append(UserFrame(pcm, now_s))

@@ -29,11 +29,12 @@ from moshi_cluster.services.gateway.calls.events import (
     Started,
 )
 from moshi_cluster.services.gateway.calls.history import History
+from moshi_cluster.services.gateway.calls.live_calls import NO_COMMANDS, FarEnd, LiveCall, LiveCalls
 from moshi_cluster.services.gateway.calls.record import CallRecord
 from moshi_cluster.services.gateway.calls.reservations import Reservation, Reservations
 from moshi_cluster.services.gateway.calls.spec import CallSpec
 from moshi_cluster.services.gateway.metrics import GatewayMetrics, exemplar_of
-from moshi_cluster.services.gateway.settings import GatewaySettings
+from moshi_cluster.services.gateway.settings import PREFIX, GatewaySettings
 from moshi_cluster.services.gateway.store.session_store import SessionStore
 from moshi_cluster.services.gateway.workers.fleet import WorkerFleet
 from moshi_cluster.services.gateway.workers.streams import CallStreams
@@ -52,7 +53,7 @@ class CallManager:
 
     def __init__(self, settings: GatewaySettings, metrics: GatewayMetrics) -> None:
         """Raises SettingError when the tokens or the session store's keys cannot be read."""
-        self.calls: set[Call] = set()
+        self.calls = LiveCalls()
         """Calls that are up."""
         self.loop_budget = LoopBudget()
         """Of what callers send."""
@@ -64,7 +65,7 @@ class CallManager:
         store = SessionStore(settings, metrics) if settings.session_store else None
         self.conversations = Conversations(settings, metrics, self.fleet.can_go_on, store)
         """That may outlive their connection."""
-        self._tokens = TokenGate(Tokens.of_file(settings.token_file), metrics.wrong_token)
+        self._tokens = TokenGate(Tokens.of_file(settings.token_file, f"{PREFIX}TOKEN_FILE"), metrics.wrong_token)
         self._admission = Admission(settings, metrics)
         self._reservations = Reservations(settings, metrics, self._admission, self.fleet)
         metrics.free_slots.set_function(lambda: self.free_slots)
@@ -102,14 +103,14 @@ class CallManager:
         self._admission.drain()
         # What is left is cut while there is still time to say so.
         cut_in_s = max(0.0, grace_s - _CUT_BEFORE_END_S)
-        for call in self.calls:
-            call.go_away("the gateway", cut_in_s)
+        for live in self.calls:
+            live.call.go_away("the gateway", cut_in_s)
         self._stop_timer()
         self._cut_timer = asyncio.get_running_loop().call_later(cut_in_s, self._cut_calls)
 
     def _cut_calls(self) -> None:
-        for call in self.calls:
-            call.cut()
+        for live in self.calls:
+            live.call.cut()
 
     async def until_idle(self) -> None:
         """Returns once no call is left."""
@@ -170,12 +171,13 @@ class CallManager:
         send: Send,
         called_s: float | None = None,
         conversation: Conversation | None = None,
+        far_end: FarEnd = NO_COMMANDS,
     ) -> None:
         """A call from `Started` to `Ended`. Raises SessionError, alone or in a group, and whatever read and send do.
 
         read: must call `hang_up` at the end; cancelled when the call ends first. send: one item at a time. called_s:
         since when the caller may speak; since they asked for the reservation where absent. conversation: that the call
-        is, inside its `resumable`; None: it cannot be resumed.
+        is, inside its `resumable`; None: it cannot be resumed. far_end: the commands of what carries it.
         """
         spec, session_id = reservation.spec, record.session_id
         said_since_s = reservation.asked_s if called_s is None else called_s
@@ -183,22 +185,13 @@ class CallManager:
         setup_s = time.monotonic() - reservation.asked_s
         self.metrics.setup_s.observe(setup_s, exemplar_of(session_id))
         _log.info("call up session=%s label=%r", session_id, spec.label)
-        self.calls.add(call)
         try:
             resume = self._begin(conversation, reservation.streams)
-            await self._tell_started(send, _started(session_id, reservation, setup_s, resume), reservation.streams)
-            record.up()
-            async with asyncio.TaskGroup() as tasks, aclosing(call.outgoing()) as outgoing:
-                beside = [tasks.create_task(read(call))]
-                if conversation is not None:
-                    beside.append(tasks.create_task(until_wanted(conversation)))
-                tasks.create_task(call.run())
-                async for item in outgoing:
-                    await send(item)
-                for task in beside:
-                    task.cancel()
+            with self.calls.up(LiveCall(record, spec.label, call, far_end)):
+                await self._tell_started(send, _started(session_id, reservation, setup_s, resume), reservation.streams)
+                record.up()
+                await _carry(call, read, send, conversation)
         finally:
-            self.calls.discard(call)
             if call.cut_short:
                 record.cut_short = True
                 if conversation is not None:
@@ -229,6 +222,18 @@ class CallManager:
     async def _in_time(self, sending: Awaitable[None]) -> None:
         """For what no limit of the call watches: a client that reads nothing keeps no slot."""
         await within(sending, self._settings.flush_timeout_s, "the client does not read")
+
+
+async def _carry(call: Call, read: Read, send: Send, conversation: Conversation | None) -> None:
+    async with asyncio.TaskGroup() as tasks, aclosing(call.outgoing()) as outgoing:
+        beside = [tasks.create_task(read(call))]
+        if conversation is not None:
+            beside.append(tasks.create_task(until_wanted(conversation)))
+        tasks.create_task(call.run())
+        async for item in outgoing:
+            await send(item)
+        for task in beside:
+            task.cancel()
 
 
 def _started(session_id: str, reservation: Reservation, setup_s: float, resume: Resume | None) -> Started:

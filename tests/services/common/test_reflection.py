@@ -14,10 +14,10 @@ from grpc_health.v1 import health
 from grpc_reflection.v1alpha import reflection_pb2
 
 from moshi_cluster.services.common import reflection
-from moshi_cluster.v1 import codec_pb2, common_pb2, gateway_pb2, lm_pb2, trunk_pb2, worker_pb2
+from moshi_cluster.v1 import call_control_pb2, codec_pb2, common_pb2, gateway_pb2, lm_pb2, trunk_pb2, worker_pb2
 from tests.services.in_process import read_all
 
-OURS = (gateway_pb2, codec_pb2, lm_pb2, worker_pb2, trunk_pb2, common_pb2)
+OURS = (gateway_pb2, call_control_pb2, codec_pb2, lm_pb2, worker_pb2, trunk_pb2, common_pb2)
 SERVICES = [name.full_name for module in OURS for name in module.DESCRIPTOR.services_by_name.values()]
 EACH_VERSION = pytest.mark.parametrize("version", [reflection.V1, reflection.V1ALPHA])
 

@@ -66,7 +66,7 @@ async def test_the_history_of_a_call_is_what_the_models_said() -> None:
     async with cluster([golden_codec()], [golden_lm()]) as all_of_it:
         caller = Caller(all_of_it.stub)
         await caller.start(sampling=GREEDY)
-        (call,) = all_of_it.manager.calls
+        (call,) = (live.call for live in all_of_it.manager.calls)
         for position in range(0, len(SPOKEN), 4 * 1920):
             await caller.say(SPOKEN[position : position + 4 * 1920])
         await caller.hang_up()

@@ -30,13 +30,15 @@ from moshi_cluster.services.gateway.api.telephony.wire import (
 from moshi_cluster.services.gateway.audio.framing import ReplyPacket
 from moshi_cluster.services.gateway.calls.call import Call
 from moshi_cluster.services.gateway.calls.events import CallEvent, Outgoing, Started
+from moshi_cluster.services.gateway.calls.live_calls import FarEnd
 from moshi_cluster.services.gateway.settings import GatewaySettings
 
 _MOST_ANSWERS = 8
 _AGREE_S = 2.0
+_SPEECH_FRAMES = 3  # a cough is shorter
 
 
-class WireConnection:
+class WireConnection(FarEnd):
     """One connection, of any wire over any link."""
 
     def __init__(self, wire: Wire, link: Link, settings: GatewaySettings, budget: CallBudget) -> None:
@@ -52,6 +54,8 @@ class WireConnection:
         self._may_send = asyncio.Event()
         self._may_send.set()
         self._acknowledgements: Acknowledgements | None = None
+        self._rate_hz = 0
+        self._is_speaking = False
 
     # --- from the far end
 
@@ -128,6 +132,7 @@ class WireConnection:
     async def _take(self, item: Incoming, call: Call, packets: IncomingPackets) -> None:
         if isinstance(item, Voice):
             packets.take(item)
+            self._barge_in(call)
             await call.until_room()
             return
         call.heard()
@@ -139,6 +144,21 @@ class WireConnection:
             self._answer_soon(item)
         elif isinstance(item, Control):
             self._control(item, call)
+
+    def _barge_in(self, call: Call) -> None:
+        """Who begins to speak hears no more of what the far end has not played yet, if that is much.
+
+        Moshi falls silent by itself; how much is still to be heard then is what waits there.
+        """
+        was_speaking, self._is_speaking = self._is_speaking, call.speech_frames >= _SPEECH_FRAMES
+        if self._is_speaking and not was_speaking and self._waiting_ms > self._settings.telephony_barge_in_ms:
+            call.clear()
+
+    @property
+    def _waiting_ms(self) -> float:
+        """Of Moshi's voice at the far end, as far as its marks tell."""
+        acknowledgements = self._acknowledgements
+        return 0.0 if acknowledgements is None else 1000 * acknowledgements.on_its_way_samples / self._rate_hz
 
     def _control(self, control: Control, call: Call) -> None:
         if control is Control.UNKNOWN:
@@ -177,10 +197,19 @@ class WireConnection:
         if isinstance(item, ReplyPacket):
             await self._send_voice(item)
         elif isinstance(item, Started):
-            self._acknowledgements = Acknowledgements(item.spec.output_format.rate_hz, item.spec.on_its_way_ms / 1000)
+            self._rate_hz = item.spec.output_format.rate_hz
+            self._acknowledgements = Acknowledgements(self._rate_hz, item.spec.on_its_way_ms / 1000)
             await self._send(self._wire.started(item))
         elif isinstance(item, CallEvent):
             await self._send(self._wire.event(item))
+
+    async def transfer(self, to: str) -> None:
+        """Sends the wire's command. Raises Unsupported, InvalidInput."""
+        await self._send(self._wire.transfer(to))
+
+    async def send_digits(self, digits: str) -> None:
+        """Sends the wire's command. Raises Unsupported, InvalidInput."""
+        await self._send(self._wire.send_digits(digits))
 
     async def _send_voice(self, packet: ReplyPacket) -> None:
         assert self._acknowledgements is not None, "not started"

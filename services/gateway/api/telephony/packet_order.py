@@ -42,7 +42,7 @@ class PacketOrder:
     """The packets of one call."""
 
     def __init__(self, silence: bytes, bytes_per_ms: float, longest_fill_ms: float) -> None:
-        """silence: a byte of it; empty: nothing is filled. longest_fill_ms: of a gap, longer are the call's to fill."""
+        """silence: a byte of it; empty: nothing is filled. longest_fill_ms: longer gaps are the call's to fill."""
         self.counts = PacketCounts()
         self._silence = silence
         self._bytes_per_ms = bytes_per_ms

@@ -79,7 +79,7 @@ class WireCalls:
         with self._manager.conversations.resumable(conversation):
             async with self._manager.reserve(client, spec, conversation.history) as reservation:
                 await self._manager.converse(
-                    record, reservation, read, connection.send, called_s, conversation=conversation
+                    record, reservation, read, connection.send, called_s, conversation, connection
                 )
 
     async def _authenticate(self, wire: Wire, token: str | None, client: str) -> None:

@@ -62,7 +62,7 @@ def test_a_file_without_tokens_is_an_error_at_start(tmp_path: Path, content: byt
     if content is not None:
         path.write_bytes(content)
     with pytest.raises(SettingError, match="MOSHI_GATEWAY_TOKEN_FILE: .*tokens"):
-        Tokens.of_file(str(path))
+        Tokens.of_file(str(path), "MOSHI_GATEWAY_TOKEN_FILE")
 
 
 def file_of(tmp_path: Path, content: bytes) -> str:
@@ -80,7 +80,7 @@ def file_of(tmp_path: Path, content: bytes) -> str:
     ],
 )
 def test_only_whole_lines_are_tokens(tmp_path: Path, content: bytes) -> None:
-    tokens = Tokens.of_file(file_of(tmp_path, content))
+    tokens = Tokens.of_file(file_of(tmp_path, content), "MOSHI_GATEWAY_TOKEN_FILE")
     for accepted in "secret-a", "secret-b":
         tokens.require(accepted)
     for word in "#", "the", "switchboard,", "May", "\ufeffsecret-a", "secret-a\r":
@@ -91,7 +91,7 @@ def test_only_whole_lines_are_tokens(tmp_path: Path, content: bytes) -> None:
 @pytest.mark.parametrize("line", [b"secret-a for the switchboard", b"two secrets", "gehe\u00efm".encode(), b"a\x00b"])
 def test_a_line_that_is_no_token_is_refused_with_its_number_and_without_its_words(tmp_path: Path, line: bytes) -> None:
     with pytest.raises(SettingError, match=r"MOSHI_GATEWAY_TOKEN_FILE: .*tokens, line 3: expected one token") as raised:
-        Tokens.of_file(file_of(tmp_path, b"first\n# comment\n" + line + b"\n"))
+        Tokens.of_file(file_of(tmp_path, b"first\n# comment\n" + line + b"\n"), "MOSHI_GATEWAY_TOKEN_FILE")
     assert not any(word.decode() in str(raised.value) for word in line.split() if word != b"for")
 
 

@@ -28,7 +28,7 @@ async def calling(*workers: Any, **settings: Any) -> AsyncIterator[Cluster]:
     """A cluster whose calls are over before it stops."""
     async with cluster(*workers, **settings) as all_of_it:
         yield all_of_it
-        for call in all_of_it.manager.calls:
+        for call in [live.call for live in all_of_it.manager.calls]:
             call.cut()
         await eventually(lambda: not all_of_it.service.live_sessions)
 

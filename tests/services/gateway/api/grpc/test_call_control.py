@@ -1,0 +1,95 @@
+"""An operator's controller acts on calls that are up, whatever carries them, and nobody else does."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+
+from moshi_cluster.v1 import call_control_pb2 as control
+from moshi_cluster.v1 import call_control_pb2_grpc
+from tests.services.gateway.api.telephony.simulators.dialects import PlivoPhone
+from tests.services.gateway.api.telephony.simulators.phone import Gateway, calling
+from tests.services.gateway.api.websocket.chatter import HTTP, LOOPBACK, chatting
+from tests.services.gateway.caller import Caller
+from tests.services.gateway.cluster import Cluster, cluster
+from tests.services.in_process import eventually
+
+SHOWN = (("authorization", "Bearer operator"),)
+
+
+@asynccontextmanager
+async def controlled(tmp_path: Path, **settings: Any) -> AsyncIterator[tuple[Cluster, Any]]:
+    """A cluster, and a stub of its call control."""
+    path = tmp_path / "tokens"
+    path.write_text("operator\n")
+    async with cluster(control_token_file=str(path), **settings) as all_of_it:
+        yield all_of_it, call_control_pb2_grpc.CallControlStub(all_of_it.channel)
+
+
+async def status(answer: Any) -> tuple[grpc.StatusCode, str]:
+    with pytest.raises(grpc.aio.AioRpcError) as raised:
+        await answer
+    return raised.value.code(), raised.value.details() or ""
+
+
+async def test_a_call_over_grpc_is_listed_and_hung_up_well(tmp_path: Path) -> None:
+    async with controlled(tmp_path) as (all_of_it, stub):
+        caller = Caller(all_of_it.stub)
+        session_id = (await caller.start(call_label="a call")).session_id
+        (live,) = (await stub.ListCalls(control.ListCallsRequest(), metadata=SHOWN)).calls
+        assert (live.session_id, live.transport, live.label) == (session_id, "grpc", "a call")
+        await stub.Hangup(control.HangupRequest(session_id=session_id), metadata=SHOWN)
+        assert (await caller.rest()).ended.reason == caller.heard.ended.REASON_HANGUP
+        assert not (await stub.ListCalls(control.ListCallsRequest(), metadata=SHOWN)).calls
+
+
+async def test_a_call_of_a_browser_is_hung_up_too(tmp_path: Path) -> None:
+    async with controlled(tmp_path, **HTTP) as (all_of_it, stub), chatting(all_of_it, LOOPBACK) as chatter:
+        await chatter.ready()
+        (live,) = (await stub.ListCalls(control.ListCallsRequest(), metadata=SHOWN)).calls
+        assert live.transport == "websocket"
+        await stub.Hangup(control.HangupRequest(session_id=live.session_id), metadata=SHOWN)
+        assert await chatter.end() == (1000, "")
+
+
+async def test_a_telephone_system_gets_the_commands_that_it_has(tmp_path: Path) -> None:
+    phone = PlivoPhone()
+    async with controlled(tmp_path, **HTTP, telephony=("plivo",)) as (all_of_it, stub):
+        gateway = Gateway(f"127.0.0.1:{all_of_it.service.http_port}")
+        async with calling(phone, gateway, loopback="true"):
+            await eventually(lambda: len(all_of_it.manager.calls) == 1)
+            (live,) = (await stub.ListCalls(control.ListCallsRequest(), metadata=SHOWN)).calls
+            assert (live.transport, live.label) == ("plivo", "plivo")
+            await stub.SendDtmf(control.SendDtmfRequest(session_id=live.session_id, digits="12#"), metadata=SHOWN)
+            await eventually(lambda: phone.digits == "12#")
+            refused = stub.Transfer(control.TransferRequest(session_id=live.session_id, to="+1"), metadata=SHOWN)
+            assert (await status(refused))[0] == grpc.StatusCode.UNIMPLEMENTED
+            await stub.Hangup(control.HangupRequest(session_id=live.session_id), metadata=SHOWN)
+            await phone.until_over()
+            assert phone.socket.close_code == 1000
+
+
+async def test_what_cannot_be_is_refused_by_name(tmp_path: Path) -> None:
+    async with controlled(tmp_path) as (all_of_it, stub):
+        session_id = (await Caller(all_of_it.stub).start()).session_id
+        keys = {"session_id": session_id, "digits": "1x"}
+        for answer, code, text in (
+            (stub.SendDtmf(control.SendDtmfRequest(**keys), metadata=SHOWN), "INVALID_ARGUMENT", "digits: must be"),
+            (stub.Transfer(control.TransferRequest(session_id=session_id), metadata=SHOWN), "INVALID_ARGUMENT", "to: "),
+            (stub.Hangup(control.HangupRequest(session_id="0"), metadata=SHOWN), "NOT_FOUND", "no call"),
+            (stub.Hangup(control.HangupRequest(session_id=session_id)), "UNAUTHENTICATED", "asks for a token"),
+        ):
+            found, details = await status(answer)
+            assert found.name == code
+            assert details.startswith(text) or text in details
+
+
+async def test_without_tokens_of_its_own_it_is_not_served() -> None:
+    async with cluster() as all_of_it:
+        stub = call_control_pb2_grpc.CallControlStub(all_of_it.channel)
+        assert (await status(stub.ListCalls(control.ListCallsRequest())))[0] == grpc.StatusCode.UNIMPLEMENTED
