@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from tests.services.gateway.api.telephony.simulators.asterisk import AsteriskPhone, AudioSocketPhone
 from tests.services.gateway.api.telephony.simulators.audiohook import GenesysPhone
 from tests.services.gateway.api.telephony.simulators.dialects import (
     ExotelPhone,
@@ -29,8 +30,10 @@ PHONES: Mapping[str, Callable[[], Phone]] = {
     "mod_audio_fork": ModAudioForkPhone,
     "mod_audio_stream": ModAudioStreamPhone,
     "genesys": GenesysPhone,
+    "asterisk": AsteriskPhone,
+    "audiosocket": AudioSocketPhone,
 }
 """Every wire that the setting `telephony` knows is here: a test holds it."""
 
-PORTS: Mapping[str, str] = {}
+PORTS: Mapping[str, str] = {"audiosocket": "audiosocket_port"}
 """Setting of its port, for each wire over TCP."""

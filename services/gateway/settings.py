@@ -81,6 +81,15 @@ class GatewaySettings:
         "A caller who begins to speak while more than this of Moshi's voice waits at the far end throws it away there.",
         minimum=0,
     )
+    audiosocket_host: Host = setting(
+        Host("127.0.0.1"), "Address of AudioSocket, which knows no token; any other needs telephony_networks."
+    )
+    audiosocket_port: int = setting(9019, "Port of AudioSocket; 0 picks a free one.", minimum=0, maximum=65535)
+    audiosocket_profiles: str = setting(
+        "",
+        "JSON file of what a connection of AudioSocket asks for, by its UUID, * for every other: text_prompt, voice,"
+        " seed, label. Empty: the model as it is.",
+    )
     twilio_token_file: str = setting(
         "", "File of Twilio auth tokens, one a line: requests must be signed with one of them. Empty: any request."
     )

@@ -28,7 +28,7 @@ class StreamServer:
         """Raises SettingError for a wire that lacks something."""
         stream = OVER_STREAM[name]
         self._name = name
-        self._port_setting = stream.port
+        self._host_setting, self._port_setting = stream.host, stream.port
         self._open = stream.kind(settings)
         self._settings = settings
         self._manager = manager
@@ -38,8 +38,8 @@ class StreamServer:
 
     async def start(self) -> None:
         """Raises SettingError for a port that cannot be had."""
-        port = getattr(self._settings, self._port_setting)
-        for each in open_listeners(self._settings.host, port, PREFIX, self._port_setting):
+        host, port = (getattr(self._settings, name) for name in (self._host_setting, self._port_setting))
+        for each in open_listeners(host, port, PREFIX, self._port_setting):
             self._servers.append(await asyncio.start_server(self._arrived, sock=each, limit=_BUFFER_BYTES))
         _log.info("listening %s=%d", self._port_setting, self.port)
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 from moshi_cluster.services.common.settings import SettingError
 from moshi_cluster.services.gateway.api.telephony.audiohook import genesys
+from moshi_cluster.services.gateway.api.telephony.audiosocket import audiosocket
+from moshi_cluster.services.gateway.api.telephony.chan_websocket import chan_websocket
 from moshi_cluster.services.gateway.api.telephony.freeswitch import audio_fork, audio_stream, jambonz
 from moshi_cluster.services.gateway.api.telephony.media_streams import EXOTEL, PLIVO, TELNYX, TWILIO, media_streams
 from moshi_cluster.services.gateway.api.telephony.twilio import twilio
@@ -23,20 +25,23 @@ OVER_WEBSOCKET: Mapping[str, WireKind] = {
     "mod_audio_fork": audio_fork,
     "mod_audio_stream": audio_stream,
     "genesys": genesys,
+    "asterisk": chan_websocket,
 }
 """Served at /telephony/<name> of the HTTP port."""
 
 
 @dataclass(frozen=True)
 class StreamKind:
-    """A wire over TCP, on a port of its own."""
+    """A wire over TCP, on a port of its own; host and port are names of settings."""
 
     kind: WireKind
+    host: str
     port: str
-    """Name of the setting."""
 
 
-OVER_STREAM: Mapping[str, StreamKind] = {}
+OVER_STREAM: Mapping[str, StreamKind] = {
+    "audiosocket": StreamKind(audiosocket, "audiosocket_host", "audiosocket_port"),
+}
 
 
 def check_names(settings: GatewaySettings) -> None:
