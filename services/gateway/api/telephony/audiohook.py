@@ -59,7 +59,8 @@ class AudioHookWire(Wire):
         self._is_up = self._is_closing = False
         self._unsent = b""
         self._packets = 0
-        self._position_ms: float | None = 0.0  # of the next packet; None: unknown, the client was on hold
+        self._position_ms = 0.0  # of the next packet
+        self._was_on_hold = False
 
     # --- from Genesys
 
@@ -99,9 +100,10 @@ class AudioHookWire(Wire):
             raise InvalidInput("audio.data", "must not come before the session is opened")
         data = self._media.caller(data)
         self._packets += 1
-        voice = Voice(data, self._packets, None if self._position_ms is None else round(self._position_ms))
-        if self._position_ms is not None:
-            self._position_ms += len(data) * 1000 / self._media.audio_format.bytes_per_s
+        # Without its time a packet follows the one before it, wherever that was.
+        voice = Voice(data, self._packets, None if self._was_on_hold else round(self._position_ms))
+        self._was_on_hold = False
+        self._position_ms += len(data) * 1000 / self._media.audio_format.bytes_per_s
         return (voice,)
 
     def _close(self, parameters: Mapping[str, Any]) -> Sequence[Incoming]:
@@ -113,18 +115,17 @@ class AudioHookWire(Wire):
 
     def _discarded(self, parameters: Mapping[str, Any]) -> Sequence[Incoming]:
         """Voice was lost before it was sent."""
-        end_ms = _span_end_ms(parameters)
-        if self._position_ms is not None:
-            self._position_ms = max(self._position_ms, end_ms)
+        self._position_ms = max(self._position_ms, _span_end_ms(parameters))
         return ()
 
     def _paused(self, parameters: Mapping[str, Any]) -> Sequence[Incoming]:
-        """On hold: what is missing until the caller is back was not lost."""
-        self._position_ms = None
+        """On hold."""
         return (Control.PAUSE,)
 
     def _resumed(self, parameters: Mapping[str, Any]) -> Sequence[Incoming]:
-        self._position_ms = _span_end_ms(parameters)
+        """What was missing until the caller is back was not lost."""
+        self._position_ms = max(self._position_ms, _span_end_ms(parameters))
+        self._was_on_hold = True
         return (Control.RESUME,)
 
     def _update(self, parameters: Mapping[str, Any]) -> Sequence[Incoming]:
