@@ -41,7 +41,6 @@ from moshi_cluster.services.gateway.settings import GatewaySettings
 _REPLY_PACKET_MS = 40
 _MESSAGE_MS = 200
 """Of voice in one message: the client takes few messages a second, and answers more with error 429."""
-_MOST_TARGET_CHARACTERS = 256
 _MOST_SESSIONS = 16
 
 
@@ -191,8 +190,6 @@ class AudioHookWire(Wire):
 
     def transfer(self, to: str) -> Sequence[Message]:
         """The flow goes on behind its Audio Connector, with the variables `action` and `transfer_to`."""
-        if not 0 < len(to) <= _MOST_TARGET_CHARACTERS:
-            raise InvalidInput("to", f"must be 1 to {_MOST_TARGET_CHARACTERS} characters")
         variables = {"action": "transfer", "transfer_to": to}
         return *self._rest(), self._session.write("disconnect", reason="completed", outputVariables=variables)
 

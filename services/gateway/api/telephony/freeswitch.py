@@ -39,7 +39,6 @@ from moshi_cluster.services.gateway.settings import GatewaySettings
 _USUAL_RATE_HZ = 8_000
 _FRAME_MS = 80  # mod_audio_fork holds what it is sent: a frame at a time is the fewest messages
 _PACKET_MS = 20
-_MOST_TARGET_CHARACTERS = 256
 _MOST_RATE_CHARACTERS = 6
 
 
@@ -117,8 +116,6 @@ class AudioForkWire(L16Wire):
         """An event to the application, where one may listen for it; jambonz does not."""
         if not self._has_transfer:
             return super().transfer(to)
-        if not 0 < len(to) <= _MOST_TARGET_CHARACTERS:
-            raise InvalidInput("to", f"must be 1 to {_MOST_TARGET_CHARACTERS} characters")
         return (_command("transfer", to=to),)
 
 
