@@ -16,7 +16,7 @@ K6_TARGET ?= localhost:50051
 GPU_PYTHON ?= $(or $(wildcard $(BIN)/python),python3)
 
 .DEFAULT_GOAL := help
-.PHONY: help install stubs serve demo eval test parity bench gpu load survive alerts-check triton ghz k6 lint format clean
+.PHONY: help install stubs serve demo eval test parity bench gpu load survive telephony alerts-check triton ghz k6 lint format clean
 
 help: ## This list
 	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -59,6 +59,9 @@ k6: ## Phone calls with the k6 on PATH (K6_TARGET=host:port, K6_CALLS=8,16,32,64
 
 load: $(STUBS) ## Real-time calls to a cluster started for it; LOAD="ramp --callers 16" asks for others
 	$(BIN)/python -m benchmarks.online $(or $(LOAD),steady) --local
+
+telephony: $(STUBS) ## Simulated telephone systems call over all wires at once; TELEPHONY="--wires twilio --calls 8"
+	$(BIN)/python -m training.evaluate.telephony $(TELEPHONY)
 
 survive: $(STUBS) ## Workers and gateways are killed, frozen, restarted while people talk; SURVIVE="kill-lm" or "--random --minutes 120"
 	$(BIN)/python -m benchmarks.survive $(SURVIVE)
