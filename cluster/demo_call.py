@@ -17,7 +17,7 @@ from moshi_cluster.audio.g711 import G711_RATE_HZ, decode_mulaw
 from moshi_cluster.audio.resample import Resampler
 from moshi_cluster.clients.cli.converse import CallScript, Listener, converse
 from moshi_cluster.clients.cli.talk.wav import columns
-from moshi_cluster.clients.cli.wire_formats import ENCODINGS, from_wire, to_s16
+from moshi_cluster.clients.telephony.wire_formats import ENCODINGS, from_wire, to_s16
 from moshi_cluster.cluster.columns import Columns
 from moshi_cluster.cluster.recorded_callers import RecordedCaller
 from moshi_cluster.v1 import common_pb2, gateway_pb2

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from moshi_cluster.clients.cli.errors import CallError
+from moshi_cluster.clients.telephony.errors import CallError
 from moshi_cluster.cluster.columns import Columns
 from moshi_cluster.cluster.demo_call import DemoCall
 from moshi_cluster.cluster.latency_table import histograms, scrape, table

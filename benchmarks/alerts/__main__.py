@@ -19,8 +19,8 @@ from pathlib import Path
 from benchmarks.alerts.dashboards import queries
 from benchmarks.alerts.prometheus_server import NoPrometheus, PrometheusServer
 from moshi_cluster.clients.cli.converse import CallScript, Listener, converse
-from moshi_cluster.clients.cli.errors import CallError
-from moshi_cluster.clients.cli.wire_formats import ENCODINGS
+from moshi_cluster.clients.telephony.errors import CallError
+from moshi_cluster.clients.telephony.wire_formats import ENCODINGS
 from moshi_cluster.cluster.default_checkpoint import DEFAULT_CHECKPOINT
 from moshi_cluster.cluster.local_cluster import Layout, LocalCluster
 from moshi_cluster.cluster.recorded_callers import read

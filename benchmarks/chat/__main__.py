@@ -16,8 +16,8 @@ from benchmarks.chat.logs import complaints
 from benchmarks.chat.report import as_json, summary, table
 from benchmarks.chat.upstream import conversation, verdict
 from moshi_cluster.audio.frame import FRAMES_PER_S
-from moshi_cluster.clients.cli.errors import BadInput
 from moshi_cluster.clients.cli.recording import DEMO_UTTERANCE
+from moshi_cluster.clients.telephony.errors import BadInput
 from moshi_cluster.cluster.running_cluster import EXIT_FAILED, exit_code, running_cluster, say
 
 EXIT_FAULTY = 3

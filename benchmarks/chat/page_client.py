@@ -13,8 +13,8 @@ import aiohttp
 from benchmarks.chat.client_trace import ClientTrace
 from moshi_cluster.audio.frame import FRAME_SAMPLES, MODEL_RATE_HZ
 from moshi_cluster.audio.ogg import OpusStreamReader
-from moshi_cluster.clients.cli.recording import S16Samples
 from moshi_cluster.clients.cli.talk.ogg_opus import PACKET_SAMPLES, OggOpusEncoder
+from moshi_cluster.clients.telephony.wire_formats import S16Samples
 
 PACKET_S = PACKET_SAMPLES / MODEL_RATE_HZ
 _HANDSHAKE, _AUDIO, _TEXT, _METADATA, _ERROR = 0, 1, 2, 4, 5

@@ -8,9 +8,8 @@ from benchmarks.chat.client_trace import ClientTrace
 from moshi_cluster.audio.frame import FRAME_S, MODEL_RATE_HZ
 from moshi_cluster.audio.g711 import G711_RATE_HZ
 from moshi_cluster.clients.cli.converse import CallScript, Listener, converse
-from moshi_cluster.clients.cli.errors import CallError
-from moshi_cluster.clients.cli.recording import S16Samples
-from moshi_cluster.clients.cli.wire_formats import ENCODINGS, to_wire
+from moshi_cluster.clients.telephony.errors import CallError
+from moshi_cluster.clients.telephony.wire_formats import ENCODINGS, S16Samples, to_wire
 from moshi_cluster.v1 import gateway_pb2
 
 _PACKET_S = 0.02

@@ -15,7 +15,7 @@ from google.protobuf.message import Message
 from moshi_cluster.audio.frame import FRAME_SAMPLES
 from moshi_cluster.audio.spectral_resample import resample_loop
 from moshi_cluster.clients.cli.recording import Recording, read_wav
-from moshi_cluster.clients.cli.wire_formats import ENCODINGS, to_float, to_s16, to_wire
+from moshi_cluster.clients.telephony.wire_formats import ENCODINGS, to_float, to_s16, to_wire
 from moshi_cluster.v1 import codec_pb2, common_pb2, gateway_pb2, lm_pb2
 
 FOLDER = Path("build/ghz")

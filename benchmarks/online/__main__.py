@@ -16,7 +16,7 @@ from benchmarks.online.picture import write_picture
 from benchmarks.online.scenarios import SCENARIOS
 from benchmarks.online.speech import speech_messages
 from benchmarks.online.table import text_of
-from moshi_cluster.clients.cli.errors import BadInput
+from moshi_cluster.clients.telephony.errors import BadInput
 from moshi_cluster.cluster.running_cluster import EXIT_FAILED, exit_code, say
 
 EXIT_LIMIT_BROKEN = 3

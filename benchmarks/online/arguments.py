@@ -12,7 +12,7 @@ from benchmarks.online.limits import Limits
 from benchmarks.online.scenarios import SCENARIOS, Size
 from benchmarks.online.speech import LineFormat
 from moshi_cluster.clients.cli.recording import DEMO_UTTERANCE
-from moshi_cluster.clients.cli.wire_formats import ENCODINGS, ONLY_RATE_HZ
+from moshi_cluster.clients.telephony.wire_formats import ENCODINGS, ONLY_RATE_HZ
 
 
 def parser() -> argparse.ArgumentParser:

@@ -9,24 +9,34 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any
+from contextlib import aclosing
+from typing import Protocol
 
 import grpc
 
 from benchmarks.online.impairments import SendPlan
 from benchmarks.online.matching import CountersThen
 from benchmarks.online.record import NO_ANSWER, NOT_ENDED, OK, CallRecord
-from moshi_cluster.clients.cli.wire_formats import ENCODINGS, samples_in
+from moshi_cluster.clients.telephony.pacing import paced
+from moshi_cluster.clients.telephony.resuming import Resume, resumed_start
+from moshi_cluster.clients.telephony.stream import ConverseStream
+from moshi_cluster.clients.telephony.wire_formats import ENCODINGS, samples_in
 from moshi_cluster.v1 import gateway_pb2
 
-CONVERSE = "/moshi_cluster.v1.Gateway/Converse"
-
 _PATIENCE_S = 30.0  # that a call may take longer than it should
-# What writing raises once the call is over; reading says why it is.
-_CALL_IS_OVER = (grpc.aio.AioRpcError, asyncio.InvalidStateError)
 _STATUS = gateway_pb2.ConverseRequest(
     control=gateway_pb2.Control(status=gateway_pb2.Control.StatusRequest())
 ).SerializeToString()
+
+
+class Outgoing(Protocol):
+    """What a caller speaks into: a ConverseStream."""
+
+    async def write(self, message: bytes) -> bool:
+        """False once the call is over."""
+
+    async def half_close(self) -> None:
+        """Nothing more comes."""
 
 
 class Caller:
@@ -58,9 +68,8 @@ class Caller:
 
     def going_on(self, record: CallRecord, plan: SendPlan) -> Caller:
         """A caller who says the rest in a call that goes on with this one. record: its own. plan: what is left."""
-        start = gateway_pb2.Start()
-        start.CopyFrom(self._start)
-        start.resume_token, start.resume_heard_frames = self.record.started.resume_token, self.record.heard_frames
+        lost = Resume(self.record.started.resume_token, self.record.heard_frames)
+        start = resumed_start(self._start, lost)
         others = self._messages, self._first, plan, self._listener, self._now_s, self._sleep
         return Caller(record, start, *others)
 
@@ -90,14 +99,11 @@ class Caller:
             record.ended_s = self._now_s()
 
     async def _converse(self, channel: grpc.aio.Channel, metadata: Sequence[tuple[str, str]]) -> None:
-        open_stream = channel.stream_stream(
-            CONVERSE, request_serializer=None, response_deserializer=gateway_pb2.ConverseResponse.FromString
-        )
-        stream: Any = open_stream(metadata=metadata)
+        stream = ConverseStream(channel, metadata)
         sender: asyncio.Task[None] | None = None
         try:
-            await _write(stream, gateway_pb2.ConverseRequest(start=self._start).SerializeToString())
-            while (message := await stream.read()) is not grpc.aio.EOF:
+            await stream.write(gateway_pb2.ConverseRequest(start=self._start).SerializeToString())
+            async for message in stream.messages():
                 now_s = self._now_s()
                 self._listener(message)
                 kind = message.WhichOneof("message")
@@ -119,28 +125,24 @@ class Caller:
                 if not sender.cancelled():
                     sender.result()
 
-    async def speak(self, stream: Any, begin_s: float) -> None:
+    async def speak(self, stream: Outgoing, begin_s: float) -> None:
         """Sends every packet of the plan, the first one due at `begin_s`, and half-closes."""
         record, messages, first = self.record, self._messages, self._first
         matcher, count = record.matcher, len(self._messages)
-        try:
-            for packet, offset_s in zip(self.plan.packets, self.plan.offsets_s, strict=True):
-                due_s = begin_s + offset_s
-                if (early_s := due_s - self._now_s()) > 0:
-                    await self._sleep(early_s)
+        async with aclosing(paced(self.plan.offsets_s, begin_s, self._now_s, self._sleep)) as moments:
+            async for due_s in moments:
                 if self._hang_up:
                     record.cut_short = True
                     break
-                now_s = self._now_s()
+                packet, now_s = self.plan.packets[len(record.lateness_s)], self._now_s()
                 record.lateness_s.append(max(0.0, now_s - due_s))
                 matcher.sent(now_s)
-                await stream.write(messages[(first + packet) % count])
+                if not await stream.write(messages[(first + packet) % count]):
+                    return
                 if matcher.wants_counters:
                     await stream.write(_STATUS)
-            matcher.hung_up()
-            await stream.done_writing()
-        except _CALL_IS_OVER:
-            return
+        matcher.hung_up()
+        await stream.half_close()
 
     def _hear(self, audio: gateway_pb2.ReplyAudio, now_s: float) -> None:
         record, line = self.record, self.record.reply_line or self.record.line
@@ -166,10 +168,3 @@ class Caller:
         elif event.kind == gateway_pb2.Event.KIND_STATUS:
             now = event.counters
             matcher.counted(CountersThen(now.samples_in, now.frames_in, now.frames_filled, now.frames_dropped))
-
-
-async def _write(stream: Any, message: bytes) -> None:
-    try:
-        await stream.write(message)
-    except _CALL_IS_OVER:
-        return

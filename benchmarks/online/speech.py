@@ -10,8 +10,8 @@ import numpy as np
 
 from moshi_cluster.audio.frame import FRAME_MS
 from moshi_cluster.audio.spectral_resample import resample_loop
-from moshi_cluster.clients.cli.recording import Recording, S16Samples, read_wav
-from moshi_cluster.clients.cli.wire_formats import ENCODINGS, packets, to_float, to_s16
+from moshi_cluster.clients.cli.recording import Recording, read_wav
+from moshi_cluster.clients.telephony.wire_formats import ENCODINGS, S16Samples, packets, to_float, to_s16
 from moshi_cluster.v1 import gateway_pb2
 
 
@@ -19,7 +19,7 @@ from moshi_cluster.v1 import gateway_pb2
 class LineFormat:
     """How audio travels in both directions."""
 
-    encoding: str  # one of clients.cli.wire_formats.ENCODINGS
+    encoding: str  # one of clients.telephony.wire_formats.ENCODINGS
     rate_hz: int
     packet_ms: int  # of the caller's packets
     reply_packet_ms: int

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import math
 import statistics
 import sys
 import tempfile
@@ -23,9 +24,10 @@ from benchmarks.offline.table import markdown
 from benchmarks.online.quantiles import quantile
 from benchmarks.personas.checkpoint import VOICE, make_persona_checkpoint
 from moshi_cluster.audio.frame import MODEL_RATE_HZ
+from moshi_cluster.clients.telephony.stream import ConverseStream
 from moshi_cluster.cluster.local_cluster import Layout, LocalCluster
 from moshi_cluster.tools.checkpoint_sizes import LM_CONFIGS
-from moshi_cluster.v1 import common_pb2, gateway_pb2, gateway_pb2_grpc, lm_pb2, lm_pb2_grpc
+from moshi_cluster.v1 import common_pb2, gateway_pb2, lm_pb2, lm_pb2_grpc
 
 LIMIT_MS = 50.0
 """How much longer a call with a kept prompt may take than one without."""
@@ -83,16 +85,13 @@ async def measure(gateway: str, rounds: int) -> dict[str, list[float]]:
 
 
 async def _open_ms(channel: grpc.aio.Channel, persona: common_pb2.Persona) -> float:
-    call = gateway_pb2_grpc.GatewayStub(channel).Converse()
-    started_s = time.monotonic()
+    stream, started_s, took_ms = ConverseStream(channel, patience_s=_PATIENCE_S), time.monotonic(), math.nan
     start = gateway_pb2.Start(input_format=_FORMAT, persona=persona)
-    await call.write(gateway_pb2.ConverseRequest(start=start))
-    async with asyncio.timeout(_PATIENCE_S):
-        assert (await call.read()).HasField("started")
-        took_ms = 1000 * (time.monotonic() - started_s)
-        await call.done_writing()
-        while await call.read() is not grpc.aio.EOF:
-            pass
+    await stream.write(gateway_pb2.ConverseRequest(start=start).SerializeToString())
+    async for message in stream.messages():
+        if message.HasField("started"):
+            took_ms = 1000 * (time.monotonic() - started_s)
+            await stream.half_close()
     return took_ms
 
 

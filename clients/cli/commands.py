@@ -8,15 +8,15 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from moshi_cluster.clients.cli.access import access_of, add_access_options
+from moshi_cluster.clients.cli.access_options import access_of, add_access_options
 from moshi_cluster.clients.cli.converse import CallResult, CallScript, Listener, converse
-from moshi_cluster.clients.cli.errors import BadInput, CallError, CallLost
 from moshi_cluster.clients.cli.recording import DEMO_UTTERANCE, Recording, read_wav, write_wav
-from moshi_cluster.clients.cli.resuming import resumed_words
 from moshi_cluster.clients.cli.talk import command as talk
 from moshi_cluster.clients.cli.talk.command import EXIT_BAD_INPUT, EXIT_CALL_FAILED, EXIT_INTERRUPTED, EXIT_OK
 from moshi_cluster.clients.cli.talk.options import add_options
-from moshi_cluster.clients.cli.wire_formats import ENCODINGS, ONLY_RATE_HZ, from_wire, packets
+from moshi_cluster.clients.telephony.errors import BadInput, CallError, CallLost
+from moshi_cluster.clients.telephony.resuming import resumed_words
+from moshi_cluster.clients.telephony.wire_formats import ENCODINGS, ONLY_RATE_HZ, from_wire, packets
 from moshi_cluster.v1 import common_pb2, gateway_pb2
 
 

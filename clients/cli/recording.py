@@ -7,13 +7,11 @@ import wave
 from array import array
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias
 
-from moshi_cluster.clients.cli.errors import BadInput
 from moshi_cluster.clients.cli.riff import PCM, read_riff
+from moshi_cluster.clients.telephony.errors import BadInput
+from moshi_cluster.clients.telephony.wire_formats import S16Samples
 
-S16Samples: TypeAlias = "array[int]"
-"""16 bit, mono."""
 DEMO_UTTERANCE = Path(__file__).with_name("demo_utterance.wav")
 """A question to the demo model."""
 

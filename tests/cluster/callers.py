@@ -11,7 +11,7 @@ import grpc
 
 from moshi_cluster.clients.cli.converse import CallResult, CallScript, Listener, converse
 from moshi_cluster.clients.cli.recording import DEMO_UTTERANCE, Recording, read_wav
-from moshi_cluster.clients.cli.wire_formats import ENCODINGS, packets
+from moshi_cluster.clients.telephony.wire_formats import ENCODINGS, packets
 from moshi_cluster.cluster.local_cluster import LocalCluster
 from moshi_cluster.v1 import common_pb2, gateway_pb2, gateway_pb2_grpc, worker_pb2, worker_pb2_grpc
 

@@ -17,7 +17,7 @@ import numpy as np
 from benchmarks.online.cluster import local_cluster
 from moshi_cluster.audio.frame import FRAMES_PER_S, MODEL_RATE_HZ
 from moshi_cluster.audio.pcm import Samples
-from moshi_cluster.clients.cli.wire_formats import from_wire
+from moshi_cluster.clients.telephony.wire_formats import from_wire
 from moshi_cluster.cluster.recorded_callers import RecordedCaller, read
 from moshi_cluster.cluster.running_cluster import EXIT_FAILED, exit_code, say
 from training.evaluate.calling import LINE, hold

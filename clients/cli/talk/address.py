@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import SplitResult, parse_qsl, urlencode, urlsplit, urlunsplit
 
-from moshi_cluster.clients.cli.access import Access
-from moshi_cluster.clients.cli.errors import BadInput
 from moshi_cluster.clients.cli.talk.connection import CallOptions
+from moshi_cluster.clients.telephony.access import Access
+from moshi_cluster.clients.telephony.errors import BadInput
 
 _SCHEMES = {"http": "ws", "https": "wss", "ws": "ws", "wss": "wss"}
 _CREDENTIALS = ("token", "worker_auth_id")  # what the page, and Moshi's own, have in their address

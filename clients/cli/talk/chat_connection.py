@@ -11,9 +11,6 @@ from typing import Any
 import aiohttp
 
 from moshi_cluster.audio.frame import FRAME_SAMPLES
-from moshi_cluster.clients.cli.errors import CallError, CallLost
-from moshi_cluster.clients.cli.recording import S16Samples
-from moshi_cluster.clients.cli.resuming import Resume, resumed_words
 from moshi_cluster.clients.cli.talk.address import chat_address, shown
 from moshi_cluster.clients.cli.talk.connection import (
     CallOptions,
@@ -26,7 +23,10 @@ from moshi_cluster.clients.cli.talk.connection import (
     Words,
 )
 from moshi_cluster.clients.cli.talk.ogg_opus import OggOpusDecoder, OggOpusEncoder
-from moshi_cluster.clients.cli.talk.playback import silence
+from moshi_cluster.clients.telephony.errors import CallError, CallLost
+from moshi_cluster.clients.telephony.playback import silence
+from moshi_cluster.clients.telephony.resuming import Resume, resumed_words
+from moshi_cluster.clients.telephony.wire_formats import S16Samples
 
 _PROTOCOL = "moshi-cluster"
 _LOST_CODES = frozenset((1001, 1005, 1006, 1011, 1012, 1013))  # of which another connection may go on

@@ -15,9 +15,8 @@ from types import FrameType
 
 from moshi_cluster.audio.frame import MODEL_RATE_HZ
 from moshi_cluster.audio.spectral_resample import resample_recording
-from moshi_cluster.clients.cli.access import access_of
-from moshi_cluster.clients.cli.errors import BadInput, CallError
-from moshi_cluster.clients.cli.recording import S16Samples, read_wav
+from moshi_cluster.clients.cli.access_options import access_of
+from moshi_cluster.clients.cli.recording import read_wav
 from moshi_cluster.clients.cli.talk.address import shown
 from moshi_cluster.clients.cli.talk.connection import CallOptions, Connection
 from moshi_cluster.clients.cli.talk.conversation import Recorders, State, hold
@@ -27,7 +26,8 @@ from moshi_cluster.clients.cli.talk.resuming_connection import ResumingConnectio
 from moshi_cluster.clients.cli.talk.sound import FileSound, Sound
 from moshi_cluster.clients.cli.talk.view import PlainView, View, summary
 from moshi_cluster.clients.cli.talk.wav import WavWriter
-from moshi_cluster.clients.cli.wire_formats import to_float, to_s16
+from moshi_cluster.clients.telephony.errors import BadInput, CallError
+from moshi_cluster.clients.telephony.wire_formats import S16Samples, to_float, to_s16
 
 EXIT_OK, EXIT_CALL_FAILED, EXIT_BAD_INPUT, EXIT_INTERRUPTED = 0, 1, 2, 130
 _SHOW_PERIOD_S = 0.125
@@ -96,18 +96,19 @@ async def _talk(
 @asynccontextmanager
 async def _conversation(target: str, arguments: argparse.Namespace) -> AsyncIterator[Connection]:
     options = _call_options(arguments)
-    if arguments.resume:
-        yield ResumingConnection(functools.partial(_connection, target), options)
-    else:
-        async with _connection(target, options) as connection:
-            yield connection
-
-
-def _connection(target: str, options: CallOptions) -> AbstractAsyncContextManager[Connection]:
     if "://" not in target:
         from moshi_cluster.clients.cli.talk.grpc_connection import grpc_connection
 
-        return grpc_connection(target, options)
+        async with grpc_connection(target, options, arguments.resume) as call:
+            yield call
+    elif arguments.resume:
+        yield ResumingConnection(functools.partial(_chat_connection, target), options)
+    else:
+        async with _chat_connection(target, options) as chat:
+            yield chat
+
+
+def _chat_connection(target: str, options: CallOptions) -> AbstractAsyncContextManager[Connection]:
     try:
         from moshi_cluster.clients.cli.talk.chat_connection import chat_connection
     except ImportError as error:

@@ -6,9 +6,9 @@ from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias
 
-from moshi_cluster.clients.cli.access import OPEN, Access
-from moshi_cluster.clients.cli.recording import S16Samples
-from moshi_cluster.clients.cli.resuming import Resume
+from moshi_cluster.clients.telephony.access import OPEN, Access
+from moshi_cluster.clients.telephony.resuming import Resume
+from moshi_cluster.clients.telephony.wire_formats import S16Samples
 
 STATS_INTERVAL_S = 1.0
 

@@ -20,9 +20,9 @@ from moshi_cluster.clients.cli.talk.connection import (
 )
 from moshi_cluster.clients.cli.talk.delay import Delay
 from moshi_cluster.clients.cli.talk.levels import LevelMeter
-from moshi_cluster.clients.cli.talk.playback import PlaybackBuffer
 from moshi_cluster.clients.cli.talk.sound import Block, Sound
 from moshi_cluster.clients.cli.talk.wav import WavWriter, columns
+from moshi_cluster.clients.telephony.playback import PlaybackBuffer
 
 HANG_UP_TIMEOUT_S = 10.0
 _NOTICES = 4

@@ -11,8 +11,8 @@ from collections.abc import AsyncGenerator, Iterator
 from typing import Any
 
 from moshi_cluster.audio.frame import MODEL_RATE_HZ
-from moshi_cluster.clients.cli.talk.playback import PlaybackBuffer
 from moshi_cluster.clients.cli.talk.sound import BLOCK_S, BLOCK_SAMPLES, Block
+from moshi_cluster.clients.telephony.playback import PlaybackBuffer
 
 _MAX_WAITING = round(1.0 / BLOCK_S)  # what was said a second ago and has not left is no conversation
 _LOST_AFTER_S = 3.0  # without a block: somebody pulled the plug

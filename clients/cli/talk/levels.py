@@ -6,7 +6,7 @@ import math
 from operator import mul
 
 from moshi_cluster.audio.frame import MODEL_RATE_HZ
-from moshi_cluster.clients.cli.recording import S16Samples
+from moshi_cluster.clients.telephony.wire_formats import S16Samples
 
 FLOOR_DB = -60.0
 _FALL_DB_PER_S = 30.0

@@ -11,8 +11,7 @@ from moshi_cluster.audio.ogg import OpusStreamReader, OpusStreamWriter
 from moshi_cluster.audio.opus import DECODED_RATE_HZ, OpusDecoder, OpusEncoder
 from moshi_cluster.audio.pcm import MalformedAudio, Samples
 from moshi_cluster.audio.resample import Resampler
-from moshi_cluster.clients.cli.recording import S16Samples
-from moshi_cluster.clients.cli.wire_formats import to_float, to_s16
+from moshi_cluster.clients.telephony.wire_formats import S16Samples, to_float, to_s16
 
 _PACKET_MS = 20
 PACKET_SAMPLES = MODEL_RATE_HZ * _PACKET_MS // 1000

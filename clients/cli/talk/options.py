@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from moshi_cluster.clients.cli.access import add_access_options
+from moshi_cluster.clients.cli.access_options import add_access_options
 
 _DESCRIPTION = """A live conversation, with a microphone and a loudspeaker or with files (--input). Headphones keep
 Moshi from hearing itself. Ctrl-C hangs up."""

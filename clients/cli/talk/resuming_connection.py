@@ -7,10 +7,10 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager, aclosing
 from dataclasses import replace
 
-from moshi_cluster.clients.cli.errors import CallLost
-from moshi_cluster.clients.cli.recording import S16Samples
-from moshi_cluster.clients.cli.resuming import Attempts, Resume
 from moshi_cluster.clients.cli.talk.connection import CallOptions, Connection, Heard, Notice, Ready
+from moshi_cluster.clients.telephony.errors import CallLost
+from moshi_cluster.clients.telephony.resuming import Attempts, Resume
+from moshi_cluster.clients.telephony.wire_formats import S16Samples
 
 Open = Callable[[CallOptions], AbstractAsyncContextManager[Connection]]
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from moshi_cluster.audio.frame import MODEL_RATE_HZ
-from moshi_cluster.clients.cli.recording import S16Samples
-from moshi_cluster.clients.cli.talk.playback import PlaybackBuffer, silence
+from moshi_cluster.clients.telephony.playback import PlaybackBuffer, silence
+from moshi_cluster.clients.telephony.wire_formats import S16Samples
 
 BLOCK_SAMPLES = 480  # 20 ms
 BLOCK_S = BLOCK_SAMPLES / MODEL_RATE_HZ

@@ -10,8 +10,8 @@ from types import TracebackType
 from typing import Self
 
 from moshi_cluster.audio.frame import MODEL_RATE_HZ
-from moshi_cluster.clients.cli.errors import BadInput
-from moshi_cluster.clients.cli.recording import S16Samples
+from moshi_cluster.clients.telephony.errors import BadInput
+from moshi_cluster.clients.telephony.wire_formats import S16Samples
 
 
 class WavWriter:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import grpc
 import pytest
 
 from benchmarks.online.caller import Caller
@@ -33,22 +32,23 @@ class FakeTime:
 
 
 class FakeStream:
-    """Notes what is written and when; some writes take time or fail."""
+    """Notes what is written and when; some writes take time, and one finds the call over."""
 
-    def __init__(self, time: FakeTime, slow: dict[int, float] | None = None, fails_at: int = -1) -> None:
+    def __init__(self, time: FakeTime, slow: dict[int, float] | None = None, over_at: int = -1) -> None:
         self.written: list[tuple[float, bytes]] = []
         self.half_closed = False
         self._time = time
         self._slow = slow or {}
-        self._fails_at = fails_at
+        self._over_at = over_at
 
-    async def write(self, message: bytes) -> None:
-        if len(self.written) == self._fails_at:
-            raise grpc.aio.AioRpcError(grpc.StatusCode.UNAVAILABLE, grpc.aio.Metadata(), grpc.aio.Metadata())
+    async def write(self, message: bytes) -> bool:
+        if len(self.written) == self._over_at:
+            return False
         self.written.append((self._time.now_s, message))
         self._time.now_s += self._slow.get(len(self.written) - 1, 0.0)
+        return True
 
-    async def done_writing(self) -> None:
+    async def half_close(self) -> None:
         self.half_closed = True
 
 
@@ -95,6 +95,6 @@ async def test_who_hangs_up_says_nothing_more_and_closes_well() -> None:
 
 async def test_a_call_that_is_over_ends_the_speaking() -> None:
     time = FakeTime()
-    stream = FakeStream(time, fails_at=3)
+    stream = FakeStream(time, over_at=3)
     await caller(time, 10).speak(stream, begin_s=100.0)
     assert len(stream.written) == 3

@@ -9,7 +9,7 @@ import pytest
 
 from benchmarks.online.speech import LineFormat, first_packet, looped, speech_messages
 from moshi_cluster.clients.cli.recording import DEMO_UTTERANCE, Recording
-from moshi_cluster.clients.cli.wire_formats import ENCODINGS
+from moshi_cluster.clients.telephony.wire_formats import ENCODINGS
 from moshi_cluster.v1 import gateway_pb2
 
 

@@ -15,8 +15,8 @@ from grpc_status import rpc_status
 
 from moshi_cluster.__main__ import main
 from moshi_cluster.clients.cli import commands
-from moshi_cluster.clients.cli import converse as converse_module
 from moshi_cluster.clients.cli.recording import Recording, read_wav, write_wav
+from moshi_cluster.clients.telephony import stream
 from moshi_cluster.v1 import common_pb2, gateway_pb2, gateway_pb2_grpc
 
 Response = gateway_pb2.ConverseResponse
@@ -148,7 +148,7 @@ async def test_a_refusal_is_shown_with_its_hint(recording: Path, capsys: pytest.
 async def test_a_silent_gateway_is_given_up(
     recording: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(converse_module, "REPLY_TIMEOUT_S", 0.2)
+    monkeypatch.setattr(stream, "REPLY_TIMEOUT_S", 0.2)
     code, _output = await _call(Silent(), recording)
     assert code == commands.EXIT_CALL_FAILED
     assert "the gateway was silent for 0.2 s" in capsys.readouterr().err
@@ -157,7 +157,7 @@ async def test_a_silent_gateway_is_given_up(
 def test_an_absent_gateway_is_named(
     recording: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(converse_module, "CONNECT_TIMEOUT_S", 0.2)
+    monkeypatch.setattr(stream, "CONNECT_TIMEOUT_S", 0.2)
     arguments = ["converse", "--target", "127.0.0.1:1", "--input", str(recording)]
     assert main(arguments) == commands.EXIT_CALL_FAILED
     assert "no gateway answers at 127.0.0.1:1" in capsys.readouterr().err

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from moshi_cluster.clients.cli.errors import BadInput
 from moshi_cluster.clients.cli.recording import DEMO_UTTERANCE, Recording, read_wav, write_wav
+from moshi_cluster.clients.telephony.errors import BadInput
 
 
 def test_a_recording_survives_a_file(tmp_path: Path) -> None:

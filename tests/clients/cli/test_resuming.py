@@ -9,7 +9,7 @@ import pytest
 
 from moshi_cluster.__main__ import main
 from moshi_cluster.clients.cli.recording import Recording, read_wav, write_wav
-from moshi_cluster.clients.cli.resuming import Attempts, HeardReply, resumed_words
+from moshi_cluster.clients.telephony.resuming import Attempts, HeardReply, resumed_words
 from moshi_cluster.v1 import gateway_pb2
 from tests.clients.cli.cut_line import CutLine, cut_line
 from tests.clients.cli.talk.test_command import TONE

@@ -9,7 +9,7 @@ import pytest
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from prometheus_client import CollectorRegistry
 
-from moshi_cluster.clients.cli.access import Access
+from moshi_cluster.clients.telephony.access import Access
 from moshi_cluster.cluster.direct_http import open_direct
 from moshi_cluster.services.common.metrics import MetricsEndpoint
 from moshi_cluster.services.common.probe import is_serving

@@ -8,12 +8,12 @@ import pytest
 from aiohttp import web
 
 from moshi_cluster.__main__ import main
-from moshi_cluster.clients.cli.access import Access
-from moshi_cluster.clients.cli.errors import BadInput
 from moshi_cluster.clients.cli.recording import DEMO_UTTERANCE
 from moshi_cluster.clients.cli.talk.address import chat_address, shown
 from moshi_cluster.clients.cli.talk.command import EXIT_CALL_FAILED
 from moshi_cluster.clients.cli.talk.connection import CallOptions
+from moshi_cluster.clients.telephony.access import Access
+from moshi_cluster.clients.telephony.errors import BadInput
 
 SECRET = "s3cret-T0ken"
 WITH_TOKEN = CallOptions(access=Access(token=SECRET))

@@ -20,8 +20,8 @@ from moshi_cluster.clients.cli.recording import Recording, read_wav, write_wav
 from moshi_cluster.clients.cli.talk import chat_connection, grpc_connection
 from moshi_cluster.clients.cli.talk.connection import CallOptions, Ready
 from moshi_cluster.clients.cli.talk.conversation import Recorders, State, hold
-from moshi_cluster.clients.cli.talk.playback import silence
 from moshi_cluster.clients.cli.talk.sound import FileSound
+from moshi_cluster.clients.telephony.playback import silence
 from moshi_cluster.services.gateway.metrics import HOPS
 from tests.services.gateway.api.websocket.chatter import HTTP
 from tests.services.gateway.cluster import Cluster, cluster
@@ -121,7 +121,7 @@ async def test_an_encrypted_gateway_that_asks_for_a_token_is_talked_to(
             assert problem in capsys.readouterr().err
         assert await talk(target, question, *trust, "--token", "secret", "--plain") == 0
         assert capsys.readouterr().out == " 0 2 4\n"
-        monkeypatch.setattr("moshi_cluster.clients.cli.converse.CONNECT_TIMEOUT_S", 0.5)
+        monkeypatch.setattr("moshi_cluster.clients.telephony.stream.CONNECT_TIMEOUT_S", 0.5)
         assert (
             await talk(target, question, "--tls", "--token", "secret") == commands.EXIT_CALL_FAILED
         )  # trusts nobody new
@@ -155,7 +155,7 @@ async def test_the_latency_of_every_hop_is_shown(kind: str, connect: Any) -> Non
 def test_a_gateway_that_takes_the_connection_and_says_nothing_is_given_up(
     scheme: str, question: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("moshi_cluster.clients.cli.converse.CONNECT_TIMEOUT_S", 0.3)
+    monkeypatch.setattr("moshi_cluster.clients.telephony.stream.CONNECT_TIMEOUT_S", 0.3)
     monkeypatch.setattr(chat_connection, "_CONNECT_TIMEOUT_S", 0.3)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         target = f"{scheme}127.0.0.1:{silent.getsockname()[1]}"
@@ -177,7 +177,7 @@ def test_without_sound_it_says_so_and_offers_files(
         ([], "talk to whom?"),
         (["--target", "localhost:1", "--input", "absent.wav"], "absent.wav: cannot be read (No such file"),
         (["--target", "ftp://x", "--input", "QUESTION"], "ftp://x: expected host:port, or a URL"),
-        (["--target", "localhost:1", "--token", "a\nb", "--input", "QUESTION"], "--token: expected printable ASCII"),
+        (["--target", "localhost:1", "--token", "a\nb", "--input", "QUESTION"], "token: expected printable ASCII"),
         (["--target", "localhost:1", "--tls", "--ca", "absent.pem", "--input", "QUESTION"], "absent.pem: no usable"),
         (["--target", "wss://localhost:1", "--ca", "absent.pem", "--input", "QUESTION"], "absent.pem: no usable"),
     ],

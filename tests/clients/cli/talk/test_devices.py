@@ -13,7 +13,7 @@ import pytest
 
 from moshi_cluster.clients.cli.talk import devices
 from moshi_cluster.clients.cli.talk.devices import DeviceSound, NoSound
-from moshi_cluster.clients.cli.talk.playback import PlaybackBuffer
+from moshi_cluster.clients.telephony.playback import PlaybackBuffer
 
 
 class FakeStream:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from moshi_cluster.clients.cli.talk.levels import FLOOR_DB, LevelMeter, rms_db
-from moshi_cluster.clients.cli.talk.playback import silence
+from moshi_cluster.clients.telephony.playback import silence
 
 samples = st.lists(st.integers(-32_768, 32_767), max_size=200).map(lambda values: array("h", values))
 

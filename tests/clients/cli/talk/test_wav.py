@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from moshi_cluster.clients.cli.errors import BadInput
 from moshi_cluster.clients.cli.recording import read_wav
 from moshi_cluster.clients.cli.talk.wav import WavWriter, columns
+from moshi_cluster.clients.telephony.errors import BadInput
 
 
 def test_a_file_is_whole_after_every_write(tmp_path: Path) -> None:

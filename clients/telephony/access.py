@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import argparse
 import ipaddress
-import os
 import re
 import ssl
 from dataclasses import dataclass, field
@@ -12,9 +10,8 @@ from pathlib import Path
 
 import grpc
 
-from moshi_cluster.clients.cli.errors import BadInput
+from moshi_cluster.clients.telephony.errors import BadInput
 
-TOKEN_VARIABLE = "MOSHI_TOKEN"
 _TOKEN = re.compile(r"[!-~]+")
 _DIRECT = (("grpc.enable_http_proxy", 0),)  # this machine is never behind the environment's proxy
 _KEEPALIVE = (
@@ -37,7 +34,7 @@ class Access:
     def __post_init__(self) -> None:
         """Raises BadInput for a token that no header can carry; libraries would show it."""
         if self.token and not _TOKEN.fullmatch(self.token):
-            raise BadInput("--token: expected printable ASCII without spaces")
+            raise BadInput("token: expected printable ASCII without spaces")
 
     def grpc_channel(self, target: str) -> grpc.aio.Channel:
         """A channel to host:port; a gateway that is gone is noticed. Raises BadInput for an unreadable certificate."""
@@ -64,23 +61,6 @@ class Access:
 
 OPEN = Access()
 """For a gateway that asks for nothing."""
-
-
-def add_access_options(command: argparse.ArgumentParser) -> None:
-    """Adds --tls, --ca and --token."""
-    group = command.add_argument_group("access")
-    group.add_argument("--tls", action="store_true", help="encrypt; https:// and wss:// do so unasked")
-    group.add_argument("--ca", type=Path, metavar="PEM", help="trust this authority, or self-signed certificate")
-    group.add_argument(
-        "--token",
-        default=os.environ.get(TOKEN_VARIABLE),
-        help=f"credentials, where the gateway asks for them; the variable {TOKEN_VARIABLE} keeps them out of sight",
-    )
-
-
-def access_of(arguments: argparse.Namespace) -> Access:
-    """The access that --tls, --ca and --token ask for."""
-    return Access(arguments.tls, arguments.ca, arguments.token)
 
 
 def _is_loopback(target: str) -> bool:

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from moshi_cluster.clients.cli.errors import BadInput
-from moshi_cluster.clients.cli.wire_formats import ENCODINGS, from_wire, packets, samples_in, to_wire
+from moshi_cluster.clients.telephony.errors import BadInput
+from moshi_cluster.clients.telephony.wire_formats import ENCODINGS, from_wire, packets, samples_in, to_wire
 
 SAMPLES = st.lists(st.integers(-32768, 32767), max_size=50).map(lambda values: array("h", values))
 

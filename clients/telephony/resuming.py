@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from moshi_cluster.audio.frame import FRAME_S
-from moshi_cluster.clients.cli.wire_formats import samples_in
+from moshi_cluster.clients.telephony.wire_formats import samples_in
 from moshi_cluster.v1 import gateway_pb2
 
 _DELAYS_S = (0.2, 0.5, 1.0, 2.0, 4.0, 8.0, 8.0, 8.0, 8.0, 8.0)  # about as long as a lost call is kept

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from moshi_cluster.audio.frame import FRAME_SAMPLES, MODEL_RATE_HZ
-from moshi_cluster.clients.cli.recording import S16Samples
-from moshi_cluster.clients.cli.talk.playback import PlaybackBuffer, silence
+from moshi_cluster.clients.telephony.playback import PlaybackBuffer, silence
+from moshi_cluster.clients.telephony.wire_formats import S16Samples
 
 BLOCK = 480  # 20 ms
 HIGHEST_LIMIT = 240 * MODEL_RATE_HZ // 1000
@@ -121,3 +121,18 @@ def _run(buffer: PlaybackBuffer, delays_s: list[float]) -> None:
         buffer.pull(BLOCK)
     for _ in arrivals_s:
         buffer.push(tone(FRAME_SAMPLES))
+
+
+def test_who_barges_in_hears_nothing_of_what_waited() -> None:
+    buffer = PlaybackBuffer()
+    buffer.push(tone(90 * MODEL_RATE_HZ // 1000))
+    buffer.clear()
+    assert (buffer.queued, buffer.dropped) == (0, 90 * MODEL_RATE_HZ // 1000)
+    assert buffer.pull(BLOCK) == silence(BLOCK)
+    buffer.push(tone(90 * MODEL_RATE_HZ // 1000))
+    assert buffer.queued == 90 * MODEL_RATE_HZ // 1000
+
+
+def test_at_a_telephones_rate_it_waits_as_long() -> None:
+    buffer = PlaybackBuffer(8000)
+    assert buffer.limit == 8000 * 100 // 1000

@@ -6,7 +6,7 @@ import grpc
 from google.protobuf.message import DecodeError
 from google.rpc import error_details_pb2, status_pb2
 
-from moshi_cluster.clients.cli.errors import CallError, CallLost
+from moshi_cluster.clients.telephony.errors import CallError, CallLost
 
 _DETAILS_KEY = "grpc-status-details-bin"
 _LOST = frozenset(("UNAVAILABLE", "CANCELLED", "INTERNAL", "UNKNOWN"))  # the latter by proxies and libraries

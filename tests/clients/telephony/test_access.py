@@ -7,7 +7,7 @@ import asyncio
 import grpc
 import pytest
 
-from moshi_cluster.clients.cli import access
+from moshi_cluster.clients.telephony import access
 from moshi_cluster.services.common.rpc import server_options
 from tests.services.common.test_keepalive import LATER, DeadLine, Waiting
 from tests.services.in_process import PATIENCE_S, status_of

@@ -6,7 +6,7 @@ import threading
 from array import array
 
 from moshi_cluster.audio.frame import MODEL_RATE_HZ
-from moshi_cluster.clients.cli.recording import S16Samples
+from moshi_cluster.clients.telephony.wire_formats import S16Samples
 
 # The constants of upstream's web client.
 INITIAL_MS = 80  # queued before playback starts
@@ -24,16 +24,18 @@ class PlaybackBuffer:
     Filled by one thread and emptied by another.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, rate_hz: int = MODEL_RATE_HZ) -> None:
+        """rate_hz: of the samples."""
         self.played = 0
         self.dropped = 0
         self.missed = 0  # silence put in after the first sound
         self.underruns = 0
         self.drops = 0
+        self._rate_hz = rate_hz
         self._lock = threading.Lock()
         self._queue: S16Samples = array("h")
-        self._partial = _samples(PARTIAL_MS)
-        self._max = _samples(MAX_MS)
+        self._partial = self._samples_of(PARTIAL_MS)
+        self._max = self._samples_of(MAX_MS)
         self._wait = 0  # of silence before the next sound
         self._started = self._fade_in = self._sounded = False
 
@@ -57,9 +59,16 @@ class PlaybackBuffer:
         with self._lock:
             return self._pull(count)
 
+    def clear(self) -> None:
+        """Throws away what waits: the caller has barged in."""
+        with self._lock:
+            self.dropped += self.queued
+            del self._queue[:]
+            self._started = False
+
     def _push(self, samples: S16Samples) -> None:
         self._queue.extend(samples)
-        if not self._started and self.queued >= _samples(INITIAL_MS):
+        if not self._started and self.queued >= self._samples_of(INITIAL_MS):
             self._started = self._fade_in = True
             self._wait = self._partial
         if self.queued >= self.limit:
@@ -81,9 +90,12 @@ class PlaybackBuffer:
             self._underrun(found, count)
         return found
 
+    def _samples_of(self, milliseconds: int) -> int:
+        return milliseconds * self._rate_hz // 1000
+
     @property
     def _target(self) -> int:
-        return _samples(INITIAL_MS) + self._partial
+        return self._samples_of(INITIAL_MS) + self._partial
 
     def _underrun(self, found: S16Samples, count: int) -> None:
         _fade(found, rising=False)
@@ -91,14 +103,14 @@ class PlaybackBuffer:
         found.extend(silence(count - len(found)))
         self.underruns += 1
         self._started = False
-        self._partial = min(_samples(LIMIT_MS), self._partial + _samples(PARTIAL_STEP_MS))
+        self._partial = min(self._samples_of(LIMIT_MS), self._partial + self._samples_of(PARTIAL_STEP_MS))
 
     def _drop_to(self, count: int) -> None:
         surplus = self.queued - count
         del self._queue[:surplus]
         self.dropped += surplus
         self.drops += 1
-        self._max = min(_samples(LIMIT_MS), self._max + _samples(MAX_STEP_MS))
+        self._max = min(self._samples_of(LIMIT_MS), self._max + self._samples_of(MAX_STEP_MS))
 
 
 def silence(count: int) -> S16Samples:
@@ -111,7 +123,3 @@ def _fade(samples: S16Samples, rising: bool) -> None:
     for index, sample in enumerate(samples):
         gain = (index + 0.5) / length
         samples[index] = max(-_LOUDEST, min(_LOUDEST, round(sample * (gain if rising else 1 - gain))))
-
-
-def _samples(milliseconds: int) -> int:
-    return milliseconds * MODEL_RATE_HZ // 1000

@@ -6,14 +6,16 @@ import importlib
 from array import array
 from collections.abc import Callable
 from types import ModuleType
+from typing import TypeAlias
 
 import numpy as np
 
 from moshi_cluster.audio import g711, pcm
-from moshi_cluster.clients.cli.errors import BadInput
-from moshi_cluster.clients.cli.recording import S16Samples
+from moshi_cluster.clients.telephony.errors import BadInput
 from moshi_cluster.v1 import gateway_pb2
 
+S16Samples: TypeAlias = "array[int]"
+"""16 bit, mono."""
 ENCODINGS = {
     "s16le": gateway_pb2.ENCODING_PCM_S16LE,
     "s16be": gateway_pb2.ENCODING_PCM_S16BE,
