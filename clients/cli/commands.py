@@ -10,6 +10,7 @@ from pathlib import Path
 
 from moshi_cluster.clients.cli.access_options import access_of, add_access_options
 from moshi_cluster.clients.cli.converse import CallResult, CallScript, Listener, converse
+from moshi_cluster.clients.cli.persona_options import add_persona_options, persona_of
 from moshi_cluster.clients.cli.recording import DEMO_UTTERANCE, Recording, read_wav, write_wav
 from moshi_cluster.clients.cli.talk import command as talk
 from moshi_cluster.clients.cli.talk.command import EXIT_BAD_INPUT, EXIT_CALL_FAILED, EXIT_INTERRUPTED, EXIT_OK
@@ -38,6 +39,7 @@ def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     command.add_argument("--seed", type=_between(0, 2**64 - 1), help="the same seed and audio give the same reply")
     command.add_argument("--resume", action="store_true", help="go on with a call that is lost, over a new connection")
     command.add_argument("--greedy", action="store_true", help="always the likeliest token, no chance involved")
+    add_persona_options(command)
     add_access_options(command)
 
 
@@ -99,6 +101,7 @@ def make_script(recording: Recording, arguments: argparse.Namespace) -> CallScri
         input_format=gateway_pb2.AudioFormat(encoding=ENCODINGS[name], sample_rate_hz=recording.rate_hz),
         output_format=gateway_pb2.AudioFormat(encoding=ENCODINGS[name], sample_rate_hz=reply_rate_hz),
         sampling=sampling,
+        persona=persona_of(arguments),
     )
     packet_samples = recording.rate_hz * arguments.packet_ms // 1000
     sent = packets(recording.samples, name, packet_samples)

@@ -67,4 +67,5 @@ def _asked(options: CallOptions) -> dict[str, Any]:
         asked |= {"text_temperature": 0, "audio_temperature": 0}
     if options.loopback:
         asked["loopback"] = "true"
-    return asked
+    persona = {"text_prompt": options.persona.text_prompt, "voice_prompt": options.persona.voice}
+    return asked | {name: value for name, value in persona.items() if value}

@@ -16,6 +16,7 @@ from types import FrameType
 from moshi_cluster.audio.frame import MODEL_RATE_HZ
 from moshi_cluster.audio.spectral_resample import resample_recording
 from moshi_cluster.clients.cli.access_options import access_of
+from moshi_cluster.clients.cli.persona_options import persona_of
 from moshi_cluster.clients.cli.recording import read_wav
 from moshi_cluster.clients.cli.talk.address import shown
 from moshi_cluster.clients.cli.talk.connection import CallOptions, Connection
@@ -172,6 +173,7 @@ def _call_options(arguments: argparse.Namespace) -> CallOptions:
         seed=arguments.seed,
         greedy=arguments.greedy,
         loopback=arguments.loopback,
+        persona=persona_of(arguments),
         access=access_of(arguments),
     )
 

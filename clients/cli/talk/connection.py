@@ -9,6 +9,7 @@ from typing import Protocol, TypeAlias
 from moshi_cluster.clients.telephony.access import OPEN, Access
 from moshi_cluster.clients.telephony.resuming import Resume
 from moshi_cluster.clients.telephony.wire_formats import S16Samples
+from moshi_cluster.v1 import common_pb2
 
 STATS_INTERVAL_S = 1.0
 
@@ -20,6 +21,7 @@ class CallOptions:
     seed: int | None = None
     greedy: bool = False  # always the likeliest token
     loopback: bool = False  # the gateway's edge alone, no model
+    persona: common_pb2.Persona = field(default_factory=common_pb2.Persona)  # both fields empty: none
     access: Access = OPEN
     resume: Resume | None = None  # of the conversation to go on with
 

@@ -81,7 +81,11 @@ def _start(options: CallOptions) -> gateway_pb2.Start:
     if options.greedy:
         sampling.text_temperature = sampling.audio_temperature = 0.0
     return gateway_pb2.Start(
-        input_format=_FORMAT, reply_packet_ms=_REPLY_PACKET_MS, sampling=sampling, loopback=options.loopback
+        input_format=_FORMAT,
+        reply_packet_ms=_REPLY_PACKET_MS,
+        sampling=sampling,
+        loopback=options.loopback,
+        persona=options.persona,
     )
 
 

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from moshi_cluster.clients.cli.access_options import add_access_options
+from moshi_cluster.clients.cli.persona_options import add_persona_options
 
 _DESCRIPTION = """A live conversation, with a microphone and a loudspeaker or with files (--input). Headphones keep
 Moshi from hearing itself. Ctrl-C hangs up."""
@@ -32,6 +33,7 @@ def add_options(command: argparse.ArgumentParser) -> None:
     model = command.add_argument_group("the conversation")
     model.add_argument("--seed", type=_seed, help="the same seed and audio give the same conversation")
     model.add_argument("--greedy", action="store_true", help="always the likeliest token, no chance involved")
+    add_persona_options(model)
     model.add_argument("--resume", action="store_true", help="go on with it when the connection is lost")
     model.add_argument("--loopback", action="store_true", help="hear yourself: the gateway alone, no model")
     command.add_argument("--plain", action="store_true", help="text only; so it is where stdout is no terminal")

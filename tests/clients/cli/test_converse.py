@@ -122,9 +122,12 @@ async def test_packets_never_leave_before_their_time(recording: Path) -> None:
 
 async def test_settings_reach_the_gateway(recording: Path) -> None:
     echo = Echo()
-    await _call(echo, recording, "--seed", "7", "--greedy", "--rate", "24000")
+    await _call(
+        echo, recording, "--seed", "7", "--greedy", "--rate", "24000", "--role", "a teacher", "--voice", "NATF2"
+    )
     assert echo.start is not None
     assert echo.start.sampling.seed == 7
+    assert echo.start.persona == common_pb2.Persona(text_prompt="a teacher", voice="NATF2")
     assert echo.start.sampling.HasField("text_temperature")
     assert (echo.start.sampling.text_temperature, echo.start.sampling.audio_temperature) == (0.0, 0.0)
     assert echo.start.input_format.sample_rate_hz == 8000

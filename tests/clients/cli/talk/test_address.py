@@ -14,6 +14,7 @@ from moshi_cluster.clients.cli.talk.command import EXIT_CALL_FAILED
 from moshi_cluster.clients.cli.talk.connection import CallOptions
 from moshi_cluster.clients.telephony.access import Access
 from moshi_cluster.clients.telephony.errors import BadInput
+from moshi_cluster.v1 import common_pb2
 
 SECRET = "s3cret-T0ken"
 WITH_TOKEN = CallOptions(access=Access(token=SECRET))
@@ -24,6 +25,8 @@ def test_what_is_asked_for_is_in_the_address() -> None:
     query = "x=y&stats=true&text_seed=7&audio_seed=7&text_temperature=0&audio_temperature=0&loopback=true"
     assert address.url == f"ws://host:1/moshi/api/chat?{query}"
     assert address.headers == {}
+    teacher = CallOptions(persona=common_pb2.Persona(text_prompt="a teacher", voice="NATF2"))
+    assert chat_address("http://host", teacher).url.endswith("?stats=true&text_prompt=a+teacher&voice_prompt=NATF2")
 
 
 @pytest.mark.parametrize(
