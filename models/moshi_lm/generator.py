@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -14,7 +14,7 @@ from moshi_cluster.models.moshi_lm.prompt import Prompt
 from moshi_cluster.models.moshi_lm.prompt_cache import PromptCache
 from moshi_cluster.models.moshi_lm.sampling import Draws
 from moshi_cluster.models.moshi_lm.text_bias import SpokenText, biased
-from moshi_cluster.models.moshi_lm.timeline import Timeline
+from moshi_cluster.models.moshi_lm.timeline import UNKNOWN, Timeline
 from moshi_cluster.models.sampling import Sampling
 
 
@@ -35,6 +35,12 @@ class _Session:
     earlier_calls: int  # before the first one that the history tells of
     prompt: Prompt | None = None  # the first frames of the history
     call: int = 0  # the next call
+    looked_at: int = -1  # the next call when `prefill` last looked
+
+    @property
+    def awaits_step(self) -> bool:
+        """Whether its history is read, and the next step may take along what is left."""
+        return len(self.history) <= self.call == self.looked_at < self.ready_at
 
     @property
     def prompt_frames(self) -> int:
@@ -98,23 +104,28 @@ class Generator:
 
     @torch.inference_mode()
     def prefill(self, slot: int, max_frames: int) -> int:
-        """Rebuilds at most max_frames of a session's state; returns how many frames are left, 0 when it can step."""
+        """Rebuilds at most max_frames of a session's state; returns how many frames are left, 0 when it can step.
+
+        Frames behind a history, whose delayed streams are sampled again, cost a call of their own what they cost a step
+        that others take: they wait for one until they are asked for again.
+        """
         session = self._sessions[slot]
         if session.prompt is not None and not session.call:
             self._restore_prompt(slot, session, session.prompt)
         end = min(session.call + max_frames, session.ready_at)
         if session.call < session.prompt_frames:
             end = min(end, session.prompt_frames)
-        known = min(end, len(session.history))
-        if session.call < known:
-            self._read(slot, session, known)
-        while session.call < end:
-            self._replay(slot, session)
+        if session.call < len(session.history):
+            self._read(slot, session, min(end, len(session.history)))
+        elif session.awaits_step or not len(session.history):
+            while session.call < end:
+                self._advance([slot], [session], self._replayed([session]))
+        session.looked_at = session.call
         return session.ready_at - session.call
 
     @torch.inference_mode()
     def step(self, slots: Sequence[int], user_codes: Tensor) -> ReplyFrames:
-        """One frame for the listed sessions; all others keep their state.
+        """One frame for the listed sessions; all others keep their state, but for those whose history is read.
 
         user_codes: int64 [N, n_q - dep_q]. Raises ValueError for a session that is not ready or codes out of range,
         before anything has changed.
@@ -123,7 +134,12 @@ class Generator:
         check_user_codes(user_codes, len(slots), self._config)
         index, calls = torch.tensor(list(slots)), torch.tensor([session.call for session in sessions])
         self._timeline.give(index, calls, user_codes.cpu())
-        self._advance(slots, sessions)
+        replays = {slot: session for slot, session in self._sessions.items() if session.awaits_step}
+        forced = None
+        if replays:
+            unknown = torch.full((len(slots), self._config.generated), UNKNOWN)
+            forced = torch.cat((unknown.to(self._lm.device), self._replayed(replays.values())))
+        self._advance([*slots, *replays], [*sessions, *replays.values()], forced)
         reply = self._timeline.reply(index, calls)
         return ReplyFrames(reply[:, 0], reply[:, 1:])
 
@@ -153,10 +169,10 @@ class Generator:
         """Keys and values of a slot's first frames, where they lie."""
         return [tensor[slot, :, :frames] for tensor in (*self.kv_cache.keys, *self.kv_cache.values)]
 
-    def _replay(self, slot: int, session: _Session) -> None:
-        """A call of which the history tells only the delayed streams; the others are sampled again, to the same."""
-        known = self._timeline.known(session.history, torch.tensor([session.call]))
-        self._advance([slot], [session], known[:, : self._config.generated].to(self._lm.device))
+    def _replayed(self, sessions: Iterable[_Session]) -> Tensor:
+        """Of the next call of each, what the history tells: the delayed streams; the others are sampled to the same."""
+        known = [self._timeline.known(session.history, torch.tensor([session.call])) for session in sessions]
+        return torch.cat(known)[:, : self._config.generated].to(self._lm.device)
 
     def _advance(self, slots: Sequence[int], sessions: Sequence[_Session], forced: Tensor | None = None) -> None:
         """One call of each session. forced: int64 [N, generated], tokens not to be sampled where at least 0."""

@@ -41,6 +41,29 @@ def test_a_restored_session_continues_identically(
     assert speak(restored, lm.config, 2, 5, rest).tolist() == speak(stepped, lm.config, 0, 5, rest).tolist()
 
 
+@settings(max_examples=25)
+@given(models, samplings, st.integers(1, LONGEST), st.integers(1, LONGEST), st.lists(st.booleans(), max_size=8))
+def test_a_session_restored_beside_one_that_speaks_continues_identically(
+    kind: str, sampling: Sampling, frames: int, chunk_frames: int, speaks: list[bool]
+) -> None:
+    """What a step takes along for it is what its own call would have been, for both."""
+    lm = random_lm(kind)
+    generator, undisturbed = Generator(lm, slots=3), Generator(lm, slots=3)
+    for one in (generator, undisturbed):
+        open_ready(one, 1, BIASED)
+    open_ready(undisturbed, 0, sampling)
+    history = speak(undisturbed, lm.config, 0, caller=5, frames=range(frames))
+    generator.open(0, sampling, history)
+    said, turns = [], iter(speaks)
+    while generator.prefill(0, chunk_frames):
+        if next(turns, True):
+            said.append(speak(generator, lm.config, 1, 6, range(len(said), len(said) + 1)))
+    expected = speak(undisturbed, lm.config, 1, 6, range(len(said)))
+    assert torch.cat(said or [expected]).tolist() == expected.tolist()
+    rest = range(frames, frames + AFTER)
+    assert speak(generator, lm.config, 0, 5, rest).tolist() == speak(undisturbed, lm.config, 0, 5, rest).tolist()
+
+
 @settings(max_examples=15)
 @given(kv_dtypes, st.lists(st.integers(1, 150), min_size=1, max_size=4))
 def test_a_chunk_gives_and_leaves_the_bits_of_its_rows_one_by_one(
@@ -83,7 +106,7 @@ def test_prefill_does_at_most_what_it_is_asked_and_counts_down_to_ready() -> Non
     generator = Generator(lm, slots=1)
     history = torch.zeros(5, lm.config.streams, dtype=torch.int64)
     generator.open(0, GREEDY, history)
-    assert [generator.prefill(0, 3) for _ in range(4)] == [4, 1, 0, 0]
+    assert [generator.prefill(0, 3) for _ in range(4)] == [4, 2, 0, 0]
     with pytest.raises(ValueError, match="slot 0 is taken"):
         generator.open(0, GREEDY)
 
