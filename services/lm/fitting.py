@@ -12,7 +12,7 @@ from moshi_cluster.models.mimi import MimiConfig
 from moshi_cluster.models.mimi.sizes import CodecRoom, CodecSize
 from moshi_cluster.models.moshi_lm import LmConfig
 from moshi_cluster.models.moshi_lm.sizes import Fit, SlotSize, StepSize, slot_size
-from moshi_cluster.models.moshi_lm.static import SPARE_PLACES, buckets_for
+from moshi_cluster.models.moshi_lm.static import PREFILL_FRAMES, SPARE_PLACES, buckets_for
 from moshi_cluster.services.common.worker import program
 from moshi_cluster.services.common.worker.room import NoRoomError
 from moshi_cluster.services.lm.settings import MOST_SLOTS, MOST_SLOTS_ON_CPU, LmSettings
@@ -20,6 +20,7 @@ from moshi_cluster.services.lm.settings import MOST_SLOTS, MOST_SLOTS_ON_CPU, Lm
 _LOG = logging.getLogger(__name__)
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "int8": torch.int8}
 _WAYS_OUT = "a shorter context, kv_dtype=int8 or quantize make room"
+_PLAIN_PREFILL_FRAMES = 64
 _SHARE, _SHARE_BESIDE_A_KNOWN_STEP = 0.8, 0.95
 
 
@@ -53,6 +54,11 @@ def step_buckets(settings: LmSettings, max_batch: int) -> tuple[int, ...]:
     """Numbers of rows of the static step, for batches of at most max_batch."""
     buckets = buckets_for(max_batch)
     return buckets[-1:] if settings.one_bucket else buckets
+
+
+def prefill_chunk_frames(settings: LmSettings) -> int:
+    """Frames of history between two steps: as set, else what takes about as long as a step of a few sessions does."""
+    return settings.prefill_chunk_frames or (PREFILL_FRAMES if uses_static_step(settings) else _PLAIN_PREFILL_FRAMES)
 
 
 def choose_slots(settings: LmSettings, config: LmConfig, dtype: torch.dtype) -> int:

@@ -22,6 +22,7 @@ from moshi_cluster.services.lm.fitting import (
     choose_slots,
     kv_dtype,
     largest_batch,
+    prefill_chunk_frames,
     step_buckets,
     uses_static_step,
 )
@@ -68,7 +69,7 @@ def load(settings: LmSettings) -> LmModel:
                 tokenizer.piece,
                 slots,
                 max_batch,
-                settings.prefill_chunk_frames,
+                prefill_chunk_frames(settings),
                 gather_s(settings.gather_ms, settings.device, CPU_GATHER_MS),
             )
         ],
@@ -105,7 +106,7 @@ def _generator(
         settings.context,
         dtype,
         buckets,
-        prefill_frames=settings.prefill_chunk_frames,
+        prefill_frames=prefill_chunk_frames(settings),
         prompt_cache_bytes=cache_bytes,
     )
 

@@ -91,9 +91,10 @@ class LmSettings:
     prompt_cache_mb: int = setting(
         1024, "Memory for the state after prompts, so that the next session with the same one opens at once.", minimum=0
     )
-    prefill_chunk_frames: int = setting(
-        32,
-        "Frames of history read between two steps; by the static step as many as cost what these do at half a window.",
+    prefill_chunk_frames: int | None = setting(
+        None,
+        "Frames of history read between two steps; by the static step as many as cost what these do at half a window. "
+        "Unset: 64, by the static step 32.",
         minimum=1,
         maximum=4096,
     )
