@@ -30,7 +30,7 @@ from moshi_cluster.services.gateway.workers.streams import (
 )
 from moshi_cluster.v1 import lm_pb2
 
-_LOOK_S = 0.25
+_LOOK_S = 0.1  # a worker that hangs is found out so much later at most
 
 Source = Callable[[], Awaitable[UserFrame | None]]  # the next frame, None after the last
 Sink = Callable[[UserFrame, Samples], None]  # a frame and its reply [1920]

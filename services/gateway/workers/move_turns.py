@@ -10,7 +10,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 _URGENT_AT_ONCE = 16  # of calls that are silent meanwhile
-_OTHERS_AT_ONCE = 2  # their worker still answers: those that are opened cost the calls beside them as little as can be
+_OTHERS_AT_ONCE = 1  # their worker still answers: those that are opened cost the calls beside them as little as can be
+_REST_MAX_S = 0.5  # behind a turn of those: what waited for a core meanwhile gets it
 
 
 class MoveTurns:
@@ -26,10 +27,15 @@ class MoveTurns:
         among those that their worker still answers, until it is rescheduled; None: nobody answers it now.
         """
         line = await self._enter(began_s, patience)
+        loop = asyncio.get_running_loop()
+        entered_s = loop.time()
         try:
             yield
         finally:
-            line.leave()
+            if line is self._others:
+                loop.call_later(min(loop.time() - entered_s, _REST_MAX_S), line.leave)
+            else:
+                line.leave()
 
     async def _enter(self, began_s: float, patience: asyncio.Timeout | None) -> _Line:
         if patience is not None:

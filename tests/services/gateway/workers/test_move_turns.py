@@ -29,10 +29,15 @@ def test_who_has_talked_longest_goes_first_16_at_once() -> None:
     assert [round(came_s[float(began)]) for began in range(40)] == [0] * 16 + [1] * 16 + [2] * 8
 
 
-def test_those_that_are_still_answered_go_two_at_a_time_until_they_are_in_a_hurry() -> None:
-    calls = {float(number): 2.5 for number in range(12)}
+def test_those_that_are_still_answered_go_one_at_a_time_with_rests_until_they_are_in_a_hurry() -> None:
+    calls = {float(number): 4.0 for number in range(12)}
     came_s = run_simulated(play(MoveTurns(), calls))
-    assert [came_s[float(began)] for began in range(12)] == [0, 0, 1, 1, 2, 2, *[2.5] * 6]
+    assert [came_s[float(began)] for began in range(12)] == [0, 1.5, 3, *[4.0] * 9]
+
+
+def test_behind_a_short_turn_the_rest_is_as_long() -> None:
+    came_s = run_simulated(play(MoveTurns(), dict.fromkeys((0.0, 1.0, 2.0), 9.0), each_s=0.125))
+    assert came_s == {0.0: 0.0, 1.0: 0.25, 2.0: 0.5}
 
 
 def test_a_turn_that_nobody_waits_for_any_more_goes_to_the_next() -> None:
@@ -49,11 +54,11 @@ def test_a_turn_that_nobody_waits_for_any_more_goes_to_the_next() -> None:
         tasks[0].cancel()  # it has its turn
         tasks[2].cancel()  # it waits
         await asyncio.sleep(0)
-        tasks[3].cancel()  # it has just been given the turn of the first
+        asyncio.get_running_loop().call_later(0.5, tasks[1].cancel)  # it has just been given the turn of the first
         await asyncio.gather(*tasks, return_exceptions=True)
         return came_s
 
-    assert run_simulated(scenario()) == [0.0, 1.0, 4.0, 5.0]
+    assert run_simulated(scenario()) == [0.0, 3.0, 4.0, 5.0]
 
 
 def test_who_is_lost_while_it_waits_goes_at_once() -> None:
