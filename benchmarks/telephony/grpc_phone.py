@@ -5,14 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Mapping
-from typing import Any
-
-import grpc
 
 from moshi_cluster.audio import g711
 from moshi_cluster.audio.pcm import Samples
-from moshi_cluster.services.common.rpc import DIRECT
-from moshi_cluster.v1 import common_pb2, gateway_pb2, gateway_pb2_grpc
+from moshi_cluster.clients.telephony import Call
+from moshi_cluster.v1 import common_pb2, gateway_pb2
 from tests.services.gateway.api.telephony.simulators.phone import Gateway, Phone
 
 
@@ -22,46 +19,46 @@ class GrpcPhone(Phone):
     wire = "grpc"
 
     async def dial(self, gateway: Gateway, parameters: Mapping[str, str]) -> None:
-        """One channel for the call."""
-        self._channel = grpc.aio.insecure_channel(f"127.0.0.1:{gateway.ports['grpc']}", DIRECT)
-        self._call: Any = gateway_pb2_grpc.GatewayStub(self._channel).Converse()
+        """Returns once the call is up, or refused: then closing says why."""
         start = gateway_pb2.Start(
             input_format=gateway_pb2.AudioFormat(encoding=gateway_pb2.ENCODING_MULAW),
             sampling=common_pb2.Sampling(seed=int(parameters["seed"])),
             call_label=parameters["label"],
         )
-        await self._call.write(gateway_pb2.ConverseRequest(start=start))
-        self._reading = asyncio.create_task(self._read())
+        self._call = Call(f"127.0.0.1:{gateway.ports['grpc']}", start)
+        self._answered = asyncio.Event()
+        self._listening = asyncio.create_task(self._listen())
+        await self._answered.wait()
 
     async def say(self, samples: Samples) -> None:
         """A packet in a message."""
-        audio = gateway_pb2.Audio(data=g711.encode_mulaw(samples))
-        await self._call.write(gateway_pb2.ConverseRequest(audio=audio))
+        await self._call.say(g711.encode_mulaw(samples))
 
     async def press(self, digit: str) -> None:
         """A control."""
-        dtmf = gateway_pb2.Control.Dtmf(digit=digit)
-        await self._call.write(gateway_pb2.ConverseRequest(control=gateway_pb2.Control(dtmf=dtmf)))
+        await self._call.control(gateway_pb2.Control(dtmf=gateway_pb2.Control.Dtmf(digit=digit)))
 
     async def hang_up(self) -> None:
         """Half-closes."""
-        await self._call.done_writing()
+        await self._call.hang_up()
 
     async def close(self) -> None:
-        """Raises AioRpcError where the call did not end well."""
+        """Raises CallError where the call did not end well."""
+        self._listening.cancel()
         with contextlib.suppress(asyncio.CancelledError):
-            self._call.cancel()
-            await self._reading
-        await self._channel.close()
+            await self._listening
 
     async def transmit(self, message: str | bytes) -> None:
         """Nothing goes this way here."""
         raise NotImplementedError
 
-    async def _read(self) -> None:
+    async def _listen(self) -> None:
         try:
-            while (message := await self._call.read()) is not grpc.aio.EOF:
-                if message.HasField("audio"):
-                    self.hear(g711.decode_mulaw(message.audio.data))
+            async with self._call:
+                async for event in self._call:
+                    self._answered.set()
+                    if isinstance(event, gateway_pb2.ReplyAudio):
+                        self.hear(g711.decode_mulaw(event.data))
         finally:
+            self._answered.set()
             self.over.set()
