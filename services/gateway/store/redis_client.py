@@ -75,7 +75,8 @@ class RedisClient:
                     pipeline.eval(step.script, 1, _PREFIX + step.name, *step.arguments)
                 read(pipeline)
                 return await pipeline.execute(raise_on_error=False)
-        except (RedisError, OSError) as error:  # asyncio's TimeoutError is an OSError
+        except (RedisError, OSError, RuntimeError) as error:
+            # asyncio's TimeoutError is an OSError; uvloop raises RuntimeError for a connection that was just closed.
             raise StoreAway(_kind(error)) from None
 
     async def close(self) -> None:

@@ -8,10 +8,13 @@ from pathlib import Path
 
 import grpc
 import pytest
+import uvloop
 from redis import Redis
 
+from moshi_cluster.cluster.ports import LOOPBACK
 from moshi_cluster.services.common.secret_url import SecretUrl
 from moshi_cluster.services.gateway.api.tls import grpc_credentials
+from moshi_cluster.services.gateway.store.redis_client import RedisClient, StoreAway
 from tests.services.gateway.store.gateways import Gateway, pair
 from tests.services.gateway.store.redis_server import RedisServer, redis_server
 from tests.services.in_process import eventually
@@ -182,3 +185,20 @@ async def test_records_of_calls_that_are_over_are_bounded_while_the_store_is_awa
         assert store is not None
         assert len(store._writer._entries) == 4
         assert both.one.steps("dropped") == 3
+
+
+def test_a_server_that_hangs_up_at_once_is_a_store_that_is_away() -> None:
+    """The services' loop has an error of its own for connections that were just closed."""
+    uvloop.run(ask_who_hangs_up())
+
+
+async def ask_who_hangs_up() -> None:
+    async def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.transport.abort()
+
+    async with await asyncio.start_server(hang_up, LOOPBACK) as server:
+        client = RedisClient(SecretUrl(f"redis://{LOOPBACK}:{server.sockets[0].getsockname()[1]}/0"), timeout_s=30)
+        asked = [client.head("unknown") for _ in range(40)]
+        answers = await asyncio.gather(*asked, return_exceptions=True)
+        await client.close()
+    assert {type(answer) for answer in answers} == {StoreAway}
