@@ -16,10 +16,10 @@ K6_TARGET ?= localhost:50051
 GPU_PYTHON ?= $(or $(wildcard $(BIN)/python),python3)
 
 .DEFAULT_GOAL := help
-.PHONY: help install stubs serve demo eval test parity bench gpu load survive telephony alerts-check triton ghz k6 lint format clean
+.PHONY: help install stubs serve demo eval test parity bench gpu load survive cluster-check telephony alerts-check triton ghz k6 lint format clean
 
 help: ## This list
-	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 15
 
 install: $(INSTALLED) ## A virtual environment in .venv with everything that runs and checks the code
 
@@ -62,6 +62,9 @@ load: $(STUBS) ## Real-time calls to a cluster started for it; LOAD="ramp --call
 
 telephony: $(STUBS) ## Simulated telephone systems call over all wires at once; TELEPHONY="--wires twilio --calls 8"
 	$(BIN)/python -m training.evaluate.telephony $(TELEPHONY)
+
+cluster-check: $(STUBS) ## The Kubernetes of KUBECONFIG is hurt while people talk; CLUSTER_LOAD="kind load docker-image {image}" CLUSTER="drain"
+	$(BIN)/python -m benchmarks.cluster_check $(if $(CLUSTER_LOAD),--load '$(CLUSTER_LOAD)') $(CLUSTER)
 
 survive: $(STUBS) ## Workers and gateways are killed, frozen, restarted while people talk; SURVIVE="kill-lm" or "--random --minutes 120"
 	$(BIN)/python -m benchmarks.survive $(SURVIVE)
