@@ -15,7 +15,7 @@ HOPS = ("edge_in", "encode", "lm", "decode", "edge_out", "turnaround")
 FRAME_KINDS = ("in", "out", "filled", "dropped", "late", "reply_dropped")
 TRANSPORTS = ("grpc", "websocket")
 """What a call comes in over, beside the wires of telephone systems."""
-PACKET_KINDS = ("received", "sent", "lost", "filled", "reordered", "repeated", "late", "unknown")
+PACKET_KINDS = ("received", "sent", "lost", "filled", "reordered", "repeated", "late", "left_out", "unknown")
 CUT_SHORT = "shutdown"
 """The outcome of a call that the gateway's stop has ended, beside `ok` and the gRPC statuses."""
 OUTCOMES = ("ok", CUT_SHORT, *STATUSES)
@@ -154,7 +154,8 @@ class GatewayMetrics(WorkerMetrics):
         self._wire_packets = Counter(
             "moshi_gateway_wire_packets",
             "Packets of voice of telephone systems: received, sent, lost, filled (silence for lost ones), reordered,"
-            " repeated, late (lost, and came after all); unknown: messages of no known kind.",
+            " repeated, late (lost, and came after all), left_out (the far end holds too many); unknown: messages of no"
+            " known kind.",
             ("transport", "kind"),
             registry=registry,
         )

@@ -138,6 +138,7 @@ class ChanWebSocket(Wire):
     def audio(self, packet: ReplyPacket) -> Sequence[Message]:
         """Whole packets: the rest of one that is no multiple of Asterisk's own frame would be thrown away there."""
         if self._queue.skips():
+            self.left_out_packets += 1
             return ()
         if self._queue.asks():
             return packet.data, self._command("GET_STATUS")

@@ -73,7 +73,7 @@ class WireConnection(FarEnd):
             await self._feed(call, packets)
             packets.finish()
         finally:
-            self.packets.update(asdict(packets.close()))
+            self.packets.update(asdict(packets.close()), left_out=self._wire.left_out_packets)
             if self._acknowledgements is not None:
                 self._acknowledgements.close()
             answering.cancel()

@@ -104,6 +104,8 @@ class StreamLink:
     async def send(self, message: Message | Ping) -> None:
         """Bytes only."""
         assert isinstance(message, bytes), "a stream has no texts"
+        if self._writer.is_closing():
+            return  # uvloop raises RuntimeError for it, asyncio says nothing
         with contextlib.suppress(ConnectionError):
             self._writer.write(message)
             await self._writer.drain()

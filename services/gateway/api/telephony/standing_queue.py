@@ -1,32 +1,29 @@
 """Standing queue of a far end that plays at its own pace: what waits there for no good and makes every answer late.
 
-Asked once a second how many packets wait, it says the fewest of some seconds: what always waited smooths no jitter.
+Asked five times a second how many packets wait, it says the fewest of a second: what always waited smooths no jitter.
 """
 
 from __future__ import annotations
 
-_ASK_EVERY_PACKETS = 50
+_ASK_EVERY_PACKETS = 10
 _WINDOW_ANSWERS = 5
-_KEPT_PACKETS = 3
-"""What may stand: the packet just sent, the one being played, and one for the jitter between two clocks."""
+_KEPT_PACKETS = 2
+"""What may stand: the packet just sent, and one for the jitter between two clocks."""
 
 
 class StandingQueue:
     """The packets of one call that wait at the far end."""
 
     def __init__(self) -> None:
-        self.skipped_packets = 0
-        """Left out so far."""
         self._to_skip = 0
         self._sent_packets = 0
         self._fewest: list[int] = []  # answers of this window
 
     def skips(self) -> bool:
-        """Whether the next packet is to be left out; counts it."""
+        """Whether the next packet is to be left out."""
         if not self._to_skip:
             return False
         self._to_skip -= 1
-        self.skipped_packets += 1
         return True
 
     def asks(self) -> bool:

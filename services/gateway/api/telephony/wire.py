@@ -116,6 +116,8 @@ class Wire:
     """Whether the request proved whose it is, by a signature: no token is asked for."""
     token: str | None = None
     """That the request shows in a way of the wire's own."""
+    left_out_packets = 0
+    """Packets of voice that it did not send, because the far end holds too many."""
     carries_token = True
     """Whether a system can show a token at all; without, it is taken from `telephony_networks` alone."""
 

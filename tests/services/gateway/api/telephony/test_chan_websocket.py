@@ -230,8 +230,8 @@ def test_what_stands_in_its_queue_for_seconds_is_made_up_for_by_leaving_packets_
         far.tick()
         lengths.append(far.length)
     assert lengths[0] == 25
-    assert lengths[-1] == 2
-    assert lengths[-700:] == [2] * 700  # and no further
+    assert lengths[-1] == 1
+    assert lengths[-900:] == [1] * 900  # and no further
 
 
 def test_a_queue_that_was_empty_once_is_left_alone() -> None:
