@@ -28,6 +28,7 @@ WORKERS = ("codec", "lm")
 _PATIENCE_S = 120.0
 _POLL_S = 0.1
 _NICE = 19  # what is started on a real cluster is started on cores of its own
+_NICE_S = 30.0  # where other programs leave such a process nothing, it would never serve
 
 
 class Supervisor:
@@ -88,7 +89,11 @@ class Supervisor:
         self.cluster.start(name)
         process_id = self.process_ids[name] = self.cluster.process_id(name)
         _set_priority(process_id, _NICE)
-        await _until(lambda: asyncio.to_thread(self._serves, name), f"{name} has not served again")
+        patience = asyncio.get_running_loop().call_later(_NICE_S, _set_priority, process_id, 0)
+        try:
+            await _until(lambda: asyncio.to_thread(self._serves, name), f"{name} has not served again")
+        finally:
+            patience.cancel()
         _set_priority(process_id, 0)
         self.gateways.take_back(name)
         await self.until_whole()

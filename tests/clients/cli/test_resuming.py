@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,8 @@ from tests.services.in_process import eventually
 
 FRAMES = 25
 CUT_AFTER_FRAMES = 8
+LOST = "(UNAVAILABLE|INTERNAL: Internal error from Core)"
+"""To gRPC's asyncio the second, where the end of the line crosses a message (docs/proxies.md)."""
 
 
 @pytest.fixture
@@ -52,11 +55,11 @@ async def test_converse_goes_on_where_it_was_cut(
     shown = capsys.readouterr()
     assert code == (0 if resumes else 1)
     if resumes:
-        assert "[lost: UNAVAILABLE" in shown.err
+        assert re.search(rf"\[lost: {LOST}", shown.err)
         assert "[the conversation goes on after " in shown.err
         assert len(read_wav(reply).samples) >= (FRAMES - 10) * 1920  # all but what was on its way
     else:
-        assert "error: UNAVAILABLE" in shown.err
+        assert re.search(f"error: {LOST}", shown.err)
 
 
 @pytest.mark.parametrize("kind", ["grpc", "chat"])
