@@ -67,7 +67,6 @@ async def place(call: PlacedCall, gateway: Gateway, parameters: Mapping[str, str
         await call.phone.dial(gateway, parameters)
         try:
             await _speak(call)
-            await asyncio.sleep(_LAST_REPLY_S)
             await call.phone.hang_up()
             async with asyncio.timeout(_OVER_S):
                 await call.phone.over.wait()
@@ -79,7 +78,8 @@ async def place(call: PlacedCall, gateway: Gateway, parameters: Mapping[str, str
 
 async def _speak(call: PlacedCall) -> None:
     phone, said_frames, begin_s = call.phone, 0, time.monotonic()
-    voice = voice_of(call.recording, phone.rate_hz)
+    silence = np.zeros(round(_LAST_REPLY_S * phone.rate_hz), np.float32)
+    voice = np.concatenate([voice_of(call.recording, phone.rate_hz), silence])
     for number, packet in enumerate(_packets(voice, phone.packet_samples)):
         await asyncio.sleep(begin_s + number * phone.packet_ms / 1000 - time.monotonic())
         if phone.over.is_set():
