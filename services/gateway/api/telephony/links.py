@@ -10,7 +10,7 @@ from typing import Protocol
 
 from aiohttp import WebSocketError, WSCloseCode, WSMsgType
 
-from moshi_cluster.services.common.errors import InvalidInput, SessionError
+from moshi_cluster.services.common.errors import CallerLost, InvalidInput, SessionError
 from moshi_cluster.services.gateway.api.telephony.wire import Message
 from moshi_cluster.services.gateway.api.websocket_entry import Entered, close, close_code, is_goodbye, send
 
@@ -75,8 +75,10 @@ class WebSocketLink:
                 await send(self._websocket, message)
 
     async def close(self, error: SessionError | None, failed: bool, last: Sequence[Message]) -> None:
-        """The code says how it went, as those of /api/chat do."""
-        code = WSCloseCode.INTERNAL_ERROR if failed else WSCloseCode.OK if error is None else close_code(error)
+        """The code says how it went, as those of /api/chat do; who has left on purpose is wished well."""
+        code = WSCloseCode.INTERNAL_ERROR if failed else WSCloseCode.OK
+        if error is not None and not isinstance(error, CallerLost):
+            code = WSCloseCode(close_code(error))
         await close(self._websocket, code, last)
 
     async def until_flooded(self) -> None:

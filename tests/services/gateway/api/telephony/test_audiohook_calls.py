@@ -58,7 +58,8 @@ async def test_a_probe_is_answered_and_takes_no_slot() -> None:
     async with cluster(**GENESYS) as all_of_it, calling(phone, gateway_of(all_of_it)):
         assert not any(worker.live_sessions for worker in all_of_it.workers)
         await phone.hang_up()
-        await phone.until(lambda: phone.is_closed)
+        await phone.until_over()
+        assert (phone.is_closed, phone.socket.close_code) == (True, 1000)
 
 
 async def test_a_request_must_be_signed_where_keys_are_known(tmp_path: Path) -> None:
