@@ -83,8 +83,7 @@ class GenesysPhone(WebSocketPhone):
         self.headers = signed(gateway.http, f"/telephony/{self.wire}", headers, self.secret) if self.secret else headers
         await self.connect(gateway)
         await self.tell("open", **self._open(parameters))
-        if self.is_strict:
-            await self.until(lambda: self.is_open or self.over.is_set())
+        await self.until(lambda: self.is_open or self.over.is_set() or (self.is_answered and not self.is_strict))
 
     def _open(self, parameters: Mapping[str, str]) -> dict[str, Any]:
         participant = {"id": str(uuid.uuid4()), "ani": "+13175551234", "aniName": "", "dnis": "+18005550000"}

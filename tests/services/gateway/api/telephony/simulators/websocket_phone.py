@@ -23,6 +23,8 @@ class WebSocketPhone(Phone):
         super().__init__()
         self._session: aiohttp.ClientSession | None = None
         self._reading: asyncio.Task[None] | None = None
+        self.is_answered = False
+        """Something came from the gateway."""
         self.socket: aiohttp.ClientWebSocketResponse
 
     async def connect(self, gateway: Gateway, query: Mapping[str, str] | None = None) -> None:
@@ -56,6 +58,7 @@ class WebSocketPhone(Phone):
     async def _read(self) -> None:
         try:
             async for message in self.socket:
+                self.is_answered = True
                 if self.is_strict:
                     await self.take(message)
         finally:
