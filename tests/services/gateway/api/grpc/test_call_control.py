@@ -12,7 +12,9 @@ import pytest
 
 from moshi_cluster.v1 import call_control_pb2 as control
 from moshi_cluster.v1 import call_control_pb2_grpc
+from tests.services.gateway.api.telephony.simulators.audiohook import GenesysPhone
 from tests.services.gateway.api.telephony.simulators.dialects import PlivoPhone
+from tests.services.gateway.api.telephony.simulators.freeswitch import ModAudioForkPhone
 from tests.services.gateway.api.telephony.simulators.phone import Gateway, calling
 from tests.services.gateway.api.websocket.chatter import HTTP, LOOPBACK, chatting
 from tests.services.gateway.caller import Caller
@@ -93,3 +95,33 @@ async def test_without_tokens_of_its_own_it_is_not_served() -> None:
     async with cluster() as all_of_it:
         stub = call_control_pb2_grpc.CallControlStub(all_of_it.channel)
         assert (await status(stub.ListCalls(control.ListCallsRequest())))[0] == grpc.StatusCode.UNIMPLEMENTED
+
+
+async def test_freeswitch_is_told_of_a_transfer_and_to_disconnect(tmp_path: Path) -> None:
+    phone = ModAudioForkPhone()
+    async with controlled(tmp_path, **HTTP, telephony=("mod_audio_fork",)) as (all_of_it, stub):
+        where = Gateway(f"127.0.0.1:{all_of_it.service.http_port}")
+        async with calling(phone, where, loopback="true"):
+            await eventually(lambda: len(all_of_it.manager.calls) == 1)
+            (live,) = (await stub.ListCalls(control.ListCallsRequest(), metadata=SHOWN)).calls
+            transfer = control.TransferRequest(session_id=live.session_id, to="sip:1@example.org")
+            await stub.Transfer(transfer, metadata=SHOWN)
+            await stub.Hangup(control.HangupRequest(session_id=live.session_id), metadata=SHOWN)
+            await phone.until_over()
+        assert (phone.transfers, phone.disconnects) == (["sip:1@example.org"], 1)
+
+
+@pytest.mark.parametrize("transfers", [True, False])
+async def test_genesys_is_asked_to_close_and_its_flow_told_whom_to_transfer_to(tmp_path: Path, transfers: bool) -> None:
+    phone = GenesysPhone()
+    async with controlled(tmp_path, **HTTP, telephony=("genesys",)) as (all_of_it, stub):
+        async with calling(phone, Gateway(f"127.0.0.1:{all_of_it.service.http_port}"), loopback="true"):
+            (live,) = (await stub.ListCalls(control.ListCallsRequest(), metadata=SHOWN)).calls
+            if transfers:
+                await stub.Transfer(control.TransferRequest(session_id=live.session_id, to="+1555"), metadata=SHOWN)
+            else:
+                await stub.Hangup(control.HangupRequest(session_id=live.session_id), metadata=SHOWN)
+            await phone.until_over()
+        variables = {"outputVariables": {"action": "transfer", "transfer_to": "+1555"}} if transfers else {}
+        assert phone.disconnects == [{"reason": "completed", **variables}]
+        assert (phone.is_closed, phone.socket.close_code) == (True, 1000)
