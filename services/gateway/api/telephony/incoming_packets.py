@@ -11,7 +11,7 @@ from moshi_cluster.services.gateway.api.telephony.wire import Voice
 from moshi_cluster.services.gateway.audio.formats import AudioFormat, Encoding
 from moshi_cluster.services.gateway.calls.call import Call
 
-_HOLD_S = 0.06
+_HOLD_S = 0.04
 """Packets behind a gap wait no longer than this for the one that is missing."""
 
 _SILENCE = {
