@@ -13,6 +13,7 @@ import pytest
 from moshi_cluster.models import inspect
 from moshi_cluster.models.loading.inspect_lm import inspect_lm
 from tests.models.loading.layout_files import ALL, CONFIG, published, write_layout
+from tests.services.persona_worker import persona_folder
 
 NAMES = {"pytorch": "PyTorch's", "mlx": "MLX's", "candle": "Candle's"}
 KINDS = {
@@ -94,6 +95,16 @@ def test_what_would_not_be_served_is_told_with_the_reason(
         assert code == 0
         assert re.search(rf"^served    no, because (.*/)?{re.escape(reason)}", text, re.MULTILINE)
         assert "sessions" not in text
+
+
+def test_a_model_that_takes_prompts_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, plain = said(monkeypatch, capsys, write_layout(ALL[0], tmp_path / "plain").parent)
+    assert (code, "prompts   none taken\n" in plain) == (0, True)
+    (tmp_path / "personaplex").mkdir()
+    code, persona = said(monkeypatch, capsys, persona_folder(tmp_path / "personaplex"))
+    assert (code, "prompts   taken: a voice and a role per call\n" in persona) == (0, True)
 
 
 def test_a_file_alone_is_told_as_far_as_it_tells(
