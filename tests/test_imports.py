@@ -190,6 +190,11 @@ def clients_speak_only_the_protocol(tree: Tree) -> Iterator[Import]:
     return (found for found in imports_in(tree, "clients") if found.is_of("services", "models", "tools", "torch"))
 
 
+def the_client_library_stands_alone(tree: Tree) -> Iterator[Import]:
+    """What other programs import holds no command line."""
+    return (found for found in imports_in(tree, "clients/telephony") if found.is_of("clients.cli", "argparse"))
+
+
 def nothing_needs_what_measures_it(tree: Tree) -> Iterator[Import]:
     """What runs the system imports neither training nor benchmarks; the training may measure with the benchmarks, and
     the benchmarks know nothing of the training."""
@@ -243,6 +248,7 @@ RULES: tuple[Callable[[Tree], Iterable[Import]], ...] = (
     models_are_pure,
     audio_is_signal_code,
     clients_speak_only_the_protocol,
+    the_client_library_stands_alone,
     nothing_needs_what_measures_it,
     scripts_are_only_run,
     services_are_not_started_from_within,
@@ -316,6 +322,11 @@ def test_the_repository_keeps_the_rule(rule: Callable[[Tree], Iterable[Import]],
         (audio_is_signal_code, "audio/opus.py", "from moshi_cluster.services.common.errors import InvalidInput"),
         (clients_speak_only_the_protocol, "clients/cli/call.py", "from moshi_cluster.models.mimi import Mimi"),
         (clients_speak_only_the_protocol, "clients/web/page.py", "import moshi_cluster.services.common.rpc"),
+        (
+            the_client_library_stands_alone,
+            "clients/telephony/call.py",
+            "from moshi_cluster.clients.cli import recording",
+        ),
         (nothing_needs_what_measures_it, "scripts/demo.py", "from training.evaluate import answers"),
         (nothing_needs_what_measures_it, "cluster/columns.py", "from benchmarks.online import caller"),
         (nothing_needs_what_measures_it, "benchmarks/layouts/subject.py", "from training.world import line"),
