@@ -37,15 +37,13 @@ from moshi_cluster.services.gateway.calls.events import CallEvent, EventKind
 from moshi_cluster.services.gateway.settings import GatewaySettings
 
 _USUAL_RATE_HZ = 8_000
-_FRAME_MS = 80  # mod_audio_fork holds what it is sent: a frame at a time is the fewest messages
-_PACKET_MS = 20
+_FRAME_MS = 80  # the modules hold what they are sent: a frame at a time is the fewest messages, and as soon as any
 _MOST_RATE_CHARACTERS = 6
 
 
 class L16Wire(Wire):
     """What the modules have in common: metadata, then voice, and texts in between that are the dialplan's own."""
 
-    packet_ms = _PACKET_MS
     paced = True
 
     def __init__(self, request: Request) -> None:
@@ -72,7 +70,7 @@ class L16Wire(Wire):
         spoken = AudioFormat.parse(Encoding.PCM_S16LE, rate_hz, "sampleRate")
         reply_rate_hz = _rate_hz(given, "replySampleRate", rate_hz)
         self._output = AudioFormat.parse(Encoding.PCM_S16LE, reply_rate_hz, "replySampleRate")
-        return Opening(spoken, self._output, self.packet_ms, parse_options(given), self.paced)
+        return Opening(spoken, self._output, _FRAME_MS, parse_options(given), self.paced)
 
     def _text(self, message: str) -> Sequence[Incoming]:
         """Keys, as jambonz passes them on and any dialplan may, and marks that were played or thrown away."""
@@ -87,7 +85,6 @@ class L16Wire(Wire):
 class AudioForkWire(L16Wire):
     """mod_audio_fork: voice back in binary messages, commands in JSON."""
 
-    packet_ms = _FRAME_MS
     paced = False
 
     def __init__(self, request: Request, subprotocol: str, has_transfer: bool) -> None:
@@ -122,7 +119,8 @@ class AudioForkWire(L16Wire):
 class AudioStreamWire(L16Wire):
     """mod_audio_stream: voice back as `streamAudio`, or in binary messages where the address says reply=binary.
 
-    It has no command that throws away what it holds, so packets leave as they are spoken and little is there.
+    It has no command that throws away what it holds, so packets leave as they are spoken and little is there;
+    what a stall has held back is dropped here.
     """
 
     def __init__(self, request: Request) -> None:
