@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from moshi_cluster.services.common.errors import InvalidInput, Unsupported
+from moshi_cluster.services.gateway.api.telephony.basic_credentials import basic_password
 from moshi_cluster.services.gateway.api.telephony.fields import json_object, number, section, text
 from moshi_cluster.services.gateway.api.telephony.options import parse_options
 from moshi_cluster.services.gateway.api.telephony.wire import (
@@ -71,10 +72,12 @@ class Dialect:
     """Of the parameter that names the encoding of what is played, where it is chosen apart; absent: mu-law."""
     send_digits: str = ""
     """Of the event that sends keys, where there is one."""
+    token_header: str = ""
+    """Of the request, beside `Authorization`."""
 
 
 TWILIO = Dialect("streamSid", "mediaFormat", "sampleRate", "customParameters")
-TELNYX = Dialect("stream_id", reply_codec="reply_codec")
+TELNYX = Dialect("stream_id", reply_codec="reply_codec", token_header="x-telnyx-streaming-auth-token")
 EXOTEL = Dialect("stream_sid", least_bytes=3200)
 PLIVO = Dialect(
     "streamId",
@@ -103,6 +106,7 @@ class MediaStreamsWire(Wire):
     def __init__(self, dialect: Dialect, request: Request, is_authenticated: bool = False) -> None:
         self._dialect = dialect
         self._query = request.query
+        self.token = basic_password(request.headers) or request.headers.get(dialect.token_header)
         self.is_authenticated = is_authenticated
         self._stream: str | None = None
         self._output = AudioFormat(Encoding.MULAW, 8_000)

@@ -83,6 +83,14 @@ def test_parameters_come_from_the_system_and_the_address() -> None:
     assert (opening.options.label, opening.options.token) == ("a b", "secret")  # type: ignore[union-attr]
 
 
+def test_a_token_may_come_in_a_header_of_the_systems_own() -> None:
+    basic = {"Authorization": "Basic " + base64.b64encode(b"key:secret").decode()}
+    assert MediaStreamsWire(EXOTEL, Request("10.0.0.1", headers=basic)).token == "secret"
+    telnyx = {"x-telnyx-streaming-auth-token": "secret"}
+    assert MediaStreamsWire(TELNYX, Request("10.0.0.1", headers=telnyx)).token == "secret"
+    assert MediaStreamsWire(TWILIO, Request("10.0.0.1", headers=telnyx)).token is None
+
+
 def test_what_the_caller_does_is_read() -> None:
     wire, _ = begun(TWILIO)
     assert wire.parse(media(track="inbound", chunk="5", timestamp="80")) == (Voice(b"ab", 5, 80),)
