@@ -56,6 +56,7 @@ class WireConnection(FarEnd):
         self._acknowledgements: Acknowledgements | None = None
         self._rate_hz = 0
         self._is_speaking = False
+        self._is_ended_here = False
 
     # --- from the far end
 
@@ -72,13 +73,33 @@ class WireConnection(FarEnd):
         try:
             await self._feed(call, packets)
             packets.finish()
+        except asyncio.CancelledError:
+            self._is_ended_here = True
+            raise
         finally:
             self.packets.update(asdict(packets.close()), left_out=self._wire.left_out_packets)
-            if self._acknowledgements is not None:
+            if self._acknowledgements is not None and not self._is_ended_here:
                 self._acknowledgements.close()
             answering.cancel()
             await asyncio.wait((answering,))
         call.hang_up()
+
+    async def until_played(self) -> None:
+        """Waits a little, when the call ended here, until the far end has played what it holds, where it tells that: it
+        would be lost with the connection.
+        """
+        acknowledgements = self._acknowledgements
+        if acknowledgements is None or not self._is_ended_here or not acknowledgements.on_its_way_samples:
+            return
+        with contextlib.suppress(SessionError, TimeoutError):
+            async with asyncio.timeout(_AGREE_S):
+                await self._send(self._wire.mark(acknowledgements.ping().hex()))
+                while acknowledgements.on_its_way_samples and (items := await self._next()) is not None:
+                    for item in items:
+                        if item is Control.END:
+                            return
+                        if isinstance(item, Played):
+                            self._played(item.mark)
 
     async def until_agreed(self, asked: Sequence[Message]) -> None:
         """Asks the far end to close, and waits a little until it does, or is gone."""

@@ -59,6 +59,8 @@ class WireCalls:
                 _log.info("a connection ended transport=%s: %s", self._transport, known)
         finally:
             self._manager.metrics.wire_over(self._transport, connection.packets)
+        if known is None and not failed:
+            await connection.until_played()
         if asked := wire.ask_to_close(known):
             await connection.until_agreed(asked)
         await link.close(known, failed, wire.end(known))

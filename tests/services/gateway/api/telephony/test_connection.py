@@ -145,6 +145,26 @@ async def test_no_more_is_sent_ahead_than_the_far_end_may_hold() -> None:
             await eventually(lambda: phone.sound.size > held)
 
 
+async def test_what_the_far_end_holds_is_played_before_the_gateway_closes() -> None:
+    async with cluster(**TWILIO) as all_of_it:
+        phone = TwilioPhone()
+        async with calling(phone, gateway_of(all_of_it), loopback="true"):
+            for _ in range(20):
+                await phone.say(QUIET)
+            await eventually(lambda: bool(phone.marks))
+            phone.echoes = False
+            for _ in range(20):
+                await phone.say(QUIET)
+            await phone.until_heard(40 * 160)
+            (live,) = all_of_it.manager.calls
+            live.hang_up()
+            await eventually(lambda: not len(all_of_it.manager.calls))
+            await asyncio.sleep(0.1)
+            assert not phone.over.is_set()
+            await phone.send_played(phone.marks[-1])
+            assert await closed(phone, all_of_it) == 1000
+
+
 async def test_calls_that_a_stop_cuts_are_told_and_closed_well() -> None:
     async with cluster(**TWILIO) as all_of_it:
         phone = TwilioPhone()
