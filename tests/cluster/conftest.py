@@ -25,9 +25,9 @@ def checkpoint() -> Path:
     return DEFAULT_CHECKPOINT
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def cluster(checkpoint: Path) -> Iterator[LocalCluster]:
-    """One gateway, one codec and one lm worker with SLOTS slots each."""
+    """One gateway, one codec and one lm worker with SLOTS slots each; nothing that a test does to it may last."""
     with LocalCluster(Layout(str(checkpoint), slots=SLOTS), PATIENT) as running:
         yield running
 
