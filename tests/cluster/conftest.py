@@ -30,10 +30,3 @@ def cluster(checkpoint: Path) -> Iterator[LocalCluster]:
     """One gateway, one codec and one lm worker with SLOTS slots each; nothing that a test does to it may last."""
     with LocalCluster(Layout(str(checkpoint), slots=SLOTS), PATIENT) as running:
         yield running
-
-
-@pytest.fixture
-def own_cluster(checkpoint: Path) -> Iterator[LocalCluster]:
-    """A cluster of its own, for a test that stops it."""
-    with LocalCluster(Layout(str(checkpoint), slots=SLOTS), PATIENT) as running:
-        yield running

@@ -62,11 +62,11 @@ def metric(cluster: LocalCluster, name: str, **labels: str) -> float:
 
 @pytest.mark.parametrize(("frozen", "other", "hops"), [("lm-0", "codec-0", "lm"), ("codec-0", "lm-0", "encode decode")])
 async def test_the_calls_of_a_frozen_worker_end_at_once_and_it_serves_again_when_it_goes_on(
-    own_cluster: LocalCluster, frozen: str, other: str, hops: str
+    cluster: LocalCluster, frozen: str, other: str, hops: str
 ) -> None:
-    async with grpc.aio.insecure_channel(own_cluster.address()) as channel:
+    async with grpc.aio.insecure_channel(cluster.address()) as channel:
         calls = [await open_call(channel, LINE) for _ in range(2)]
-        own_cluster.signal(frozen, signal.SIGSTOP)
+        cluster.signal(frozen, signal.SIGSTOP)
         try:
             for call in calls:
                 _, error = await end_of(call)  # the caller's own limit of a minute is far away
@@ -74,17 +74,17 @@ async def test_the_calls_of_a_frozen_worker_end_at_once_and_it_serves_again_when
                 assert (error.details() or "").split(":")[0] in hops.split()
                 assert (error.details() or "").endswith(f": the {frozen[:-2]} worker is lost")
                 assert retry_after_ms(error) > 0
-            await until_free(own_cluster, other)
+            await until_free(cluster, other)
             with pytest.raises(grpc.aio.AioRpcError, match=f"no {frozen[:-2]} worker is within reach"):
                 await open_call(channel, LINE)
         finally:
-            own_cluster.signal(frozen, signal.SIGCONT)
+            cluster.signal(frozen, signal.SIGCONT)
 
         async def serves() -> bool:
-            return metric(own_cluster, "moshi_gateway_workers", service=frozen[:-2]) == 1
+            return metric(cluster, "moshi_gateway_workers", service=frozen[:-2]) == 1
 
         await until(serves)
-        await until_free(own_cluster, frozen)
+        await until_free(cluster, frozen)
         (await open_call(channel, LINE)).cancel()
 
 

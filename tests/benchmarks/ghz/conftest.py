@@ -31,7 +31,7 @@ def in_the_root(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(_ROOT)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def cluster() -> Iterator[LocalCluster]:
     """Of SLOTS slots, for the scenarios."""
     with LocalCluster(Layout(str(DEFAULT_CHECKPOINT), slots=SLOTS), _ENVIRONMENT) as running:
