@@ -5,12 +5,14 @@ from __future__ import annotations
 import importlib.util
 import logging
 import sys
+from pathlib import Path
 
 from prometheus_client import CollectorRegistry
 
 from moshi_cluster.services.codec.server import CodecService
 from moshi_cluster.services.codec.settings import PREFIX, CodecSettings, check_backend, unused_settings
 from moshi_cluster.services.common import main
+from moshi_cluster.services.common.certificates import CERTIFICATE, worker_credentials
 from moshi_cluster.services.common.mux.buffers import max_bundle_bytes
 from moshi_cluster.services.common.settings import SettingError
 from moshi_cluster.services.common.worker.metrics import EngineMetrics
@@ -51,5 +53,7 @@ if __name__ == "__main__":
             _service,
             lambda settings: max_bundle_bytes(_MAX_MESSAGE_BYTES),
             lambda settings: 2 * settings.most_slots + _SPARE_STREAMS,
+            lambda settings: worker_credentials(settings.mtls_dir, f"{PREFIX}MTLS_DIR"),
+            lambda settings: {"server": Path(settings.mtls_dir) / CERTIFICATE} if settings.mtls_dir else {},
         )
     )

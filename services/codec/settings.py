@@ -75,6 +75,11 @@ class CodecSettings:
     drain_linger_s: float = setting(
         10.0, "New streams are taken for so long after SIGTERM, by gateways that have no other worker.", minimum=0.0
     )
+    mtls_dir: str = setting(
+        "",
+        "Folder with tls.crt, tls.key and ca.crt: the gRPC port speaks TLS with whoever shows a certificate of ca.crt."
+        " Empty: not encrypted.",
+    )
     log_level: str = setting("info", "Least serious lines to log.", choices=("debug", "info", "warning", "error"))
 
     @property

@@ -7,13 +7,15 @@ import logging
 import os
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, TypeVar
 
 import grpc
 from prometheus_client import CollectorRegistry
 
 from moshi_cluster.services.common import lifecycle
+from moshi_cluster.services.common.certificates import CertificateMetrics
 from moshi_cluster.services.common.logs import logging_to_stderr
 from moshi_cluster.services.common.metrics import log_lines_dropped
 from moshi_cluster.services.common.rpc import server_options
@@ -36,8 +38,12 @@ def run(
     max_message_bytes: Callable[[S], int],
     max_streams: Callable[[S], int],
     credentials: Callable[[S], grpc.ServerCredentials | None] = lambda settings: None,
+    certificates: Callable[[S], Mapping[str, Path]] = lambda settings: {},
 ) -> int:
-    """Runs the service called `name` until it stops; returns the exit code (2 for a bad setting)."""
+    """Runs the service called `name` until it stops; returns the exit code (2 for a bad setting).
+
+    certificates: those in use, by what for.
+    """
     _occupy_standard_descriptors()
     registry = CollectorRegistry()
     try:
@@ -51,6 +57,7 @@ def run(
             options=server_options(max_message_bytes(settings), max_streams(settings)),
             credentials=credentials(settings),
         )
+        CertificateMetrics(name, certificates(settings), registry)
         with logging_to_stderr(name, settings.log_level, log_lines_dropped(name, registry)):
             logging.getLogger(__name__).info("settings %s", describe(settings))
             sys.setswitchinterval(_SWITCH_INTERVAL_S)

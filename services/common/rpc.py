@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import grpc
 from google.protobuf import duration_pb2
@@ -13,7 +13,7 @@ from google.rpc import error_details_pb2, status_pb2
 
 from moshi_cluster.services.common.errors import SessionError, session_error
 
-Options = list[tuple[str, int]]
+Options = list[tuple[str, Any]]
 
 ERROR_DOMAIN = "moshi-cluster"
 """Whose reasons those of google.rpc.ErrorInfo are."""

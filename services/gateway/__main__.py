@@ -10,7 +10,8 @@ import grpc
 from prometheus_client import CollectorRegistry
 
 from moshi_cluster.services.common import main
-from moshi_cluster.services.gateway.api.tls import grpc_credentials
+from moshi_cluster.services.common.certificates import CERTIFICATE
+from moshi_cluster.services.gateway.api import tls
 from moshi_cluster.services.gateway.calls.manager import CallManager
 from moshi_cluster.services.gateway.metrics import GatewayMetrics
 from moshi_cluster.services.gateway.server import GatewayService
@@ -26,7 +27,12 @@ def _service(settings: GatewaySettings, registry: CollectorRegistry) -> GatewayS
 
 
 def _credentials(settings: GatewaySettings) -> grpc.ServerCredentials | None:
-    return grpc_credentials(Path(settings.tls_dir), settings.tls_self_signed) if settings.grpc_tls else None
+    return tls.grpc_credentials(Path(settings.tls_dir), settings.tls_self_signed) if settings.grpc_tls else None
+
+
+def _certificates(settings: GatewaySettings) -> dict[str, Path]:
+    folders = {"public": (settings.tls_dir, tls.CERTIFICATE), "client": (settings.workers_mtls_dir, CERTIFICATE)}
+    return {use: Path(folder) / name for use, (folder, name) in folders.items() if folder}
 
 
 if __name__ == "__main__":
@@ -41,5 +47,6 @@ if __name__ == "__main__":
             lambda settings: _REFUSED_BY_NAME * settings.max_message_bytes,
             lambda settings: settings.max_sessions + _SPARE_STREAMS,
             _credentials,
+            _certificates,
         )
     )

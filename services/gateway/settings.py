@@ -62,7 +62,9 @@ class GatewaySettings:
     tls_self_signed: bool = setting(False, "Make a self-signed pair in tls_dir if it holds none.")
     grpc_tls: bool = setting(False, "The gRPC port is encrypted too, with the pair in tls_dir.")
     token_file: str = setting(
-        "", "File of bearer tokens, one a line: every call must show one of them. Empty: nobody is asked."
+        "",
+        "File of bearer tokens, one a line, behind it name=, sessions= and openings_per_s=: every call must show one of"
+        " them. Empty: nobody is asked.",
     )
     control_token_file: str = setting(
         "", "File of the bearer tokens of CallControl, one a line: who may act on others' calls. Empty: nobody."
@@ -97,6 +99,12 @@ class GatewaySettings:
         "",
         "File of Genesys AudioHook's keys, one a line: API key, client secret in base64 and, if only one may use it, an"
         " organization's id. Requests must be signed with one of them. Empty: any request.",
+    )
+    audit_addresses: bool = setting(False, "The audit log's line of a call has the caller's address, too.")
+    workers_mtls_dir: str = setting(
+        "",
+        "Folder with tls.crt, tls.key and ca.crt: workers are reached with TLS, and both sides show a certificate."
+        " Empty: not encrypted.",
     )
     gradio_tunnel: bool = setting(False, "Make the HTTP port public through Gradio's relay; needs the package gradio.")
     codec_targets: tuple[str, ...] = setting(

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 from prometheus_client import CollectorRegistry
 
 from moshi_cluster.services.common import main
+from moshi_cluster.services.common.certificates import CERTIFICATE, worker_credentials
 from moshi_cluster.services.common.mux.buffers import max_bundle_bytes
 from moshi_cluster.services.lm.loading import load
 from moshi_cluster.services.lm.metrics import LmMetrics
@@ -38,5 +40,7 @@ if __name__ == "__main__":
             _service,
             lambda settings: max_bundle_bytes(_BASE_MESSAGE_BYTES + _HISTORY_FRAME_BYTES * settings.max_history_frames),
             lambda settings: (settings.slots or MOST_SLOTS) + _SPARE_STREAMS,
+            lambda settings: worker_credentials(settings.mtls_dir, f"{PREFIX}MTLS_DIR"),
+            lambda settings: {"server": Path(settings.mtls_dir) / CERTIFICATE} if settings.mtls_dir else {},
         )
     )

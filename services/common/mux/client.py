@@ -67,6 +67,11 @@ class MuxClient:
         if self._connection is not None:
             self._connection.lose(why)
 
+    async def use(self, channel: grpc.aio.Channel) -> None:
+        """Goes on over another channel; ends what is left on the one of before."""
+        await self.close()
+        self._channel = channel
+
     async def close(self) -> None:
         """Ends the connection and every stream on it."""
         self.lose("the gateway lets go of it")

@@ -7,11 +7,17 @@ import ipaddress
 import os
 import socket
 import ssl
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import grpc
 
+from moshi_cluster.services.common.certificates import Pair, server_credentials
+from moshi_cluster.services.common.reloaded import Reloaded
 from moshi_cluster.services.common.settings import SettingError
+
+T = TypeVar("T")
 
 CERTIFICATE, KEY = "cert.pem", "key.pem"
 _VALID_DAYS = 397  # browsers take no more
@@ -37,9 +43,22 @@ def _no_password() -> str:
 
 
 def grpc_credentials(folder: Path, self_signed: bool) -> grpc.ServerCredentials:
-    """The folder's pair for gRPC, whose own library speaks TLS 1.2 and later only. Raises SettingError."""
-    context_of(folder, self_signed)  # gRPC itself would take any bytes and then refuse every client
-    return grpc.ssl_server_credentials([((folder / KEY).read_bytes(), (folder / CERTIFICATE).read_bytes())])
+    """The folder's pair of the moment for gRPC, which speaks TLS 1.2 and later only. Raises SettingError."""
+
+    def read() -> Pair:
+        context_of(folder, self_signed)  # gRPC itself would take any bytes and then refuse every client
+        return Pair((folder / CERTIFICATE).read_bytes(), (folder / KEY).read_bytes())
+
+    return server_credentials(_reloaded(folder, read))
+
+
+def contexts_of(folder: Path, self_signed: bool) -> Callable[[], ssl.SSLContext]:
+    """What the folder's pair of the moment gives for HTTPS. Raises SettingError."""
+    return _reloaded(folder, lambda: context_of(folder, self_signed)).get
+
+
+def _reloaded(folder: Path, read: Callable[[], T]) -> Reloaded[T]:
+    return Reloaded([folder / CERTIFICATE, folder / KEY], read)
 
 
 def write_self_signed(folder: Path) -> None:

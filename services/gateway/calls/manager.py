@@ -11,11 +11,12 @@ from typing import Any
 
 from moshi_cluster.services.common.deadlines import within
 from moshi_cluster.services.common.errors import session_error
-from moshi_cluster.services.gateway.admission.auth import TokenGate, Tokens
+from moshi_cluster.services.gateway.admission.auth import TokenGate, token_file
 from moshi_cluster.services.gateway.admission.capacity import Admission
 from moshi_cluster.services.gateway.admission.loop_budget import LoopBudget
 from moshi_cluster.services.gateway.admission.openings import Openings
 from moshi_cluster.services.gateway.admission.queue import NotifyPosition
+from moshi_cluster.services.gateway.admission.token_quotas import TokenQuotas
 from moshi_cluster.services.gateway.calls.call import Call
 from moshi_cluster.services.gateway.calls.conversation import Conversation
 from moshi_cluster.services.gateway.calls.conversations import Conversations, until_wanted
@@ -65,7 +66,8 @@ class CallManager:
         store = SessionStore(settings, metrics) if settings.session_store else None
         self.conversations = Conversations(settings, metrics, self.fleet.can_go_on, store)
         """That may outlive their connection."""
-        self._tokens = TokenGate(Tokens.of_file(settings.token_file, f"{PREFIX}TOKEN_FILE"), metrics.wrong_token)
+        self._tokens = TokenGate(token_file(settings.token_file, f"{PREFIX}TOKEN_FILE"), metrics.wrong_token)
+        self._token_quotas = TokenQuotas()
         self._admission = Admission(settings, metrics)
         self._reservations = Reservations(settings, metrics, self._admission, self.fleet)
         metrics.free_slots.set_function(lambda: self.free_slots)
@@ -147,9 +149,15 @@ class CallManager:
         finally:
             record.over(outcome, self.metrics)
 
-    async def authenticate(self, token: str | None, client: str) -> None:
-        """Raises Unauthenticated unless the token is accepted, or nobody is asked for one; OverQuota: see TokenGate."""
-        await self._tokens.require(token, client)
+    async def authenticate(self, record: CallRecord, token: str | None, client: str) -> None:
+        """Raises Unauthenticated unless the token is accepted, or nobody is asked for one; OverQuota: see TokenGate and
+        TokenQuotas. The record has the token's name and its place from now on.
+        """
+        if self._settings.audit_addresses:
+            record.address = client
+        if (grant := await self._tokens.require(token, client)) is not None:
+            record.token_name = grant.name
+            await self._token_quotas.enter(grant, record.held)
 
     def reserve(
         self, client: str, spec: CallSpec, history: History | None = None

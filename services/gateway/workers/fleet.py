@@ -8,6 +8,7 @@ from collections.abc import Callable
 from moshi_cluster.services.common.errors import NoFreeSlot, SessionError, Unavailable
 from moshi_cluster.services.gateway.metrics import GatewayMetrics
 from moshi_cluster.services.gateway.settings import GatewaySettings
+from moshi_cluster.services.gateway.workers.channels import WorkerChannels
 from moshi_cluster.services.gateway.workers.checkpoints import CheckpointWatch
 from moshi_cluster.services.gateway.workers.elsewhere import Elsewhere
 from moshi_cluster.services.gateway.workers.opening import NOBODY, LastFrames, Opening
@@ -23,8 +24,10 @@ class WorkerFleet:
     def __init__(self, settings: GatewaySettings, metrics: GatewayMetrics) -> None:
         self.failed: asyncio.Future[BaseException] = asyncio.get_running_loop().create_future()
         """Resolves when workers are no longer looked for."""
-        self.codec = WorkerPool("codec", settings.codec_targets, settings.resolve_interval_s, settings.retry_after_ms)
-        self.lm = WorkerPool("lm", settings.lm_targets, settings.resolve_interval_s, settings.retry_after_ms)
+        channels = WorkerChannels(settings.workers_mtls_dir)
+        every_s, retry_ms = settings.resolve_interval_s, settings.retry_after_ms
+        self.codec = WorkerPool("codec", settings.codec_targets, every_s, retry_ms, channels=channels)
+        self.lm = WorkerPool("lm", settings.lm_targets, every_s, retry_ms, channels=channels)
         self.codec.partner, self.lm.partner = self.lm, self.codec
         self.elsewhere = Elsewhere(self.codec, self.lm)
         self._pools = (self.codec, self.lm)

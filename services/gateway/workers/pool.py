@@ -10,6 +10,7 @@ from moshi_cluster.services.common.code_shape import CodeShape
 from moshi_cluster.services.common.deadlines import set_within
 from moshi_cluster.services.common.errors import NoFreeSlot, SessionError, Unavailable
 from moshi_cluster.services.gateway.metrics.of_workers import LossReason
+from moshi_cluster.services.gateway.workers.channels import PLAIN, WorkerChannels
 from moshi_cluster.services.gateway.workers.names import TargetNames
 from moshi_cluster.services.gateway.workers.worker import TIMES, WatchTimes, Worker
 
@@ -36,6 +37,7 @@ class WorkerPool:
         resolve_interval_s: float,
         retry_after_ms: int,
         times: WatchTimes = TIMES,
+        channels: WorkerChannels = PLAIN,
     ) -> None:
         """targets: host:port; every address that a host resolves to is a worker."""
         self.service = service
@@ -43,6 +45,7 @@ class WorkerPool:
         self._resolve_interval_s = resolve_interval_s
         self._retry_after_ms = retry_after_ms
         self._times = times
+        self._channels = channels
         self._workers: dict[str, Worker] = {}
         self._watches: dict[str, asyncio.Task[None]] = {}
         self._leaving: set[Worker] = set()
@@ -169,7 +172,7 @@ class WorkerPool:
     async def _resolve(self) -> None:
         addresses = await self._names.look_up()
         for address in addresses - self._workers.keys():
-            self._workers[address] = Worker(address, self.service, self._times, self._retry_after_ms)
+            self._workers[address] = Worker(address, self.service, self._times, self._retry_after_ms, self._channels)
             self._watches[address] = asyncio.create_task(self._watch(self._workers[address]))
             self._tell(self._workers[address])
         for address, worker in list(self._workers.items()):

@@ -13,16 +13,14 @@ import grpc
 
 from moshi_cluster.services.common.code_shape import CodeShape
 from moshi_cluster.services.common.errors import Unavailable
-from moshi_cluster.services.common.mux.buffers import max_bundle_bytes
 from moshi_cluster.services.common.mux.client import MuxClient
-from moshi_cluster.services.common.rpc import channel_options
 from moshi_cluster.services.gateway.metrics.of_workers import LossReason
+from moshi_cluster.services.gateway.workers.channels import PLAIN, WorkerChannels
 from moshi_cluster.v1 import worker_pb2, worker_pb2_grpc
 
 _log = logging.getLogger(__name__)
 _SILENT_LOOKS = 3
 _DISTRUST_S = 10.0  # a worker that failed to open a session is asked last for so long
-_MAX_MESSAGE_BYTES = max_bundle_bytes(64 * 1024)
 _RETRY_AFTER_MS = 1000
 _LET_GO = "it drains, and is not needed any more"
 
@@ -52,7 +50,12 @@ class Worker:
     """One process: watched, and with the streams of the calls that it carries."""
 
     def __init__(
-        self, address: str, service: str, times: WatchTimes = TIMES, retry_after_ms: int = _RETRY_AFTER_MS
+        self,
+        address: str,
+        service: str,
+        times: WatchTimes = TIMES,
+        retry_after_ms: int = _RETRY_AFTER_MS,
+        channels: WorkerChannels = PLAIN,
     ) -> None:
         """address: host:port. service: what it is expected to run; a process of another kind never takes sessions.
 
@@ -69,7 +72,8 @@ class Worker:
         self.capacity: worker_pb2.Capacity | None = None
         self._times = times
         self._retry_after_ms = retry_after_ms
-        self._channel = grpc.aio.insecure_channel(address, options=channel_options(_MAX_MESSAGE_BYTES))
+        self._channels, self._pair = channels, channels.pair
+        self._channel = channels.open(address, service)
         self.mux = MuxClient(self._channel, service, address)
         self._taken_since_report = 0
         self._failed_s = -math.inf
@@ -184,6 +188,16 @@ class Worker:
                 _log.warning("worker out of reach address=%s service=%s, trying on", self.address, self.service)
                 started_s = None
             await asyncio.sleep(self._times.let_go_retry_s if self._is_let_go else self._times.retry_s)
+            await self._renew_channel()
+
+    async def _renew_channel(self) -> None:
+        """Shows the certificate of now, where nothing is carried over the one of before."""
+        if (pair := self._channels.pair) is self._pair or self.mux.streams:
+            return
+        self._pair, old = pair, self._channel
+        self._channel = self._channels.open(self.address, self.service)
+        await self.mux.use(self._channel)
+        await old.close()
 
     async def _follow(self, on_change: Callable[[], None], is_needed: Callable[[], bool]) -> str:
         """Returns when the worker is lost, stands still or is not needed, with the reason; its streams are over.

@@ -10,7 +10,7 @@ import grpc
 
 from moshi_cluster.services.common.deadlines import within
 from moshi_cluster.services.common.rpc import statuses
-from moshi_cluster.services.gateway.admission.auth import TokenGate, Tokens, bearer
+from moshi_cluster.services.gateway.admission.auth import TokenGate, bearer, token_file
 from moshi_cluster.services.gateway.calls.live_calls import LiveCall, LiveCalls
 from moshi_cluster.services.gateway.calls.manager import CallManager
 from moshi_cluster.services.gateway.settings import PREFIX, GatewaySettings
@@ -22,7 +22,7 @@ class CallControlServicer(call_control_pb2_grpc.CallControlServicer):
 
     def __init__(self, settings: GatewaySettings, manager: CallManager) -> None:
         """Raises SettingError for a file that cannot be read, or holds no token."""
-        tokens = Tokens.of_file(settings.control_token_file, f"{PREFIX}CONTROL_TOKEN_FILE")
+        tokens = token_file(settings.control_token_file, f"{PREFIX}CONTROL_TOKEN_FILE")
         self._gate = TokenGate(tokens, manager.metrics.wrong_token)
         self._calls: LiveCalls = manager.calls
         self._timeout_s = settings.flush_timeout_s

@@ -54,7 +54,7 @@ class ConverseServicer(gateway_pb2_grpc.GatewayServicer):
             start = await within(messages.start(), self._settings.open_timeout_s, "no `start` came")
             called_s = time.monotonic() - waited_s
             token = bearer(dict(metadata).get("authorization"))
-            await self._manager.authenticate(token, client)
+            await self._manager.authenticate(record, token, client)
             spec = parse_call(start, metadata, self._settings)
             if spec.loopback:
                 budget.narrow()

@@ -32,10 +32,10 @@ class Listener:
         make_protocol: MakeProtocol,
         limits: ConnectionLimits,
         handshake_timeout_s: float,
-        tls: ssl.SSLContext | None = None,
+        tls: Callable[[], ssl.SSLContext] | None = None,
         announcing: TrustedProxies | None = None,
     ) -> None:
-        """announcing: proxies whose connections begin with the PROXY protocol."""
+        """tls: the context of now. announcing: proxies whose connections begin with the PROXY protocol."""
         self._make_protocol = make_protocol
         self._limits = limits
         self._handshake_timeout_s = handshake_timeout_s
@@ -114,7 +114,7 @@ class Listener:
             await asyncio.get_running_loop().connect_accepted_socket(
                 lambda: self._make_protocol(address, leave),
                 connection,
-                ssl=self._tls,
+                ssl=self._tls() if self._tls else None,
                 ssl_handshake_timeout=self._handshake_timeout_s if self._tls else None,
             )
         except (OSError, TimeoutError) as error:  # of scanners and browsers that do not trust the certificate

@@ -16,7 +16,7 @@ from moshi_cluster.services.gateway.api.http.listener import Leave, Listener
 from moshi_cluster.services.gateway.api.http.static_files import StaticFiles
 from moshi_cluster.services.gateway.api.http.tunnel import open_tunnel
 from moshi_cluster.services.gateway.api.telephony.handler import PATH, TelephonyHandler
-from moshi_cluster.services.gateway.api.tls import context_of
+from moshi_cluster.services.gateway.api.tls import contexts_of
 from moshi_cluster.services.gateway.api.websocket.handler import WebSocketHandler
 from moshi_cluster.services.gateway.calls.manager import CallManager
 from moshi_cluster.services.gateway.settings import DEFAULT_WEB_DIR, PREFIX, GatewaySettings
@@ -42,7 +42,7 @@ class HttpServer:
     async def start(self) -> None:
         """Raises SettingError for a port that cannot be had, a bad certificate, or a tunnel that cannot be."""
         settings = self._settings
-        tls = context_of(Path(settings.tls_dir), settings.tls_self_signed) if settings.tls_dir else None
+        tls = contexts_of(Path(settings.tls_dir), settings.tls_self_signed) if settings.tls_dir else None
         await self._runner.setup()
         proxies = TrustedProxies(settings.trusted_proxies)
         limits = ConnectionLimits(

@@ -71,7 +71,7 @@ class WireCalls:
         called_s = time.monotonic()
         opening = await connection.opening()
         token = token or opening.options.token
-        await self._authenticate(wire, token, client)
+        await self._authenticate(record, wire, token, client)
         conversation = await self._conversation(opening.options, token)
         spec = self._spec(opening, conversation)
 
@@ -84,13 +84,13 @@ class WireCalls:
                     record, reservation, read, connection.send, called_s, conversation, connection
                 )
 
-    async def _authenticate(self, wire: Wire, token: str | None, client: str) -> None:
+    async def _authenticate(self, record: CallRecord, wire: Wire, token: str | None, client: str) -> None:
         """Raises Unauthenticated, OverQuota. A signed request needs no token, nor one of a listed network that could
         show none.
         """
         if wire.is_authenticated or (not wire.carries_token and self._settings.telephony_networks):
             return
-        await self._manager.authenticate(token, client)
+        await self._manager.authenticate(record, token, client)
 
     async def _conversation(self, options: CallOptions, token: str | None) -> Conversation:
         """The conversation that the caller comes back for, if it is one who does and it can go on; else a new one."""

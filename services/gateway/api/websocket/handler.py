@@ -64,7 +64,7 @@ class WebSocketHandler:
     async def _converse(self, record: CallRecord, entered: Entered, request: web.Request) -> _End:
         settings, client = self._settings, entered.client
         token = _token(request)
-        await self._manager.authenticate(token, client)
+        await self._manager.authenticate(record, token, client)
         asked = parse_query(request.query, settings, subprotocol.resume_key(request.headers))
         budget = self._manager.loop_budget.call()
         if asked.spec.loopback:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from pathlib import Path
 
 import grpc
@@ -13,11 +14,12 @@ from hypothesis import strategies as st
 from moshi_cluster.services.common.errors import OverQuota, Unauthenticated
 from moshi_cluster.services.common.settings import SettingError
 from moshi_cluster.services.gateway.admission.auth import TokenGate, Tokens, bearer
+from moshi_cluster.services.gateway.admission.token_quotas import Grant
 from moshi_cluster.v1 import gateway_pb2
 from tests.services.gateway.api.websocket.chatter import HTTP, LOOPBACK, chatting
-from tests.services.gateway.caller import start
+from tests.services.gateway.caller import Caller, start
 from tests.services.gateway.cluster import Cluster, cluster
-from tests.services.in_process import eventually, few_turns, status_of
+from tests.services.in_process import PATIENCE_S, eventually, few_turns, status_of
 
 pytestmark = pytest.mark.usefixtures("nothing_swallowed")
 
@@ -31,7 +33,7 @@ def token_file(tmp_path: Path) -> str:
 
 @given(st.lists(st.text(min_size=1), max_size=3), st.text())
 def test_only_what_is_accepted_passes(accepted: list[str], shown: str) -> None:
-    tokens = Tokens(accepted)
+    tokens = Tokens(dict.fromkeys(accepted, Grant("somebody")))
     if shown in accepted or not accepted:
         tokens.require(shown)
     else:
@@ -95,6 +97,67 @@ def test_a_line_that_is_no_token_is_refused_with_its_number_and_without_its_word
     assert not any(word.decode() in str(raised.value) for word in line.split() if word != b"for")
 
 
+def test_a_line_says_whose_the_token_is_and_what_they_may(tmp_path: Path) -> None:
+    content = b"# comment\nplain\nlimited name=call-centre sessions=2 openings_per_s=0.5\npadded== sessions=7\n"
+    tokens = Tokens.of_file(file_of(tmp_path, content), "MOSHI_GATEWAY_TOKEN_FILE")
+    assert tokens.require("plain") == Grant("line-2")
+    assert tokens.require("limited") == Grant("call-centre", 2, 0.5)
+    assert tokens.require("padded==") == Grant("line-4", 7)
+
+
+@pytest.mark.parametrize(
+    "words",
+    ["name=", "name=a/b", "sessions=-1", "sessions=two", "openings_per_s=0", "limit=3", "name=a name=b", "more"],
+)
+def test_what_a_line_says_of_its_token_is_checked(tmp_path: Path, words: str) -> None:
+    with pytest.raises(SettingError, match=r"line 1: expected one token .* behind it at most name=NAME") as raised:
+        Tokens.of_file(file_of(tmp_path, f"secret-a {words}".encode()), "MOSHI_GATEWAY_TOKEN_FILE")
+    assert "secret-a" not in str(raised.value)
+
+
+async def test_a_token_that_is_added_or_removed_counts_without_a_restart(token_file: str) -> None:
+    async with cluster(token_file=token_file) as all_of_it:
+
+        async def code(token: str) -> grpc.StatusCode:
+            return (await calling(all_of_it, f"Bearer {token}"))[0]
+
+        assert await code("first-secret") is grpc.StatusCode.OK
+        file_of(Path(token_file).parent, b"third-secret\n")
+        async with asyncio.timeout(PATIENCE_S):
+            while await code("third-secret") is not grpc.StatusCode.OK:
+                pass
+        assert await code("first-secret") is grpc.StatusCode.UNAUTHENTICATED
+
+
+async def test_a_token_holds_no_more_calls_than_it_may_and_the_audit_log_has_its_name(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "moshi_cluster.audit")
+    path = file_of(tmp_path, b"secret-a name=one-line sessions=1\nsecret-b name=two-lines sessions=2\n")
+    async with cluster(token_file=path) as all_of_it:
+        held = Caller(all_of_it.stub, [("authorization", "Bearer secret-a")])
+        session_id = (await held.start()).session_id
+        code, details = await calling(all_of_it, "Bearer secret-a")
+        assert (code, details) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "this token already holds all its calls")
+        assert (await calling(all_of_it, "Bearer secret-b"))[0] is grpc.StatusCode.OK
+        await held.hang_up()
+        await all_of_it.until_free()
+        await eventually(lambda: f"session={session_id}" in caplog.text)
+        assert (await calling(all_of_it, "Bearer secret-a"))[0] is grpc.StatusCode.OK
+    [line] = [record.getMessage() for record in caplog.records if session_id in record.getMessage()]
+    assert re.fullmatch(
+        rf"call over session={session_id} transport=grpc token=one-line length_s=[0-9.]+ outcome=ok", line
+    )
+    assert "secret" not in caplog.text and "127.0.0.1" not in caplog.text
+
+
+async def test_the_audit_log_has_addresses_where_it_is_told_to(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "moshi_cluster.audit")
+    async with cluster(audit_addresses=True) as all_of_it:
+        assert (await calling(all_of_it))[0] is grpc.StatusCode.OK
+        await eventually(lambda: "address=127.0.0.1" in caplog.text)
+
+
 # --- who tries tokens
 
 
@@ -103,7 +166,7 @@ class Attempts:
 
     def __init__(self, refusal_delay_s: float, most_refusals: int = 2) -> None:
         self.wrong = 0
-        self.gate = TokenGate(Tokens(["right"]), self._count, refusal_delay_s, most_refusals)
+        self.gate = TokenGate(lambda: Tokens({"right": Grant("somebody")}), self._count, refusal_delay_s, most_refusals)
 
     def _count(self) -> None:
         self.wrong += 1

@@ -13,7 +13,7 @@ from prometheus_client import CollectorRegistry
 
 from moshi_cluster.services.gateway.api.http.connection_limits import ConnectionLimits
 from moshi_cluster.services.gateway.api.http.listener import Leave, Listener
-from moshi_cluster.services.gateway.api.tls import context_of
+from moshi_cluster.services.gateway.api.tls import contexts_of
 from moshi_cluster.services.gateway.metrics import GatewayMetrics
 
 CLIENTS = 20
@@ -52,7 +52,7 @@ def greet(port: int) -> bytes:
 def test_every_client_can_encrypt(tmp_path: Path) -> None:
     async def greetings() -> list[bytes]:
         limits = ConnectionLimits(CLIENTS, CLIENTS, GatewayMetrics(CollectorRegistry()))
-        listener = Listener(Greeting, limits, TIMEOUT_S, context_of(tmp_path, self_signed=True))
+        listener = Listener(Greeting, limits, TIMEOUT_S, contexts_of(tmp_path, self_signed=True))
         with socket.create_server(("127.0.0.1", 0)) as listening:
             await listener.start([listening])
             try:
