@@ -80,6 +80,9 @@ class CodecSettings:
         "Folder with tls.crt, tls.key and ca.crt: the gRPC port speaks TLS with whoever shows a certificate of ca.crt."
         " Empty: not encrypted.",
     )
+    log_format: str = setting(
+        "text", "Log lines for people, or each as a JSON object for programs.", choices=("text", "json")
+    )
     log_level: str = setting("info", "Least serious lines to log.", choices=("debug", "info", "warning", "error"))
 
     @property

@@ -15,6 +15,7 @@ from typing import TextIO
 
 from moshi_cluster.services.common.log_limits import AUDIT, EDGE, OWN, RepeatLimits
 from moshi_cluster.services.common.log_writer import LogWriter
+from moshi_cluster.services.common.session_id import SESSION_ID
 
 _FLUSH_TIMEOUT_S = 2.0
 AUDIT_LOGGER = "moshi_cluster.audit"
@@ -28,15 +29,14 @@ _ExceptionInfo = tuple[type[BaseException], BaseException, TracebackType | None]
 
 
 @contextmanager
-def logging_to_stderr(service: str, level: str, on_dropped: Callable[[str], None]) -> Iterator[None]:
-    """Logging of the process for as long as the context lasts; `service` stands on every line.
+def logging_to_stderr(formatter: OneLineFormatter, level: str, on_dropped: Callable[[str], None]) -> Iterator[None]:
+    """Logging of the process for as long as the context lasts.
 
     Nothing that is logged, or written to sys.stderr, makes its thread wait or fail, whatever has become of stderr.
     on_dropped: called, from any thread, for a line that was dropped, with the reason: `full` (nobody reads), `failed`
     (a full disk, a closed pipe), `repeated` (many of a kind at once).
     """
     terminal = sys.stderr
-    formatter = OneLineFormatter(service)
     writer = LogWriter(_descriptor(terminal), formatter.notice, on_dropped)
     logging.raiseExceptions = False
     logging.basicConfig(level=level.upper(), handlers=[LogHandler(formatter, writer.write, on_dropped)], force=True)
@@ -53,13 +53,14 @@ class LogHandler(logging.Handler):
 
     def __init__(
         self,
-        formatter: logging.Formatter,
+        formatter: OneLineFormatter,
         write: Callable[[str], None],
         on_dropped: Callable[[str], None],
         clock_s: Callable[[], float] = time.monotonic,
     ) -> None:
         super().__init__()
         self.setFormatter(formatter)
+        self._line = formatter.line
         self._write = write
         self._on_dropped = on_dropped
         self._clock_s = clock_s
@@ -74,9 +75,8 @@ class LogHandler(logging.Handler):
         if held_back is None:
             self._on_dropped("repeated")
             return
-        more = f" ({held_back} more like it are not shown)" if held_back else ""
         try:
-            self._write(f"{self.format(record)}{more}\n")
+            self._write(f"{self._line(record, held_back)}\n")
         except Exception:
             self._on_dropped("failed")
 
@@ -85,20 +85,32 @@ class OneLineFormatter(logging.Formatter):
     """Time, level, service, logger and message; a traceback is part of the line."""
 
     def __init__(self, service: str) -> None:
+        """service: stands on every line."""
         super().__init__(f"%(asctime)s %(levelname)s {service} %(name)s %(message)s")
+        self._service = service
 
-    def format(self, record: logging.LogRecord) -> str:
-        """The record's line. Of a library's message only what is the library's own: the first line, unfilled."""
-        if _is_of(record, _EDGES):
-            record = logging.makeLogRecord({**record.__dict__, "msg": str(record.msg).partition("\n")[0], "args": None})
-        if _is_of(record, _SILENT_EXCEPTIONS) and record.exc_info:
-            record = logging.makeLogRecord({**record.__dict__, "exc_text": _where(record.exc_info)})
-        return " | ".join(super().format(record).splitlines())
+    def line(self, record: logging.LogRecord, held_back: int = 0) -> str:
+        """The record's line, with the session that its task works for. held_back: how many more are not shown."""
+        text = " | ".join(super().format(shown_only(record)).splitlines())
+        session_id = SESSION_ID.get()
+        of_session = f" session={session_id}" if session_id and session_id not in text else ""
+        return f"{text}{of_session}" + (f" ({held_back} more like it are not shown)" if held_back else "")
 
     def notice(self, dropped: int) -> str:
         """The line that tells how many were dropped."""
         fields = {"name": __name__, "levelname": "WARNING", "msg": "log lines dropped count=%d", "args": (dropped,)}
-        return self.format(logging.makeLogRecord(fields)) + "\n"
+        return self.line(logging.makeLogRecord(fields)) + "\n"
+
+
+def shown_only(record: logging.LogRecord) -> logging.LogRecord:
+    """What may be shown of a record: of a library's message what is its own, the first line, unfilled; of an exception
+    at the edge where it was raised.
+    """
+    if _is_of(record, _EDGES):
+        record = logging.makeLogRecord({**record.__dict__, "msg": str(record.msg).partition("\n")[0], "args": None})
+    if _is_of(record, _SILENT_EXCEPTIONS) and record.exc_info:
+        record = logging.makeLogRecord({**record.__dict__, "exc_text": _where(record.exc_info)})
+    return record
 
 
 class StderrWriter(io.TextIOBase):

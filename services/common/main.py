@@ -16,7 +16,8 @@ from prometheus_client import CollectorRegistry
 
 from moshi_cluster.services.common import lifecycle
 from moshi_cluster.services.common.certificates import CertificateMetrics
-from moshi_cluster.services.common.logs import logging_to_stderr
+from moshi_cluster.services.common.json_lines import JsonFormatter
+from moshi_cluster.services.common.logs import OneLineFormatter, logging_to_stderr
 from moshi_cluster.services.common.metrics import log_lines_dropped
 from moshi_cluster.services.common.rpc import server_options
 from moshi_cluster.services.common.settings import SettingError, describe, load
@@ -58,7 +59,9 @@ def run(
             credentials=credentials(settings),
         )
         CertificateMetrics(name, certificates(settings), registry)
-        with logging_to_stderr(name, settings.log_level, log_lines_dropped(name, registry)):
+        with logging_to_stderr(
+            _formatter(name, settings.log_format), settings.log_level, log_lines_dropped(name, registry)
+        ):
             logging.getLogger(__name__).info("settings %s", describe(settings))
             sys.setswitchinterval(_SWITCH_INTERVAL_S)
             status = lifecycle.run(lambda: make_service(settings, registry), name, endpoint, registry)
@@ -70,6 +73,10 @@ def run(
         # One that still loads, or hangs in a device's driver, could keep the interpreter from ending.
         os._exit(status)
     return status
+
+
+def _formatter(name: str, log_format: str) -> OneLineFormatter:
+    return JsonFormatter(name) if log_format == "json" else OneLineFormatter(name)
 
 
 def _occupy_standard_descriptors() -> None:

@@ -15,6 +15,7 @@ from prometheus_client.openmetrics import parser as openmetrics
 from prometheus_client.parser import text_string_to_metric_families
 
 from moshi_cluster.services.codec.triton.metrics import TritonMetrics
+from moshi_cluster.services.common.certificates import CertificateMetrics
 from moshi_cluster.services.common.metrics import MetricsEndpoint, log_lines_dropped
 from moshi_cluster.services.common.process_metrics import ProcessMetrics
 from moshi_cluster.services.common.worker.device_stats import DeviceStats
@@ -44,6 +45,7 @@ def registry_of(service: str) -> CollectorRegistry:
     registry = CollectorRegistry()
     log_lines_dropped(service, registry)
     ProcessMetrics(service, registry)
+    CertificateMetrics(service, {"server": Path("no such file")}, registry)
     if service == "gateway":
         metrics = GatewayMetrics(registry)
         metrics.has_store()

@@ -12,6 +12,7 @@ import grpc
 from google.protobuf.message import Message
 
 from moshi_cluster.services.common.mux.buffers import CODES, End, Inbox, Outbox
+from moshi_cluster.services.common.session_id import SESSION_ID
 from moshi_cluster.services.common.session_stream import Response
 from moshi_cluster.v1 import trunk_pb2, trunk_pb2_grpc
 
@@ -176,7 +177,7 @@ class MuxConnection:
         number = next(self._numbers)
         stream = MuxStream(number, response_type, self._outbox, lambda: self._streams.pop(number, None))
         self._streams[number] = stream
-        self._outbox.put(trunk_pb2.TrunkItem(stream=number, open=method))
+        self._outbox.put(trunk_pb2.TrunkItem(stream=number, open=method, session_id=SESSION_ID.get()))
         return stream
 
     def lose(self, why: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -14,6 +15,7 @@ from moshi_cluster.services.common.errors import Draining, LimitReached, session
 from moshi_cluster.services.common.mux.buffers import End, Inbox, Outbox
 from moshi_cluster.services.common.mux.open_pace import OpenPace
 from moshi_cluster.services.common.rpc import statuses
+from moshi_cluster.services.common.session_id import SESSION_ID, known_session_id
 from moshi_cluster.services.common.session_stream import Method, Methods, Request, Response
 from moshi_cluster.v1 import trunk_pb2, trunk_pb2_grpc
 
@@ -111,7 +113,7 @@ class MuxServerConnection:
     def _take(self, item: trunk_pb2.TrunkItem) -> None:
         kind = item.WhichOneof("item")
         if kind == "open":
-            self._open(item.stream, item.open)
+            self._open(item.stream, item.open, item.session_id)
         elif item.stream in self._streams:  # else it has ended and the gateway does not know it yet
             stream, task = self._streams[item.stream]
             if kind == "message":
@@ -123,13 +125,15 @@ class MuxServerConnection:
             elif kind == "cancel":
                 task.cancel()
 
-    def _open(self, number: int, name: str) -> None:
+    def _open(self, number: int, name: str, session_id: str) -> None:
         problem = self._problem(number, name)
         if problem is not None:
             self._outbox.put(_status(number, problem))
             return
         stream = MuxSessionStream(number, self._methods[name], self._outbox)
-        task = asyncio.create_task(stream.run())
+        context = contextvars.copy_context()
+        context.run(SESSION_ID.set, known_session_id(session_id))
+        task = asyncio.create_task(stream.run(), context=context)
         self._streams[number] = stream, task
         self._empty.clear()
         task.add_done_callback(lambda _: self._forget(number))

@@ -154,10 +154,16 @@ class WorkerService(Generic[M]):
         """A slot for as long as the context lasts. Raises NoFreeSlot, or Unavailable while loading or draining."""
         engine = self.require_open(program)
         session = self._admit(engine, program, spec)
+        _log.info("session up program=%s slot=%d", program, session.slot)
+        outcome = "ok"
         try:
             yield session
+        except BaseException as error:
+            outcome = type(error).__name__
+            raise
         finally:
             engine.close(session)
+            _log.info("session over program=%s slot=%d outcome=%s", program, session.slot, outcome)
 
     def require_open(self, program: str) -> SessionEngine:
         """The engine; where there is one, there is a `model`. Raises Unavailable while there is none or draining."""

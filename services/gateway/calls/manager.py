@@ -11,6 +11,7 @@ from typing import Any
 
 from moshi_cluster.services.common.deadlines import within
 from moshi_cluster.services.common.errors import session_error
+from moshi_cluster.services.common.session_id import SESSION_ID
 from moshi_cluster.services.gateway.admission.auth import TokenGate, token_file
 from moshi_cluster.services.gateway.admission.capacity import Admission
 from moshi_cluster.services.gateway.admission.loop_budget import LoopBudget
@@ -136,6 +137,7 @@ class CallManager:
     ) -> AsyncIterator[CallRecord]:
         """A new call's record; counts and logs how it ends, one that is cancelled as `cancelled_as` says."""
         record, outcome = CallRecord(transport), "INTERNAL"
+        SESSION_ID.set(record.session_id)  # for this task and those that it starts
         try:
             yield record
             outcome = "ok"

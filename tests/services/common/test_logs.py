@@ -105,7 +105,7 @@ def test_a_line_that_cannot_be_made_is_counted_and_never_thrown(lines: Lines) ->
 def test_lines_and_prints_reach_stderr_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with (tmp_path / "stderr").open("w") as stderr:
         monkeypatch.setattr(sys, "stderr", stderr)
-        with logging_to_stderr("codec", "info", lambda why: None):
+        with logging_to_stderr(OneLineFormatter("codec"), "info", lambda why: None):
             logging.getLogger(_OWN).info("first")
             print("loading mimi", file=sys.stderr)
             logging.getLogger(_OWN).debug("not at this level")
@@ -122,7 +122,7 @@ def test_a_stderr_that_takes_nothing_stops_nobody(path: str | None, monkeypatch:
     dropped: list[str] = []
     stderr = open(path, "w") if path else None  # noqa: SIM115 - closed below, where that must not raise
     monkeypatch.setattr(sys, "stderr", stderr)
-    with logging_to_stderr("codec", "info", dropped.append):
+    with logging_to_stderr(OneLineFormatter("codec"), "info", dropped.append):
         logging.getLogger(_OWN).info("a line")
         print("loading", file=sys.stderr, end="")
     assert dropped == ["failed", "failed"]
@@ -136,7 +136,7 @@ def test_a_pipe_that_nobody_reads_stops_nobody(monkeypatch: pytest.MonkeyPatch) 
     dropped: list[str] = []
     with os.fdopen(writer, "w") as stderr:
         monkeypatch.setattr(sys, "stderr", stderr)
-        with logging_to_stderr("codec", "info", dropped.append):
+        with logging_to_stderr(OneLineFormatter("codec"), "info", dropped.append):
             logger = logging.getLogger(_OWN)
             for _ in range(150):
                 logger.info("x" * 4000)  # nine times what a pipe holds
