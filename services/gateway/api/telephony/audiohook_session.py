@@ -46,7 +46,7 @@ class AudioHookSession:
             "type": kind,
             "seq": self._sent,
             "clientseq": self._received,
-            "id": self.id,
+            "id": self.id or NO_ID,  # of a client that never named it
             "parameters": parameters,
         }
         return json.dumps(message, separators=(",", ":"))

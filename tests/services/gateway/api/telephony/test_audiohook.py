@@ -213,7 +213,8 @@ def test_what_is_cleared_is_not_sent() -> None:
 
 
 def test_errors_are_told_by_reason_and_text() -> None:
-    assert Session().up().wire.ask_to_close(NoFreeSlot("no free slot"))
+    (told_nobody,) = Session().wire.ask_to_close(InvalidInput("message", "must be a text with a JSON object"))
+    assert json.loads(cast(str, told_nobody))["id"] == NO_ID
     for error, reason in ((NoFreeSlot("no free slot"), "error"), (Unauthenticated("no token"), "unauthorized")):
         session = Session().up()
         told = session.hear(session.wire.ask_to_close(error))
