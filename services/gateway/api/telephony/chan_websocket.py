@@ -51,6 +51,7 @@ _USUAL_MS = 20
 _MOST_EARLY_BYTES = 96_000  # a second of slin48
 _MOST_MARKS = 64
 _MOST_ERROR_CHARACTERS = 200
+_PASSTHROUGH = "not supported in passthrough mode"
 _VARIABLE_PREFIX = "MOSHI_"
 
 _log = logging.getLogger(__name__)
@@ -67,6 +68,8 @@ class ChanWebSocket(Wire):
         self._query = request.query
         self._is_json = True
         self._is_open = False
+        self._has_refused = False
+        self._is_passthrough = False
         self._early: list[bytes] = []  # voice before MEDIA_START
         self._early_bytes = 0
         self._marks: list[str] = []  # that Asterisk has not reached
@@ -105,8 +108,12 @@ class ChanWebSocket(Wire):
         return ()
 
     def _error(self, event: AsteriskEvent) -> Sequence[Incoming]:
-        """Asterisk takes the connection's voice all the same, so the call goes on."""
-        _log.warning("Asterisk refuses a command: %r", event.text("error_text", "")[:_MOST_ERROR_CHARACTERS])
+        """Asterisk takes the voice all the same, so the call goes on; one in passthrough refuses marks every time."""
+        text = event.text("error_text", "")[:_MOST_ERROR_CHARACTERS]
+        if not self._has_refused:
+            self._has_refused = True
+            _log.warning("Asterisk refuses a command, the first of this call: %r", text)
+        self._is_passthrough |= _PASSTHROUGH in text
         return (Control.UNKNOWN,)
 
     def _media_start(self, event: AsteriskEvent) -> Sequence[Incoming]:
@@ -146,7 +153,7 @@ class ChanWebSocket(Wire):
 
     def event(self, event: CallEvent) -> Sequence[Message]:
         """What was cleared is thrown away there too; Asterisk says when it has, and its marks are gone with it."""
-        if event.kind is not EventKind.CLEARED:
+        if event.kind is not EventKind.CLEARED or self._is_passthrough:
             return ()
         self._flushed_marks = (self._flushed_marks + self._marks)[-_MOST_MARKS:]
         self._marks = []
@@ -154,7 +161,9 @@ class ChanWebSocket(Wire):
         return self._command("FLUSH_MEDIA"), self._command("REPORT_QUEUE_DRAINED")
 
     def mark(self, name: str) -> Sequence[Message]:
-        """Answered once Asterisk has played what came before."""
+        """Answered once Asterisk has played what came before; in passthrough it has no queue."""
+        if self._is_passthrough:
+            return ()
         self._marks = [*self._marks, name][-_MOST_MARKS:]
         return (self._command("MARK_MEDIA", name),)
 

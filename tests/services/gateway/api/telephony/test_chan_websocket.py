@@ -199,6 +199,19 @@ def test_a_key_is_a_key_and_what_is_not_known_is_counted() -> None:
         one.parse('{"event":"DTMF_END","channel_id":"1"}')
 
 
+def test_a_channel_in_passthrough_is_asked_for_nothing_that_it_refuses_again(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    one = opened(start())
+    assert one.mark("01")
+    for _ in range(3):
+        one.parse('{"event":"ERROR","error_text":"MARK_MEDIA not supported in passthrough mode"}')
+    assert one.mark("02") == ()
+    assert one.event(CLEARED) == ()
+    assert one.audio(PACKET) == (PACKET.data,)
+    assert len(caplog.records) == 1
+
+
 def test_a_call_is_answered_once_it_is_up_and_hung_up_at_its_end() -> None:
     one, far = opened(start()), AsteriskQueue(960)
     for message in one.started(None):  # type: ignore[arg-type]

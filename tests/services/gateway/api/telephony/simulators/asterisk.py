@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import time
 import uuid
 from collections.abc import Mapping
 from typing import Any
@@ -90,9 +91,11 @@ class AsteriskPhone(WebSocketPhone):
             await self.socket.close(code=1000)
 
     async def _play(self) -> None:
-        """A frame per tick, and silence where none waits."""
+        """A frame per tick, and silence where none waits; its clock is right, however late it is woken."""
+        begin_s, ticks = time.monotonic(), 0
         while not self.over.is_set():
-            await asyncio.sleep(self.packet_ms / 1000)
+            ticks += 1
+            await asyncio.sleep(begin_s + ticks * self.packet_ms / 1000 - time.monotonic())
             await self.ticks.wait()
             if (frame := self.queue.tick()) is not None:
                 self.hear(self._decode(frame))
@@ -128,6 +131,8 @@ class AudioSocketPhone(Phone):
 
     async def transmit(self, message: str | bytes) -> None:
         assert isinstance(message, bytes), "a stream has no texts"
+        if self._writer.is_closing():
+            return
         with contextlib.suppress(ConnectionError):
             self._writer.write(message)
             await self._writer.drain()
