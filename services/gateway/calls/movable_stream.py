@@ -19,6 +19,8 @@ from moshi_cluster.services.common.session_stream import Response
 from moshi_cluster.services.gateway.calls.ingress import UserFrame
 from moshi_cluster.services.gateway.workers.streams import WorkerStream
 
+_REST_MAX_S = 0.02
+
 Send = Callable[[Any, UserFrame], None]  # a stream of the hop, and the frame that it is to take
 Same = Callable[[UserFrame, Any], bool]  # a frame that has been answered, and what another worker answers to it
 
@@ -51,6 +53,7 @@ class MovableStream(Generic[Response]):
         self._same = same
         self._answered: deque[UserFrame] = deque(maxlen=remembered_frames)
         self._to_catch_up: deque[UserFrame] | None = None
+        self._warm_up_frames = 0  # of those, the ones that were answered before
         self._switched = asyncio.Event()
         self._is_new = False
         self._is_finished = False
@@ -98,22 +101,30 @@ class MovableStream(Generic[Response]):
     def remember(self) -> None:
         """The state of another worker's stream begins here: what is answered from now on it has to catch up with."""
         self._to_catch_up = deque(self._answered)
+        self._warm_up_frames = len(self._answered)
 
-    async def catch_up(self, stream: WorkerStream[Response], at_once: int) -> bool:
+    async def catch_up(self, stream: WorkerStream[Response], at_once: int, rests: bool = False) -> bool:
         """Brings a stream from where `remember` was called to where this one is when it returns.
 
-        at_once: frames without an answer. Whether every answer was the same. Raises SessionError when it is lost.
+        at_once: frames without an answer. rests: what was answered before goes one by one, and whoever waits for a core
+        has it behind each frame for as long as that took. Whether every answer was the same. Raises SessionError when
+        it is lost.
         """
         assert self._to_catch_up is not None
+        now_s = asyncio.get_running_loop().time
         sent: deque[UserFrame] = deque()
-        all_same = True
+        all_same, slow_frames = True, self._warm_up_frames if rests else 0
         while self._to_catch_up or sent:
-            while self._to_catch_up and len(sent) < at_once:
+            begun_s = now_s()
+            while self._to_catch_up and len(sent) < (1 if slow_frames else at_once):
                 sent.append(self._to_catch_up.popleft())
                 self._send(stream, sent[-1])
             if (reply := await stream.read()) is None:
                 raise stream.unavailable("ended the stream")
             all_same &= self._same(sent.popleft(), reply)
+            if slow_frames:
+                slow_frames -= 1
+                await asyncio.sleep(min(now_s() - begun_s, _REST_MAX_S))
         return all_same
 
     def switch(self, stream: WorkerStream[Response]) -> None:

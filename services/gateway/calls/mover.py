@@ -191,7 +191,8 @@ class Mover:
             same = True
             try:
                 for old, new in zip(self._streams, opened, strict=True):
-                    same &= await old.catch_up(new, _CATCH_UP_FRAMES[reason])
+                    rests = reason is MoveReason.DRAINING
+                    same &= await old.catch_up(new, _CATCH_UP_FRAMES[reason], rests)
                     old.switch(new)
                     self._replace(new)
             except BaseException:
