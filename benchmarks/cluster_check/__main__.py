@@ -17,7 +17,7 @@ from benchmarks.cluster_check import access
 from benchmarks.cluster_check.job import NAMESPACE, CallersJob
 from benchmarks.cluster_check.kubectl import CheckFailed, apply, kubectl, settle
 from benchmarks.cluster_check.report import HEADER, Outcome
-from benchmarks.cluster_check.scenarios import ONE, SCENARIOS, Scenario, prepare
+from benchmarks.cluster_check.scenarios import ONE, SCENARIOS, SERVICES, Scenario, prepare
 from benchmarks.columns import columns
 
 OVERLAY = "deploy/k8s/overlays/demo"
@@ -88,7 +88,8 @@ def deploy(overlay: str, namespace: str) -> None:
     apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE, "labels": labels}})
     begin_s = time.monotonic()
     kubectl("apply", "--server-side", "--force-conflicts", "--validate=strict", "-k", overlay)
-    kubectl("-n", namespace, "rollout", "restart", "deployment")  # images of the same name may be new
+    services = [f"deployment/{service}" for service in SERVICES]
+    kubectl("-n", namespace, "rollout", "restart", *services)  # images of the same name may be new
     settle(namespace, SERVES_WITHIN_S)
     _say(f"{overlay} serves after {time.monotonic() - begin_s:.0f} s")
 
