@@ -86,10 +86,11 @@ def deploy(overlay: str, namespace: str) -> None:
     """Applies the overlay as it is; it serves within a minute. Raises CheckFailed."""
     labels = {"pod-security.kubernetes.io/enforce": "privileged"}  # one scenario looks at the node's processes
     apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE, "labels": labels}})
+    there = kubectl("-n", namespace, "get", "deployments", "-o", "name").split()
     begin_s = time.monotonic()
     kubectl("apply", "--server-side", "--force-conflicts", "--validate=strict", "-k", overlay)
-    services = [f"deployment/{service}" for service in SERVICES]
-    kubectl("-n", namespace, "rollout", "restart", *services)  # images of the same name may be new
+    if restarted := [f"deployment/{service}" for service in SERVICES if f"deployment.apps/{service}" in there]:
+        kubectl("-n", namespace, "rollout", "restart", *restarted)  # images of the same name may be new
     settle(namespace, SERVES_WITHIN_S)
     _say(f"{overlay} serves after {time.monotonic() - begin_s:.0f} s")
 
