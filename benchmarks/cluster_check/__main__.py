@@ -69,8 +69,7 @@ def _check(arguments: argparse.Namespace, names: Sequence[str]) -> int:
     print("\n".join(line.text for line in found))
     broken = [sentence for outcome in outcomes for sentence in outcome.broken()]
     broken += [line.text for line in found if not line.holds]
-    for sentence in broken:
-        print(f"broken: {sentence}", file=sys.stderr)
+    print("\n".join(f"broken: {sentence}" for sentence in broken))
     return _EXIT_BROKEN if broken else 0
 
 
@@ -108,6 +107,8 @@ def _outcome(name: str, scenario: Scenario, arguments: argparse.Namespace) -> Ou
     took_s = time.monotonic() - begin_s
     outcome = Outcome(scenario.summary, scenario.limits, job.talks(), took_s)
     _say("  ".join(f"{title or 'of'} {cell}" for title, cell in zip(HEADER, outcome.row(), strict=True) if cell))
+    for sentence in outcome.broken():
+        _say(f"broken: {sentence}")
     return outcome
 
 
