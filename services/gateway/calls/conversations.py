@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import NoReturn
 
@@ -44,6 +44,13 @@ class Conversations:
         """Begins to store them."""
         if self._store is not None:
             self._store.start(self._store_lost_again)
+
+    async def until_stored(self) -> None:
+        """Returns once others can go on with the lost ones, or nobody may any more."""
+        if self._store is not None:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self.keep_s):
+                    await self._store.until_lost_are_written()
 
     async def stop(self) -> None:
         """Stores what is left of those that were lost."""

@@ -116,8 +116,9 @@ class CallManager:
             live.call.cut()
 
     async def until_idle(self) -> None:
-        """Returns once no call is left."""
+        """Returns once no call is left, and another gateway can go on with those that were lost."""
         await self._admission.until_idle()
+        await self.conversations.until_stored()
 
     async def stop(self) -> None:
         """Stores what is left, and lets go of the workers."""

@@ -52,6 +52,10 @@ class SessionStore:
         self._task = asyncio.create_task(self._writer.run())
         self._task.add_done_callback(_writer_over)
 
+    async def until_lost_are_written(self) -> None:
+        """Returns once no lost conversation waits to be written, however long the store is away."""
+        await self._writer.until_lost_are_written()
+
     async def stop(self) -> None:
         """Writes what is left of lost conversations, for two seconds at most."""
         if self._task is not None:

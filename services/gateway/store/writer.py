@@ -69,6 +69,12 @@ class StoreWriter:
             await self._until_due()
             await self._write(self._due()[:_AT_ONCE])
 
+    async def until_lost_are_written(self) -> None:
+        """Returns once no lost conversation waits to be written, however long the store is away."""
+        while any(entry.phase is Phase.LOST for entry in self._entries):
+            self._written.clear()
+            await self._written.wait()
+
     async def flush(self) -> None:
         """Returns once nothing is left but what is live, or after two seconds."""
         with contextlib.suppress(TimeoutError):

@@ -187,6 +187,24 @@ async def test_records_of_calls_that_are_over_are_bounded_while_the_store_is_awa
         assert both.one.steps("dropped") == 3
 
 
+async def test_a_gateway_that_is_to_stop_waits_for_the_store_with_what_its_calls_leave(
+    redis: RedisServer, key_file: str
+) -> None:
+    async with pair(redis, key_file) as both:
+        caller, token = await both.one.talking(5)
+        redis.stop()
+        await until_up(both.one, False)
+        both.one.manager.drain(30.0)
+        caller.call.cancel()
+        await eventually(lambda: both.one.manager.live_sessions == 0)
+        idle, tried = asyncio.create_task(both.one.manager.until_idle()), both.one.steps("failed")
+        await eventually(lambda: both.one.steps("failed") > tried + 1)
+        assert not idle.done()
+        redis.start()
+        await idle
+        assert (await both.other.resumes(token)).resumption.remembered_frames == 5
+
+
 def test_a_server_that_hangs_up_at_once_is_a_store_that_is_away() -> None:
     """The services' loop has an error of its own for connections that were just closed."""
     uvloop.run(ask_who_hangs_up())
