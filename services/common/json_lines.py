@@ -40,6 +40,11 @@ class JsonFormatter(OneLineFormatter):
             event["held_back"] = held_back
         return json.dumps(event, ensure_ascii=False, default=str)
 
+    def printed(self, text: str) -> str:
+        """A line that is an object, too; nothing of what is blank, as the end of a line that was printed."""
+        fields = {"name": "stderr", "levelname": "INFO", "msg": "%s", "args": (text.strip(),)}
+        return f"{self.line(logging.makeLogRecord(fields))}\n" if text.strip() else ""
+
 
 def _figures(record: logging.LogRecord) -> dict[str, Any]:
     """What stands behind each `name=` of the message, numbers as numbers."""

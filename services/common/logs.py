@@ -40,7 +40,7 @@ def logging_to_stderr(formatter: OneLineFormatter, level: str, on_dropped: Calla
     writer = LogWriter(_descriptor(terminal), formatter.notice, on_dropped)
     logging.raiseExceptions = False
     logging.basicConfig(level=level.upper(), handlers=[LogHandler(formatter, writer.write, on_dropped)], force=True)
-    sys.stderr = StderrWriter(writer.write, terminal)
+    sys.stderr = StderrWriter(lambda text: writer.write(formatter.printed(text)), terminal)
     try:
         yield
     finally:
@@ -95,6 +95,10 @@ class OneLineFormatter(logging.Formatter):
         session_id = SESSION_ID.get()
         of_session = f" session={session_id}" if session_id and session_id not in text else ""
         return f"{text}{of_session}" + (f" ({held_back} more like it are not shown)" if held_back else "")
+
+    def printed(self, text: str) -> str:
+        """What is written of a text that was printed to stderr."""
+        return text
 
     def notice(self, dropped: int) -> str:
         """The line that tells how many were dropped."""

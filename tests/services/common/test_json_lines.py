@@ -68,6 +68,13 @@ def test_the_session_of_the_task_is_on_its_lines_and_on_no_others() -> None:
     assert "session" not in log.last
 
 
+def test_what_is_printed_is_an_object_and_a_blank_is_nothing() -> None:
+    formatter = JsonFormatter("lm")
+    event = json.loads(formatter.printed("loading 5 of 5 MB, 100% done"))
+    assert (event["message"], event["logger"]) == ("loading 5 of 5 MB, 100% done", "stderr")
+    assert formatter.printed("\n") == ""
+
+
 def test_how_many_were_held_back_is_a_field() -> None:
     now_s, lines = [0.0], []
     handler = LogHandler(JsonFormatter("lm"), lines.append, lambda why: None, lambda: now_s[0])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import ssl
 import stat
@@ -19,7 +20,7 @@ from moshi_cluster.services.common.settings import SettingError
 from moshi_cluster.services.gateway.api import tls
 from tests.services.gateway.api.websocket.chatter import HTTP, Chatter
 from tests.services.gateway.cluster import Cluster, EchoLm, cluster
-from tests.services.in_process import eventually
+from tests.services.in_process import PATIENCE_S, eventually
 
 pytestmark = pytest.mark.usefixtures("nothing_swallowed")
 
@@ -112,6 +113,19 @@ async def test_browsers_are_told_to_stay_with_https_where_somebody_vouches_for_t
         url = f"https://localhost:{all_of_it.service.http_port}/health"
         async with aiohttp.ClientSession() as session, session.get(url, ssl=trust) as response:
             assert response.headers.get("Strict-Transport-Security") == said
+
+
+async def test_a_renewed_pair_is_shown_on_both_ports_without_a_restart(tmp_path: Path) -> None:
+    tls.write_self_signed(tmp_path)
+    async with cluster(**secure(tmp_path, grpc_tls=True)) as all_of_it:
+        for name in ("cert.pem", "key.pem"):
+            (tmp_path / name).rename(tmp_path / f"old-{name}")
+        tls.write_self_signed(tmp_path)
+        renewed = (tmp_path / "cert.pem").read_text()
+        for port in (all_of_it.service.http_port, int(all_of_it.target.rpartition(":")[2])):
+            async with asyncio.timeout(PATIENCE_S):
+                while await asyncio.to_thread(ssl.get_server_certificate, ("127.0.0.1", port)) != renewed:
+                    pass
 
 
 def test_the_self_signed_pair_names_this_machine_and_is_no_authority(tmp_path: Path) -> None:
