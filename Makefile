@@ -93,7 +93,7 @@ $(INSTALLED): pyproject.toml setup.py constraints.txt | $(BIN)/python
 	@# What builds this package: without isolation it comes from here, in the version that everything else uses.
 	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt setuptools grpcio-tools
 	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt --no-build-isolation \
-		-e '.[all,triton,bench,train,web-test,dev]'
+		-e '.[all,triton,tracing,bench,train,web-test,dev]'
 	@# CUDA builds of PyTorch bring the Triton that they were made for. With the others its kernels are interpreted and
 	@# compiled by tests only, so it is no dependency of anything and not in constraints.txt.
 	$(BIN)/python -c 'import triton' 2>/dev/null || \

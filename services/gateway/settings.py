@@ -100,6 +100,9 @@ class GatewaySettings:
         "File of Genesys AudioHook's keys, one a line: API key, client secret in base64 and, if only one may use it, an"
         " organization's id. Requests must be signed with one of them. Empty: any request.",
     )
+    otlp_endpoint: str = setting(
+        "", "OpenTelemetry collector, http://host:port or https://, that gets a span of each call; empty: none."
+    )
     audit_addresses: bool = setting(False, "The audit log's line of a call has the caller's address, too.")
     workers_mtls_dir: str = setting(
         "",
@@ -207,6 +210,8 @@ class GatewaySettings:
             if getattr(self, name) and not self.tls_dir:
                 raise SettingError(f"{PREFIX}{name.upper()}: needs {PREFIX}TLS_DIR to say where the pair belongs")
         self._check_store()
+        if self.otlp_endpoint and not self.otlp_endpoint.startswith(("http://", "https://")):
+            raise SettingError(f"{PREFIX}OTLP_ENDPOINT: expected http://host:port or https://host:port")
         if self.gradio_tunnel and (self.tls_dir or not self.http):
             raise SettingError(
                 f"{PREFIX}GRADIO_TUNNEL: the relay speaks plain HTTP with this port, and HTTPS with others"

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import importlib.util
 import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from moshi_cluster.services.common.deadlines import within
 from moshi_cluster.services.common.errors import session_error
 from moshi_cluster.services.common.session_id import SESSION_ID
+from moshi_cluster.services.common.settings import SettingError
 from moshi_cluster.services.gateway.admission.auth import TokenGate, token_file
 from moshi_cluster.services.gateway.admission.capacity import Admission
 from moshi_cluster.services.gateway.admission.loop_budget import LoopBudget
@@ -42,6 +44,9 @@ from moshi_cluster.services.gateway.workers.fleet import WorkerFleet
 from moshi_cluster.services.gateway.workers.streams import CallStreams
 from moshi_cluster.v1 import common_pb2
 
+if TYPE_CHECKING:
+    from moshi_cluster.services.gateway.calls.traces import CallTraces
+
 _CUT_BEFORE_END_S = 2.0
 
 _log = logging.getLogger(__name__)
@@ -69,6 +74,7 @@ class CallManager:
         """That may outlive their connection."""
         self._tokens = TokenGate(token_file(settings.token_file, f"{PREFIX}TOKEN_FILE"), metrics.wrong_token)
         self._token_quotas = TokenQuotas()
+        self._traces = _traces(settings)
         self._admission = Admission(settings, metrics)
         self._reservations = Reservations(settings, metrics, self._admission, self.fleet)
         metrics.free_slots.set_function(lambda: self.free_slots)
@@ -124,6 +130,8 @@ class CallManager:
         """Stores what is left, and lets go of the workers."""
         self._stop_timer()
         await self.conversations.stop()
+        if self._traces is not None:
+            await self._traces.stop()
         await self.fleet.stop()
 
     def _stop_timer(self) -> None:
@@ -150,7 +158,7 @@ class CallManager:
                 outcome = known.status
             raise
         finally:
-            record.over(outcome, self.metrics)
+            record.over(outcome, self.metrics, self._traces)
 
     async def authenticate(self, record: CallRecord, token: str | None, client: str) -> None:
         """Raises Unauthenticated unless the token is accepted, or nobody is asked for one; OverQuota: see TokenGate and
@@ -200,13 +208,12 @@ class CallManager:
             resume = self._begin(conversation, reservation.streams)
             with self.calls.up(LiveCall(record, spec.label, call, far_end)):
                 await self._tell_started(send, _started(session_id, reservation, setup_s, resume), reservation.streams)
-                record.up()
+                record.up(setup_s)
                 await _carry(call, read, send, conversation)
         finally:
-            if call.cut_short:
-                record.cut_short = True
-                if conversation is not None:
-                    conversation.cut_short = True
+            record.carried(call)
+            if call.cut_short and conversation is not None:
+                conversation.cut_short = True
         await self._in_time(send(Ended(call.cut_short, call.counters)))
 
     def _call(self, session_id: str, reservation: Reservation, said_since_s: float) -> Call:
@@ -252,3 +259,14 @@ def _started(session_id: str, reservation: Reservation, setup_s: float, resume: 
         return Started(session_id, reservation.spec, setup_s, common_pb2.Sampling(), Checkpoints())
     checkpoints = Checkpoints(streams.encode.checkpoint, streams.lm.checkpoint)
     return Started(session_id, reservation.spec, setup_s, streams.lm.sampling, checkpoints, resume)
+
+
+def _traces(settings: GatewaySettings) -> CallTraces | None:
+    """Raises SettingError where the packages for it are not there."""
+    if not settings.otlp_endpoint:
+        return None
+    if importlib.util.find_spec("opentelemetry") is None:
+        raise SettingError(f"{PREFIX}OTLP_ENDPOINT: needs the packages of the extra `tracing`")
+    from moshi_cluster.services.gateway.calls.traces import CallTraces  # brings OpenTelemetry, which nobody else needs
+
+    return CallTraces(settings.otlp_endpoint, settings.instance_name)

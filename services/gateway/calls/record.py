@@ -5,13 +5,23 @@ from __future__ import annotations
 import logging
 import time
 import uuid
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from moshi_cluster.services.common.logs import AUDIT_LOGGER
+from moshi_cluster.services.gateway.calls.call import Call
+from moshi_cluster.services.gateway.calls.trace import CallTrace
 from moshi_cluster.services.gateway.metrics import CUT_SHORT, GatewayMetrics
 
 _audit = logging.getLogger(AUDIT_LOGGER)
+
+
+class Traces(Protocol):
+    """Where traces go, if they go anywhere."""
+
+    def over(self, trace: CallTrace, session_id: str, figures: Mapping[str, str | float]) -> None: ...
 
 
 @dataclass
@@ -28,14 +38,35 @@ class CallRecord:
     """Whether the gateway's stop has ended it."""
     held: ExitStack = field(default_factory=ExitStack)
     """What is given back when it is over."""
+    trace: CallTrace = field(default_factory=CallTrace)
     _up_s: float | None = None
 
-    def up(self) -> None:
+    def up(self, setup_s: float = 0.0) -> None:
         """The caller has been told that it has begun."""
         self._up_s = time.monotonic()
+        self.trace.happened("started", setup_s=setup_s)
 
-    def over(self, outcome: str, metrics: GatewayMetrics) -> None:
-        """Counts it and writes its line. outcome: of metrics.OUTCOMES."""
+    def carried(self, call: Call) -> None:
+        """Takes what came of the frames of a call that is about to end."""
+        for hop, total in call.hop_times.totals.items():
+            if total.frames:
+                mean_ms, max_ms = 1000 * total.sum_s / total.frames, 1000 * total.max_s
+                self.trace.happened(f"hop {hop}", frames=total.frames, mean_ms=mean_ms, max_ms=max_ms)
+        counters = call.counters
+        self.trace.happened(
+            "frames",
+            frames_in=counters.frames_in,
+            frames_out=counters.frames_out,
+            frames_filled=counters.frames_filled,
+            frames_dropped=counters.frames_dropped,
+            frames_late=counters.frames_late,
+            moves=counters.moves,
+        )
+        if call.cut_short:
+            self.cut_short = True
+
+    def over(self, outcome: str, metrics: GatewayMetrics, traces: Traces | None = None) -> None:
+        """Counts it, writes its line and sends its trace. outcome: of metrics.OUTCOMES."""
         self.held.close()
         outcome = CUT_SHORT if self.cut_short else outcome
         length_s = None if self._up_s is None else time.monotonic() - self._up_s
@@ -49,3 +80,6 @@ class CallRecord:
             outcome,
             f" address={self.address}" if self.address else "",
         )
+        if traces is not None:
+            figures = {"outcome": outcome, "transport": self.transport, "token": self.token_name}
+            traces.over(self.trace, self.session_id, figures)
