@@ -15,8 +15,12 @@ K6_TARGET ?= localhost:50051
 # A machine with a GPU may have nothing but PyTorch with its Triton: no environment is made there.
 GPU_PYTHON ?= $(or $(wildcard $(BIN)/python),python3)
 
+# Tools that check the deployment, in an environment of their own: they have many dependencies.
+DEPLOY_VENV ?= .venv-deploy
+DEPLOY_TOOLS := $(DEPLOY_VENV)/.installed
+
 .DEFAULT_GOAL := help
-.PHONY: help install stubs serve demo eval test parity bench gpu load survive cluster-check telephony alerts-check triton ghz k6 lint format clean
+.PHONY: help install stubs serve demo eval test parity bench gpu load survive cluster-check deploy-check images sbom telephony alerts-check triton ghz k6 lint format clean
 
 help: ## This list
 	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 15
@@ -72,6 +76,18 @@ survive: $(STUBS) ## Workers and gateways are killed, frozen, restarted while pe
 alerts-check: $(STUBS) ## Alerts fire and dashboards show data: a cluster in trouble under a live Prometheus (Debian: prometheus)
 	$(BIN)/python -m benchmarks.alerts $(ALERTS)
 
+deploy-check: $(DEPLOY_TOOLS) ## Lint and schemas of what deploys it: Dockerfile, compose file, Kubernetes, Prometheus
+	$(DEPLOY_VENV)/bin/python -m benchmarks.deploy
+
+images: ## The container images, with podman or docker, and their sizes (ENGINE, TORCH=cuda, IMAGES="triton codec-triton")
+	deploy/images/build.sh $(BUILD)
+
+sbom: $(DEPLOY_TOOLS) ## What the images install as CycloneDX files in build/sbom/
+	mkdir -p build/sbom
+	for image in gateway codec lm codec-triton torch-cpu torch-cuda triton; do \
+		$(DEPLOY_VENV)/bin/cyclonedx-py requirements deploy/images/$$image.txt --output-reproducible \
+			--outfile build/sbom/$$image.cdx.json; done
+
 lint: $(STUBS) ## Lint and format check, types, contract
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -99,6 +115,12 @@ $(INSTALLED): pyproject.toml setup.py constraints.txt | $(BIN)/python
 	$(BIN)/python -c 'import triton' 2>/dev/null || \
 		$(BIN)/python -m pip install --disable-pip-version-check --no-deps "triton==3.9.0; platform_system == 'Linux'"
 	@touch $@
+
+# What cannot be installed is skipped by the checks, with a word.
+$(DEPLOY_TOOLS): deploy/check/requirements.txt
+	python3 -m venv $(DEPLOY_VENV)
+	@timeout 300 $(DEPLOY_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-compile --no-deps \
+		-r deploy/check/requirements.txt && touch $@ || echo "The tools could not be installed" >&2
 
 $(BIN)/python:
 	@for python in $(PYTHON) python3.11 python3; do \

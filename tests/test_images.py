@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
 import subprocess
@@ -12,7 +11,6 @@ import time
 import wave
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 import pytest
@@ -23,6 +21,7 @@ from moshi_cluster.cluster.process import ServiceProcess
 from moshi_cluster.services.codec.settings import CodecSettings
 from moshi_cluster.services.gateway.settings import GatewaySettings
 from moshi_cluster.services.lm.settings import LmSettings
+from tests.dockerfile import stages
 
 ROOT = Path(__file__).parents[1]
 SERVICES = ("codec", "lm", "gateway")
@@ -31,31 +30,8 @@ STOP_TIMEOUT_S = 60.0
 GENERATED = PurePosixPath("moshi_cluster/v1")  # by a RUN of the Dockerfile
 # -S: nothing of this checkout is found through its own environment; the packages are named by hand.
 PYTHON = (sys.executable, "-S")
+FIRST_PROCESS = ["dumb-init", "--single-child", "--"]
 PACKAGES = {"PYTHONPATH": sysconfig.get_path("purelib")}
-
-
-@dataclass
-class Stage:
-    """What the Dockerfile says between two FROM."""
-
-    parent: str
-    copies: list[list[str]] = field(default_factory=list)  # arguments of COPY
-    commands: dict[str, list[str]] = field(default_factory=dict)  # ENTRYPOINT and HEALTHCHECK
-
-
-def stages() -> dict[str, Stage]:
-    text = re.sub(r"\\\n", " ", (ROOT / "Dockerfile").read_text())
-    found: dict[str, Stage] = {}
-    for line in text.splitlines():
-        instruction, _, rest = line.partition(" ")
-        if instruction == "FROM":
-            parent, _, name = rest.partition(" AS ")
-            stage = found[name] = Stage(parent)
-        elif instruction == "COPY":
-            stage.copies.append(rest.split())
-        elif instruction in ("ENTRYPOINT", "HEALTHCHECK"):
-            stage.commands[instruction] = json.loads(rest[rest.index("[") :])
-    return found
 
 
 STAGES = stages()
@@ -76,7 +52,8 @@ class Images:
                 shutil.copytree(self.root(stage.parent), root, symlinks=True)
             root.mkdir(exist_ok=True)
             for arguments in stage.copies:
-                self._copy(root, arguments)
+                if not arguments[0].startswith("deploy/images/"):  # what RUN installs is here already
+                    self._copy(root, arguments)
         return root
 
     def _copy(self, root: Path, arguments: list[str]) -> None:
@@ -119,7 +96,11 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Images:
 
 def command(service: str, kind: str) -> list[str]:
     """An instruction's program, run by this interpreter."""
-    python, *arguments = STAGES[service].commands[kind]
+    words = STAGES[service].commands[kind]
+    if kind == "ENTRYPOINT":
+        assert words[: len(FIRST_PROCESS)] == FIRST_PROCESS
+        words = words[len(FIRST_PROCESS) :]
+    python, *arguments = words
     assert python == "python"
     return [*PYTHON, *arguments]
 
