@@ -17,7 +17,7 @@ from tests.services.gateway.api.telephony.simulators.audiohook import (
     GenesysPhone,
 )
 from tests.services.gateway.api.telephony.simulators.phone import calling
-from tests.services.gateway.api.telephony.test_calls import ended, gateway_of, tone
+from tests.services.gateway.api.telephony.test_calls import ended, gateway_of, received, tone
 from tests.services.gateway.api.websocket.chatter import HTTP
 from tests.services.gateway.cluster import cluster
 
@@ -39,7 +39,7 @@ async def test_what_is_said_comes_back_in_messages_of_1600_bytes() -> None:
         await ended(all_of_it, "genesys")
         assert (phone.pongs, phone.updates, phone.disconnects) == (1, 1, [])
         assert {heard.samples.size for heard in phone.heard} == {1600}
-        assert all_of_it.sample("moshi_gateway_wire_packets_total", transport="genesys", kind="received") == 10
+        await received(all_of_it, "genesys", 10)
         assert all_of_it.sample("moshi_gateway_wire_packets_total", transport="genesys", kind="lost") == 0
 
 

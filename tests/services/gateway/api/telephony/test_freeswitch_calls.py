@@ -15,7 +15,7 @@ from tests.services.gateway.api.telephony.simulators.freeswitch import (
 )
 from tests.services.gateway.api.telephony.simulators.phone import calling
 from tests.services.gateway.api.telephony.simulators.websocket_phone import WebSocketPhone
-from tests.services.gateway.api.telephony.test_calls import ended, gateway_of, tone
+from tests.services.gateway.api.telephony.test_calls import ended, gateway_of, received, tone
 from tests.services.gateway.api.websocket.chatter import HTTP
 from tests.services.gateway.cluster import cluster
 
@@ -43,7 +43,7 @@ async def test_what_is_said_comes_back(make_phone: Callable[[], WebSocketPhone])
             await phone.until_heard(36 * phone.packet_samples)
             await phone.hang_up()
         await ended(all_of_it, phone.wire)
-        assert all_of_it.sample("moshi_gateway_wire_packets_total", transport=phone.wire, kind="received") == 40
+        await received(all_of_it, phone.wire, 40)
         assert abs(phone.sound).max() > 0.25
 
 
