@@ -11,6 +11,7 @@ from pathlib import Path
 import grpc
 import pytest
 
+from moshi_cluster.v1 import gateway_pb2_grpc
 from tests.deploy.proxied import ELSEWHERE, behind, cluster_behind
 from tests.deploy.proxy_processes import Upstream
 from tests.services.gateway.caller import SAID, START, Caller
@@ -63,7 +64,7 @@ def _is_haproxy_2_6() -> bool:
 
 @pytest.mark.skipif(not _is_haproxy_2_6(), reason="HAProxy is not 2.6")
 async def test_haproxy_2_6_makes_cancelled_of_a_status_unless_it_passes_bytes_on(tmp_path: Path) -> None:
-    """A later one is right, and docs/proxies.md has better lines for it."""
+    """Now and then, by what comes first. A later one is right, and docs/proxies.md has better lines for it."""
     changes = {
         "    mode tcp\n": "    mode http\n",
         "    option tcplog\n": "",
@@ -71,6 +72,10 @@ async def test_haproxy_2_6_makes_cancelled_of_a_status_unless_it_passes_bytes_on
     }
     async with cluster_behind("haproxy", tmp_path, changes, max_sessions=1) as (_, seen):
         await Caller(seen.stub).start()
-        call = seen.stub.Converse()
-        await call.write(START)
-        assert (await status_of(call))[0] is Code.CANCELLED
+        assert Code.CANCELLED in [await _refused(seen.stub) for _ in range(20)]
+
+
+async def _refused(stub: gateway_pb2_grpc.GatewayStub) -> Code:
+    call = stub.Converse()
+    await call.write(START)
+    return (await status_of(call))[0]

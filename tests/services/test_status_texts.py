@@ -59,7 +59,10 @@ NO_FIGURES = {
     "option.expects",
     "_either(allowed)",
     "_names()",
+    "LIMITS['seed']",
     "', '.join(OPTIONS)",
+    "', '.join(_FORMATS)",
+    "', '.join(_ENCODINGS)",
 }
 
 
@@ -90,8 +93,14 @@ def called(function: ast.expr) -> str:
 def may_be_text(argument: ast.expr) -> bool:
     """Not a number of milliseconds, a status, or what is waited for."""
     is_number = isinstance(argument, ast.Attribute) and argument.attr.endswith(("_ms", "_s"))
-    is_work = isinstance(argument, ast.Call) and called(argument.func) in {"start", "anext", "round", "_details"}
-    names = {"session.ready", "sending"}
+    is_work = isinstance(argument, ast.Call) and called(argument.func) in {
+        "start",
+        "anext",
+        "round",
+        "_details",
+        "_read_opening",
+    }
+    names = {"session.ready", "sending", "transfer"}
     is_status = ast.unparse(argument).startswith("grpc.StatusCode") or "CODES.get(" in ast.unparse(argument)
     is_delay = isinstance(argument, ast.Name) and argument.id.endswith(("_ms", "_s"))
     return not (is_number or is_work or is_status or is_delay or ast.unparse(argument) in names)
