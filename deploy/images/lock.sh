@@ -8,7 +8,7 @@ compile() { # NAME ARGUMENTS...
     target=deploy/images/$1.txt
     shift
     echo "# Made by deploy/images/lock.sh." >"$target"
-    uv pip compile --quiet --no-config --constraints constraints.txt --generate-hashes --python-version 3.11.9 \
+    uv pip compile --quiet --no-config --constraints constraints.txt --generate-hashes --python-version 3.11 \
         --python-platform x86_64-manylinux_2_28 --no-header --no-annotate "$@" >>"$target"
 }
 
