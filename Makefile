@@ -39,7 +39,7 @@ eval: $(STUBS) ## 500 exchanges with the demo model through a cluster; EVAL=--re
 	$(BIN)/python -m training.evaluate.live $(EVAL)
 
 test: lint ## Lint, types, contract and all tests, whole-cluster tests included
-	$(BIN)/pytest -n 2 --dist loadfile
+	$(BIN)/pytest -n 3 --dist loadfile
 
 parity: $(STUBS) ## Only the comparisons with the original implementation (GOLDEN_DIR names another golden set)
 	$(BIN)/pytest -m parity -v

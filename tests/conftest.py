@@ -42,7 +42,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # below nohup it is ignored, and stays so in what the tests start
+    # Below nohup and in the background of a shell these are ignored, and would stay so in what the tests start.
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     if (uptime_s := config.getoption("--uptime")) is not None:
         begin_at(uptime_s)
 
