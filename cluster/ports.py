@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
+import random
 import socket
 from contextlib import ExitStack
 
 LOOPBACK = "127.0.0.1"
+# Below those that systems give to outgoing connections, one of which would have it before it is listened on.
+_PORTS = range(20_000, 32_000)
+_ATTEMPTS = 100
+_random = random.SystemRandom()  # programs that start at the same moment find different ones
 
 
 def free_ports(count: int) -> list[int]:
-    """Different ones, because all are held until all are known."""
+    """Different ones, because all are held until all are known. Raises OSError where none is found."""
     with ExitStack() as held:
-        sockets = [held.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind((LOOPBACK, 0))
-        return [each.getsockname()[1] for each in sockets]
+        return [_hold_one(held) for _ in range(count)]
+
+
+def _hold_one(held: ExitStack) -> int:
+    for _ in range(_ATTEMPTS):
+        port = _random.choice(_PORTS)
+        with contextlib.suppress(OSError):  # somebody has it
+            held.enter_context(socket.socket()).bind((LOOPBACK, port))
+            return port
+    raise OSError(f"no free port from {_PORTS.start} to {_PORTS.stop}")

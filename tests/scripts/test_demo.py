@@ -64,7 +64,7 @@ def test_an_interrupted_demo_leaves_nothing(tmp_path: Path) -> None:
     assert "caller 1" in demo.stdout.readline()
     demo.send_signal(signal.SIGINT)
     _printed, progress = demo.communicate(timeout=_TIMEOUT_S)
-    assert demo.returncode == 130
+    assert demo.returncode == 130, progress
     addresses = re.findall(r"serves at (\S+)", progress)
     assert len(addresses) == 3
     assert not any(listening(address) for address in addresses)
