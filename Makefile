@@ -66,6 +66,7 @@ load: $(STUBS) ## Real-time calls to a cluster started for it; LOAD="ramp --call
 
 telephony: $(STUBS) ## Simulated telephone systems call over all wires at once; TELEPHONY="--wires twilio --calls 8"
 	$(BIN)/python -m training.evaluate.telephony $(TELEPHONY)
+	$(BIN)/pytest -q tests/cluster/test_streamdouble.py  # the simulator that MOSHI_STREAMDOUBLE names, if it does
 
 cluster-check: $(STUBS) ## The Kubernetes of KUBECONFIG is hurt while people talk; CLUSTER_LOAD="kind load docker-image {image}" CLUSTER="drain"
 	$(BIN)/python -m benchmarks.cluster_check $(if $(CLUSTER_LOAD),--load '$(CLUSTER_LOAD)') $(CLUSTER)
