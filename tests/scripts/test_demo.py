@@ -23,14 +23,7 @@ _TIMEOUT_S = 200
 
 def _demo(*arguments: str) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "scripts.demo", *arguments]
-    return subprocess.Popen(
-        command,
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a background job of a shell ignores it
-    )
+    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
 def test_the_demo_asks_shows_the_latencies_and_leaves_nothing_but_both_voices(tmp_path: Path) -> None:
