@@ -31,6 +31,11 @@ if importlib.util.find_spec("torch"):
     if not torch.cuda.is_available():
         os.environ.setdefault("TRITON_INTERPRET", "1")  # read when Triton is first imported, whoever does it
 
+    @pytest.fixture(autouse=True)
+    def same_random_numbers() -> None:
+        """Tests that draw from torch draw the same every time, whatever ran before them."""
+        torch.manual_seed(0)
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(

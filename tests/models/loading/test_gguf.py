@@ -41,7 +41,8 @@ def test_floats_and_quantised_matrices_come_back(tmp_path: Path) -> None:
     assert list(file) == ["matrix", "norm", "odd"] and len(file) == 3 and "matrix" in file
     found = file["matrix"]
     assert isinstance(found, QuantisedMatrix) and (found.group, found.shape) == (32, (3, 64))
-    assert (found.dense() - matrix).abs().max() <= 0.51 * matrix.abs().max() / 127
+    # Half a step, and what float16 rounds of a scale, 127 times at most.
+    assert (found.dense() - matrix).abs().max() <= (0.5 + 127 / 2**11) * matrix.abs().max() / 127
     assert torch.equal(file["norm"], norm) and torch.equal(file["odd"], odd)  # type: ignore[arg-type]
     assert file.entries["matrix"].stored_type == "Q8_0"
     assert read == [3 * 2 * 34, 8 * 4, 15 * 4]
