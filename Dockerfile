@@ -50,6 +50,7 @@ EXPOSE 50051 8998 9101
 HEALTHCHECK --start-period=30s --interval=10s CMD ["python", "-m", "services.common.probe", "127.0.0.1:50051"]
 ENTRYPOINT ["dumb-init", "--single-child", "--", "python", "-m", "services.gateway"]
 ARG VERSION=0 REVISION=unknown SOURCE=unknown
+ENV MOSHI_REVISION=${REVISION}
 LABEL org.opencontainers.image.title="moshi-cluster gateway" org.opencontainers.image.licenses=MIT \
     org.opencontainers.image.version=${VERSION} org.opencontainers.image.revision=${REVISION} \
     org.opencontainers.image.source=${SOURCE}
@@ -74,6 +75,7 @@ EXPOSE 50052 9102
 HEALTHCHECK --start-period=10m --interval=10s CMD ["python", "-m", "services.common.probe", "127.0.0.1:50052"]
 ENTRYPOINT ["dumb-init", "--single-child", "--", "python", "-m", "services.codec"]
 ARG VERSION=0 REVISION=unknown SOURCE=unknown
+ENV MOSHI_REVISION=${REVISION}
 LABEL org.opencontainers.image.title="moshi-cluster codec" org.opencontainers.image.licenses=MIT \
     org.opencontainers.image.version=${VERSION} org.opencontainers.image.revision=${REVISION} \
     org.opencontainers.image.source=${SOURCE}
@@ -92,6 +94,7 @@ EXPOSE 50053 9103
 HEALTHCHECK --start-period=30m --interval=10s CMD ["python", "-m", "services.common.probe", "127.0.0.1:50053"]
 ENTRYPOINT ["dumb-init", "--single-child", "--", "python", "-m", "services.lm"]
 ARG VERSION=0 REVISION=unknown SOURCE=unknown
+ENV MOSHI_REVISION=${REVISION}
 LABEL org.opencontainers.image.title="moshi-cluster lm" org.opencontainers.image.licenses=MIT \
     org.opencontainers.image.version=${VERSION} org.opencontainers.image.revision=${REVISION} \
     org.opencontainers.image.source=${SOURCE}
@@ -108,6 +111,7 @@ EXPOSE 50052 9102
 HEALTHCHECK --start-period=10m --interval=10s CMD ["python", "-m", "services.common.probe", "127.0.0.1:50052"]
 ENTRYPOINT ["dumb-init", "--single-child", "--", "python", "-m", "services.codec"]
 ARG VERSION=0 REVISION=unknown SOURCE=unknown
+ENV MOSHI_REVISION=${REVISION}
 LABEL org.opencontainers.image.title="moshi-cluster codec before Triton" org.opencontainers.image.licenses=MIT \
     org.opencontainers.image.version=${VERSION} org.opencontainers.image.revision=${REVISION} \
     org.opencontainers.image.source=${SOURCE}

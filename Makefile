@@ -20,7 +20,7 @@ DEPLOY_VENV ?= .venv-deploy
 DEPLOY_TOOLS := $(DEPLOY_VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install stubs serve demo eval test parity bench gpu load survive cluster-check deploy-check images sbom telephony alerts-check triton ghz k6 lint format clean
+.PHONY: help install stubs serve demo eval test parity bench gpu load survive cluster-check compose-check deploy-check images sbom telephony alerts-check triton ghz k6 lint format clean
 
 help: ## This list
 	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 15
@@ -70,6 +70,9 @@ telephony: $(STUBS) ## Simulated telephone systems call over all wires at once; 
 
 cluster-check: $(STUBS) ## The Kubernetes of KUBECONFIG is hurt while people talk; CLUSTER_LOAD="kind load docker-image {image}" CLUSTER="drain"
 	$(BIN)/python -m benchmarks.cluster_check $(if $(CLUSTER_LOAD),--load '$(CLUSTER_LOAD)') $(CLUSTER)
+
+compose-check: $(STUBS) $(DEPLOY_TOOLS) ## docker-compose.yml is hurt while people talk, with the images of `make images`; COMPOSE="eval stop"
+	$(BIN)/python -m benchmarks.compose $(COMPOSE)
 
 survive: $(STUBS) ## Workers and gateways are killed, frozen, restarted while people talk; SURVIVE="kill-lm" or "--random --minutes 120"
 	$(BIN)/python -m benchmarks.survive $(SURVIVE)

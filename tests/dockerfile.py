@@ -18,7 +18,7 @@ class Stage:
     copies: list[list[str]] = field(default_factory=list)  # arguments of COPY
     commands: dict[str, list[str]] = field(default_factory=dict)  # ENTRYPOINT and HEALTHCHECK
     arguments: set[str] = field(default_factory=set)  # names of ARG
-    others: list[tuple[str, str]] = field(default_factory=list)  # RUN, LABEL and USER
+    others: list[tuple[str, str]] = field(default_factory=list)  # RUN, LABEL, USER and ENV
 
 
 def stages() -> dict[str, Stage]:
@@ -35,6 +35,6 @@ def stages() -> dict[str, Stage]:
             stage.commands[instruction] = json.loads(rest[rest.index("[") :])
         elif instruction == "ARG" and found:
             stage.arguments |= {word.partition("=")[0] for word in rest.split()}
-        elif instruction in ("RUN", "LABEL", "USER"):
+        elif instruction in ("RUN", "LABEL", "USER", "ENV"):
             stage.others.append((instruction, rest))
     return found

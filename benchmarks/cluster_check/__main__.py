@@ -14,8 +14,9 @@ import time
 from collections.abc import Sequence
 
 from benchmarks.cluster_check import access
+from benchmarks.cluster_check.errors import CheckFailed
 from benchmarks.cluster_check.job import NAMESPACE, CallersJob
-from benchmarks.cluster_check.kubectl import CheckFailed, apply, kubectl, settle
+from benchmarks.cluster_check.kubectl import apply, kubectl, settle
 from benchmarks.cluster_check.report import HEADER, Outcome
 from benchmarks.cluster_check.scenarios import ONE, SCENARIOS, SERVICES, Scenario, prepare
 from benchmarks.columns import columns

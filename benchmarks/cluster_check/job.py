@@ -1,63 +1,33 @@
-"""Callers' Job: made, awaited, and what it found."""
+"""Callers' Job, and what its pods and others of the check may do."""
 
 from __future__ import annotations
 
-import json
-import subprocess
-import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from queue import Empty, Queue
 from typing import Any
 
-from benchmarks.cluster_check.callers import Talk
-from benchmarks.cluster_check.kubectl import CheckFailed, apply, kubectl
+from benchmarks.cluster_check.follow import START_TIMEOUT_S, FollowedCallers
+from benchmarks.cluster_check.kubectl import apply, kubectl
 
 NAMESPACE = "moshi-check"  # strangers to the cluster's own: no policy of theirs concerns it
 PROGRAM = "benchmarks.cluster_check.callers"
 _ROOT = Path(__file__).resolve().parents[2]
 _FILES = ("benchmarks/cluster_check/callers.py", "benchmarks/online/playback.py")
-_START_TIMEOUT_S = 120.0
-_END_PATIENCE_S = 180.0
 
 
-class CallersJob:
+class CallersJob(FollowedCallers):
     """Callers within the cluster."""
 
     def __init__(self, image: str, target: str, calls: int, seconds: float, every_s: float) -> None:
-        self._seconds = seconds
         options = ["--target", target, "--calls", str(calls), "--seconds", str(seconds), "--every", str(every_s)]
         kubectl("-n", NAMESPACE, "delete", "job", "callers", "--ignore-not-found", "--cascade=foreground")
         apply(_files(), _job(image, options))
-        self._lines: Queue[str] = Queue()
-        threading.Thread(target=self._follow, daemon=True).start()
-
-    def wait_until_up(self) -> int:
-        """How many of the long calls are up."""
-        return int(self._next("up", _START_TIMEOUT_S))
-
-    def talks(self) -> list[Talk]:
-        """What became of everybody, when it is over."""
-        return [Talk(**each) for each in self._next("talks", self._seconds + _END_PATIENCE_S)]
-
-    def _next(self, key: str, timeout_s: float) -> Any:
-        try:
-            line = self._lines.get(timeout=timeout_s)
-        except Empty:
-            raise CheckFailed(f"the callers said nothing of {key!r} within {timeout_s:g} s") from None
-        try:
-            return json.loads(line)[key]
-        except (ValueError, KeyError):
-            raise CheckFailed(f"the callers were to say {key!r}: {line}") from None
-
-    def _follow(self) -> None:
-        ready = ["wait", "--for=jsonpath={.status.ready}=1", "job/callers", f"--timeout={_START_TIMEOUT_S:g}s"]
-        kubectl("-n", NAMESPACE, *ready, timeout_s=2 * _START_TIMEOUT_S)
-        follow = ["kubectl", "-n", NAMESPACE, "logs", "-f", "job/callers"]
-        with subprocess.Popen(follow, stdout=subprocess.PIPE, text=True) as process:
-            assert process.stdout is not None
-            for line in process.stdout:
-                self._lines.put(line)
+        ready = ["wait", "--for=jsonpath={.status.ready}=1", "job/callers", f"--timeout={START_TIMEOUT_S:g}s"]
+        super().__init__(
+            ["kubectl", "-n", NAMESPACE, "logs", "-f", "job/callers"],
+            seconds,
+            lambda: kubectl("-n", NAMESPACE, *ready, timeout_s=2 * START_TIMEOUT_S),
+        )
 
 
 def pod_spec(

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import json
 import subprocess
-import time
-from collections.abc import Callable
 from typing import Any
 
-
-class CheckFailed(Exception):
-    """The check cannot go on; the message says why."""
+from benchmarks.cluster_check.errors import CheckFailed
+from benchmarks.cluster_check.patience import until
 
 
 def kubectl(*arguments: str, given: str | None = None, timeout_s: float = 60.0) -> str:
@@ -46,16 +43,6 @@ def settle(namespace: str, timeout_s: float = 300.0) -> None:
         name = deployment["metadata"]["name"]
         kubectl("-n", namespace, "rollout", "status", f"deployment/{name}", timeout_s=timeout_s)
     until(lambda: not _leaving(namespace), timeout_s, "pods end")
-
-
-def until(holds: Callable[[], bool], timeout_s: float, what: str) -> float:
-    """Seconds that it took. Raises CheckFailed."""
-    begin_s = time.monotonic()
-    while not holds():
-        if time.monotonic() > begin_s + timeout_s:
-            raise CheckFailed(f"{what}: not within {timeout_s:g} s")
-        time.sleep(0.5)
-    return time.monotonic() - begin_s
 
 
 def _leaving(namespace: str) -> list[str]:

@@ -7,7 +7,9 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from benchmarks.cluster_check.kubectl import CheckFailed, get, kubectl, pods, settle, until
+from benchmarks.cluster_check.errors import CheckFailed
+from benchmarks.cluster_check.kubectl import get, kubectl, pods, settle
+from benchmarks.cluster_check.patience import until
 from benchmarks.cluster_check.stop_process import stop_process
 
 SERVICES = ("codec", "lm", "gateway")

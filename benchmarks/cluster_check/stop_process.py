@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from benchmarks.cluster_check.errors import CheckFailed
 from benchmarks.cluster_check.job import NAMESPACE, pod_spec
-from benchmarks.cluster_check.kubectl import CheckFailed, apply, get, kubectl
+from benchmarks.cluster_check.kubectl import apply, get, kubectl
 
 # The same user may signal it; what it is called by is the container's id in its cgroup.
 _PROGRAM = """

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from moshi_cluster.services.common.process_metrics import REVISION_VARIABLE
 from tests.dockerfile import ROOT, stages
 
 STAGES = stages()
@@ -81,6 +82,8 @@ def test_an_image_says_what_it_is_made_of(image: str) -> None:
     labels = " ".join(rest for instruction, rest in STAGES[image].others if instruction == "LABEL")
     for label in ("title", "licenses", "version", "revision", "source"):
         assert f"org.opencontainers.image.{label}=" in labels
+    if image != "triton":  # its metrics are NVIDIA's own
+        assert ("ENV", f"{REVISION_VARIABLE}=${{REVISION}}") in STAGES[image].others, "metrics tell it"
 
 
 def test_build_arguments_are_declared_where_they_are_used() -> None:

@@ -15,6 +15,7 @@ from prometheus_client import CollectorRegistry
 
 from benchmarks.alerts.dashboards import FOLDER, queries
 from benchmarks.alerts.prometheus_server import RULES, NoPrometheus, PrometheusServer, shortened
+from benchmarks.deploy.rules import WRITTEN, prometheus_rule
 from moshi_cluster.services.common.metrics import MetricsEndpoint
 from moshi_cluster.services.common.process_metrics import ProcessMetrics
 from moshi_cluster.services.common.worker.metrics import EngineMetrics
@@ -43,6 +44,10 @@ def test_every_alert_has_a_unit_test_and_a_paragraph_that_it_names() -> None:
     assert runbooks == [f"docs/operations.md#{alert.lower()}" for alert in alerts]
     assert set(alerts) <= set(headings)
     assert all(f"alertname: {alert}\n        exp_alerts" in tested for alert in alerts)
+
+
+def test_the_operator_of_prometheus_is_given_the_same_rules() -> None:
+    assert WRITTEN.read_text() == prometheus_rule(), "python -m benchmarks.deploy.rules writes it"
 
 
 def test_waits_are_shortened_and_nothing_else() -> None:

@@ -14,9 +14,10 @@ import argparse
 import json
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
-from benchmarks.online.cluster import local_cluster
+from benchmarks.online.cluster import Cluster, local_cluster
 from benchmarks.online.report import LoadReport
 from moshi_cluster.cluster.default_checkpoint import DEFAULT_CHECKPOINT
 from moshi_cluster.cluster.recorded_callers import RecordedCaller, read
@@ -64,10 +65,16 @@ def _run(given: argparse.Namespace) -> int:
 
 
 def _live(given: argparse.Namespace, recordings: Sequence[RecordedCaller]) -> EvaluationReport:
-    with local_cluster(str(given.checkpoint), given.callers + _SPARE_SLOTS, {}) as cluster:
+    with _cluster(given) as cluster:
         held = hold(cluster, recordings, given.callers)
     print(f"\n{_load(held.report, given.callers)}")
     return _judged(held.calls)
+
+
+def _cluster(given: argparse.Namespace) -> AbstractContextManager[Cluster]:
+    if given.target:
+        return nullcontext(Cluster(given.target))
+    return local_cluster(str(given.checkpoint), given.callers + _SPARE_SLOTS, {})
 
 
 def _offline(checkpoint: Path, recordings: Sequence[RecordedCaller]) -> EvaluationReport:
@@ -113,7 +120,9 @@ def _parser() -> argparse.ArgumentParser:
     what.add_argument("--exchanges", type=int, default=500, help="how many to make up, 500 if absent")
     what.add_argument("--recorded", action="store_true", help="the recorded ones instead; needs no synthesiser")
     parser.add_argument("--callers", type=int, default=16, help="at once, 16 if absent")
-    parser.add_argument("--offline", action="store_true", help="the same calls without cluster and clock")
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument("--offline", action="store_true", help="the same calls without cluster and clock")
+    where.add_argument("--target", metavar="HOST:PORT", help="a gateway that is there, with that checkpoint behind it")
     parser.add_argument("--checkpoint", type=Path, help="folder; the demo model if absent")
     parser.add_argument("--output", type=Path, metavar="JSON", help="everything counted, with every mistake")
     parser.add_argument("--write", action="store_true", help="make the results the figures of the model card")

@@ -1,0 +1,65 @@
+"""Scenarios of a compose check: what is done to the containers while people talk, and what they may notice of it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from benchmarks.cluster_check.errors import CheckFailed
+from benchmarks.cluster_check.patience import until
+from benchmarks.cluster_check.scenarios import Limits
+from benchmarks.compose.containers import UP_TIMEOUT_S, Containers
+
+_CALLS_BEGIN_S = 8.0  # on a worker that has come: gateways look names up every few seconds
+_LEFT_TIMEOUT_S = 60.0
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """One thing that happens to the containers."""
+
+    summary: str
+    happen: Callable[[Containers], str]  # returns what else is to be told
+    limits: Limits
+    counts: Mapping[str, int]
+
+
+def _scale_there_and_back(containers: Containers) -> str:
+    took_s = containers.up(codec=1, lm=2, gateway=1)
+    time.sleep(_CALLS_BEGIN_S)
+    containers.compose("up", "--detach", "--no-build", "--no-recreate", "--scale", "lm=1")
+    until(lambda: len(containers.ids("lm")) == 1, _LEFT_TIMEOUT_S, "the second lm has ended")
+    return f"the second lm served after {took_s:.0f} s"
+
+
+def _crash(service: str) -> Callable[[Containers], str]:
+    def happen(containers: Containers) -> str:
+        container = containers.crash(service)
+        try:
+            took_s = until(lambda: containers.serves(container, service), UP_TIMEOUT_S, "it serves again")
+        except CheckFailed:
+            containers.up(codec=2, lm=2, gateway=1)
+            return f"BROKEN: the engine did not start the {service} again; `docker compose up` did"
+        return f"the {service} served again after {took_s:.0f} s"
+
+    return happen
+
+
+def _kill(service: str) -> Callable[[Containers], str]:
+    def happen(containers: Containers) -> str:
+        containers.kill(service)
+        time.sleep(_CALLS_BEGIN_S)
+        took_s = containers.up(codec=2, lm=2, gateway=1)
+        return f"after {_CALLS_BEGIN_S:.0f} s `docker compose up`, which took {took_s:.0f} s"
+
+    return happen
+
+
+_TWO = {"codec": 2, "lm": 2, "gateway": 1}
+SCENARIOS = {
+    "scale-lm": Scenario("lm scaled 1, 2, 1", _scale_there_and_back, Limits(5.0), {"codec": 1, "lm": 1, "gateway": 1}),
+    "crash-lm": Scenario("an lm's process crashes, two of each", _crash("lm"), Limits(3.0, 2.0), _TWO),
+    "crash-codec": Scenario("a codec's process crashes, two of each", _crash("codec"), Limits(3.0, 2.0), _TWO),
+    "kill-lm": Scenario("an lm's container is killed, two of each", _kill("lm"), Limits(3.0, 2.0), _TWO),
+}
