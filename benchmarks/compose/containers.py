@@ -33,7 +33,6 @@ class Containers:
 
     ENGINE of the environment names the engine, where it is not the first of podman and docker. Raises CheckFailed from
     every method.
-    every method.
     """
 
     def __init__(self, variables: Mapping[str, str]) -> None:
