@@ -156,8 +156,8 @@ class GatewaySettings:
     open_timeout_s: float = setting(10.0, "A call whose `start` and slots take longer than this ends.", minimum=0.1)
     answer_timeout_s: float = setting(
         1.0,
-        "A worker that leaves a frame unanswered and says nothing for this long beyond its own longest step hangs: its"
-        " calls move.",
+        "A worker that leaves a frame unanswered and says nothing for this long beyond its own longest step, at most"
+        " twice this, hangs: its calls move.",
         minimum=0.1,
     )
     move_timeout_s: float = setting(

@@ -53,7 +53,7 @@ class MovePlan:
     """What another worker is given, and how long is waited before and while streams move."""
 
     answer_timeout_s: float
-    """A worker that leaves a frame unanswered beyond its own worst step, and is not heard at all, hangs."""
+    """A worker that leaves a frame unanswered so long beyond its own longest step, and is not heard at all, hangs."""
     give_up_s: float
     """Until another worker has room, once theirs is lost."""
     open_timeout_s: float
@@ -62,6 +62,12 @@ class MovePlan:
     """Last frames of the caller's voice that another codec's encoder hears first."""
     decode_frames: int
     """Last frames of Moshi's codes that another codec's decoder gets first."""
+
+    def patience_s(self, longest_step_s: float) -> float:
+        """For how long a worker may be silent. A longer step than the timeout is no excuse: it may have been halted in
+        it, and would have as much time again when that happens once more.
+        """
+        return self.answer_timeout_s + min(longest_step_s, self.answer_timeout_s)
 
 
 class MoveListener(Protocol):
@@ -129,7 +135,7 @@ class Mover:
         """Looks at the worker; call it every `interval_s`."""
         frames = self._unanswered
         frames.look(self.worker.mux.bundles_heard, interval_s)
-        limit_s = self._plan.answer_timeout_s + self.worker.worst_step_s
+        limit_s = self._plan.patience_s(self.worker.worst_step_s)
         if frames.silent_s > limit_s or frames.unanswered_s > _STUCK_S:
             self.worker.failed()
             self._want(MoveReason.HUNG)

@@ -6,7 +6,7 @@ import asyncio
 import zlib
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -364,3 +364,8 @@ def test_a_call_whose_worker_is_lost_while_it_waits_to_leave_it_waits_no_longer(
     assert heard.frames == undisturbed(CALL_FRAMES)
     assert [reason for _, reason, _ in heard.told.moves] == [MoveReason.LOST]
     assert ended_s < CALL_FRAMES * FRAME_S + 1.0
+
+
+def test_a_worker_that_was_halted_in_a_step_has_no_more_time_the_next_time_than_a_slow_one() -> None:
+    plan = replace(PLAN, answer_timeout_s=1.0)
+    assert [plan.patience_s(longest_step_s) for longest_step_s in (0.0, 0.25, 1.0, 5.0)] == [1.0, 1.25, 2.0, 2.0]
