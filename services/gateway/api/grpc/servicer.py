@@ -29,6 +29,7 @@ from moshi_cluster.services.gateway.settings import GatewaySettings
 from moshi_cluster.v1 import gateway_pb2, gateway_pb2_grpc
 
 _FORWARDED_FOR = "x-forwarded-for"
+_SOONER_S = 0.5  # a caller's deadline passes before ours: theirs counts from before the call came here
 
 
 class ConverseServicer(gateway_pb2_grpc.GatewayServicer):
@@ -99,4 +100,4 @@ async def _reading_on(messages: CallerMessages) -> AsyncIterator[None]:
 def _cancelled_as(context: grpc.aio.ServicerContext) -> str:
     """The status of a call that gRPC has ended: at its deadline, or because the caller is gone."""
     left_s = context.time_remaining()
-    return "CANCELLED" if left_s is None or left_s > 0 else "DEADLINE_EXCEEDED"
+    return "CANCELLED" if left_s is None or left_s > _SOONER_S else "DEADLINE_EXCEEDED"

@@ -125,8 +125,8 @@ async def test_unread_events_beyond_the_limit_end_the_call() -> None:
     async with cluster(reply_notes_max=10) as all_of_it:
         caller = Caller(all_of_it.stub)
         await caller.start(reply_pacing=gateway_pb2.Start.REPLY_PACING_PACED)
-        await caller.say_levels([1] * 3)
-        await eventually(lambda: all_of_it.sample("moshi_gateway_hop_seconds_count", hop="decode") == 3)
+        await caller.say_levels([1] * 15)
+        await eventually(lambda: all_of_it.sample("moshi_gateway_hop_seconds_count", hop="decode") == 15)
         for _ in range(12):
             await caller.control(mark=gateway_pb2.Control.Mark(name="m"))
         code, details = await caller.status()

@@ -37,11 +37,11 @@ async def pool_of(target: str, channels: WorkerChannels) -> AsyncIterator[Worker
         await asyncio.gather(running, return_exceptions=True)
 
 
-async def reaches(target: str, channels: WorkerChannels) -> bool:
+async def reaches(target: str, channels: WorkerChannels, within_s: float = 1.0) -> bool:
     """Whether a channel can be made; one that is refused tries for a while."""
     async with channels.open(target, "codec") as channel:
         try:
-            async with asyncio.timeout(1.0):
+            async with asyncio.timeout(within_s):
                 await channel.channel_ready()
         except TimeoutError:
             return False
@@ -78,7 +78,7 @@ async def test_strangers_reach_no_worker(tmp_path: Path) -> None:
     async with serving(EchoCodec(), worker_credentials(worker, "MTLS")) as listener:
         assert not await reaches(listener.target, PLAIN)
         assert not await reaches(listener.target, WorkerChannels(str(stranger)))
-        assert await reaches(listener.target, WorkerChannels(gateway))
+        assert await reaches(listener.target, WorkerChannels(gateway), PATIENCE_S)
 
 
 async def test_a_process_that_is_no_codec_of_ours_gets_no_calls(tmp_path: Path) -> None:
