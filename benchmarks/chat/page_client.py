@@ -103,6 +103,9 @@ class PageClient:
             except TimeoutError:
                 self.trace.failure = f"nothing came for {_LOST_AFTER_S:g} s"
                 return
+            except ConnectionError:  # reading answers pings
+                self.trace.failure = "the connection broke"
+                return
             if message.type is not aiohttp.WSMsgType.BINARY:
                 return
             self._take(message.data[0], message.data[1:], clock() - start_s)

@@ -155,6 +155,10 @@ class ChatConnection:
                     return None
         except TimeoutError as error:
             raise CallLost(f"the gateway was silent for {timeout_s:g} s") from error
+        except ConnectionError as error:  # reading answers pings
+            if self._closing:
+                return None
+            raise CallLost("the connection broke") from error
         return bytes(message.data)
 
 

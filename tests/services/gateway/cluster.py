@@ -42,6 +42,7 @@ PATIENT = {
     "backlog_frames": 1000,
     "jitter_allowance_ms": 2000,
     "reply_backlog_ms": 100_000,
+    "flush_timeout_s": 60.0,
     "retry_after_ms": 250,
     "max_messages_per_s": 1e6,
     "move_timeout_s": 0.0,
