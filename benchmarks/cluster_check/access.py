@@ -7,11 +7,11 @@ import os
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.cluster_check.job import NAMESPACE, pod_spec
 from benchmarks.cluster_check.kubectl import apply, get, kubectl, pods, settle
+from benchmarks.cluster_check.line import Line
 
 SUMMARIES = {
     "policies": "who reaches which port",
@@ -60,14 +60,6 @@ with grpc.insecure_channel(os.environ["TARGET"]) as channel:
     except grpc.RpcError as error:
         print(error.code().name)
 """
-
-
-@dataclass(frozen=True)
-class Line:
-    """Something that was looked at."""
-
-    text: str
-    holds: bool
 
 
 def check(name: str, namespace: str, image: str) -> Iterator[Line]:

@@ -81,7 +81,7 @@ class ComposeCheck:
         _say("  ".join(f"{title or 'of'} {cell}" for title, cell in zip(HEADER, outcome.row(), strict=True) if cell))
         self.outcomes.append(outcome)
         self.broken += outcome.broken()
-        self.tell(f"{scenario.summary}: {told}", not told.startswith("BROKEN"))
+        self.tell(f"{scenario.summary}: {told.text}", told.holds)
 
     def eval(self) -> None:
         """The recorded evaluation holds the model card's figures."""

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from benchmarks.cluster_check.errors import CheckFailed
+from benchmarks.cluster_check.line import Line
 from benchmarks.cluster_check.patience import until
 from benchmarks.cluster_check.scenarios import Limits
 from benchmarks.compose.containers import UP_TIMEOUT_S, Containers
@@ -20,38 +21,38 @@ class Scenario:
     """One thing that happens to the containers."""
 
     summary: str
-    happen: Callable[[Containers], str]  # returns what else is to be told
+    happen: Callable[[Containers], Line]  # returns what is told beside the calls
     limits: Limits
     counts: Mapping[str, int]
 
 
-def _scale_there_and_back(containers: Containers) -> str:
+def _scale_there_and_back(containers: Containers) -> Line:
     took_s = containers.up(codec=1, lm=2, gateway=1)
     time.sleep(_CALLS_BEGIN_S)
     containers.compose("up", "--detach", "--no-build", "--no-recreate", "--scale", "lm=1")
     until(lambda: len(containers.ids("lm")) == 1, _LEFT_TIMEOUT_S, "the second lm has ended")
-    return f"the second lm served after {took_s:.0f} s"
+    return Line(f"the second lm served after {took_s:.0f} s")
 
 
-def _crash(service: str) -> Callable[[Containers], str]:
-    def happen(containers: Containers) -> str:
+def _crash(service: str) -> Callable[[Containers], Line]:
+    def happen(containers: Containers) -> Line:
         container = containers.crash(service)
         try:
             took_s = until(lambda: containers.serves(container, service), UP_TIMEOUT_S, "it serves again")
         except CheckFailed:
             containers.up(codec=2, lm=2, gateway=1)
-            return f"BROKEN: the engine did not start the {service} again; `docker compose up` did"
-        return f"the {service} served again after {took_s:.0f} s"
+            return Line(f"the engine did not start the {service} again; `docker compose up` did", holds=False)
+        return Line(f"the {service} served again after {took_s:.0f} s")
 
     return happen
 
 
-def _kill(service: str) -> Callable[[Containers], str]:
-    def happen(containers: Containers) -> str:
+def _kill(service: str) -> Callable[[Containers], Line]:
+    def happen(containers: Containers) -> Line:
         containers.kill(service)
         time.sleep(_CALLS_BEGIN_S)
         took_s = containers.up(codec=2, lm=2, gateway=1)
-        return f"after {_CALLS_BEGIN_S:.0f} s `docker compose up`, which took {took_s:.0f} s"
+        return Line(f"after {_CALLS_BEGIN_S:.0f} s `docker compose up`, which took {took_s:.0f} s")
 
     return happen
 
