@@ -4,7 +4,7 @@
 # Build arguments; each is declared in every stage that uses it, since not every builder hands them on:
 # TORCH     cpu, or cuda: PyTorch with NVIDIA's libraries, 2.7 GB
 # BASE      Python 3.11 on Debian 12, here 3.11.16
-# VERSION, REVISION, SOURCE   for the labels: of this project, its commit, and where it is published
+# VERSION, REVISION, SOURCE   for the labels: of this project, its commit (metrics tell it, too), and where it is published
 #
 # Dependencies are those of deploy/images/*.txt, each with its hashes, and lie in layers before any code.
 

@@ -72,7 +72,7 @@ cluster-check: $(STUBS) ## The Kubernetes of KUBECONFIG is hurt while people tal
 	$(BIN)/python -m benchmarks.cluster_check $(if $(CLUSTER_LOAD),--load '$(CLUSTER_LOAD)') $(CLUSTER)
 
 compose-check: $(STUBS) $(DEPLOY_TOOLS) ## docker-compose.yml is hurt while people talk, with the images of `make images`; COMPOSE="eval stop"
-	$(BIN)/python -m benchmarks.compose $(COMPOSE)
+	PATH="$(abspath $(DEPLOY_VENV))/bin:$$PATH" $(BIN)/python -m benchmarks.compose $(COMPOSE)
 
 survive: $(STUBS) ## Workers and gateways are killed, frozen, restarted while people talk; SURVIVE="kill-lm" or "--random --minutes 120"
 	$(BIN)/python -m benchmarks.survive $(SURVIVE)

@@ -99,14 +99,15 @@ def _outcome(name: str, scenario: Scenario, arguments: argparse.Namespace) -> Ou
     _say(f"{name}: {scenario.summary}")
     prepare(arguments.namespace, scenario.replicas)
     target = f"gateway.{arguments.namespace}.svc:50051"
-    job = CallersJob(IMAGES[0], target, arguments.calls, arguments.seconds, arguments.every)
-    if (up := job.wait_until_up()) < arguments.calls:
-        raise CheckFailed(f"{arguments.calls - up} calls did not begin before anything happened")
-    time.sleep(_BEFORE_S)
-    begin_s = time.monotonic()
-    scenario.happen(arguments.namespace, IMAGES[0])
-    took_s = time.monotonic() - begin_s
-    outcome = Outcome(scenario.summary, scenario.limits, job.talks(), took_s)
+    with CallersJob(IMAGES[0], target, arguments.calls, arguments.seconds, arguments.every) as job:
+        if (up := job.wait_until_up()) < arguments.calls:
+            raise CheckFailed(f"{arguments.calls - up} calls did not begin before anything happened")
+        time.sleep(_BEFORE_S)
+        begin_s = time.monotonic()
+        scenario.happen(arguments.namespace, IMAGES[0])
+        took_s = time.monotonic() - begin_s
+        talks = job.talks()
+    outcome = Outcome(scenario.summary, scenario.limits, talks, took_s)
     _say("  ".join(f"{title or 'of'} {cell}" for title, cell in zip(HEADER, outcome.row(), strict=True) if cell))
     for sentence in outcome.broken():
         _say(f"broken: {sentence}")

@@ -2,7 +2,7 @@
 
 With the images of `make images` and podman or Docker. Starts the compose file under a name and on ports of its own,
 has callers come through the published ports, and stops everything. Exit status: 0 everything held, 1 the check failed,
-2 usage, 3 a promise was broken.
+2 usage, 3 a promise was broken, 130 interrupted.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ from benchmarks.cluster_check.patience import until
 from benchmarks.cluster_check.report import HEADER, Outcome
 from benchmarks.columns import columns
 from benchmarks.compose.containers import PORTS, Containers
-from benchmarks.compose.scenarios import SCENARIOS, Scenario
+from benchmarks.compose.scenarios import ONE, SCENARIOS, Scenario
 from moshi_cluster.cluster.direct_http import open_direct
 from moshi_cluster.cluster.ports import LOOPBACK, free_ports
+from moshi_cluster.cluster.running_cluster import EXIT_FAILED, exit_code, say
 
 SERVES_WITHIN_S = 60.0
 STOP_GRACE_S = 45.0  # stop_grace_period
 PROMETHEUS_IMAGE = "docker.io/prom/prometheus:v3.5.0"
 _EXIT_BROKEN = 3
-_EVAL_TIMEOUT_S = 600.0
+_EVAL_CALLERS, _EVAL_TIMEOUT_S = 6, 600.0
 _SCRAPED_WITHIN_S = 60.0
 _BEFORE_S = 3.0  # of calm, with everybody up
-_STOPPED_WELL = {0, 143}
 OTHERS = {
     "eval": "the recorded evaluation through the published port",
     "prometheus": "Prometheus scrapes every container (profile monitoring)",
@@ -49,11 +49,13 @@ class Ports:
     prometheus: int
 
     def variables(self) -> dict[str, str]:
-        """Of docker-compose.yml."""
+        """Of docker-compose.yml: what the shell or .env may say is not what is checked."""
         return {
+            "MOSHI_BIND": LOOPBACK,
             "MOSHI_GRPC_PORTS": str(self.grpc),
             "MOSHI_HTTP_PORTS": str(self.http),
             "MOSHI_PROMETHEUS_PORT": str(self.prometheus),
+            **dict.fromkeys(("MOSHI_IMAGES", "MOSHI_TAG", "MOSHI_CHECKPOINT", "MOSHI_TOKENS", "MOSHI_STORE_KEYS"), ""),
         }
 
 
@@ -70,34 +72,35 @@ class ComposeCheck:
 
     def scenario(self, name: str, scenario: Scenario) -> None:
         """People talk while it happens."""
-        _say(f"{name}: {scenario.summary}")
+        say(f"{name}: {scenario.summary}")
         self._containers.up(**scenario.counts)
-        callers = self._callers(every_s=0.5)
-        time.sleep(_BEFORE_S)
-        begin_s = time.monotonic()
-        told = scenario.happen(self._containers)
-        took_s = time.monotonic() - begin_s
-        outcome = Outcome(scenario.summary, scenario.limits, callers.talks(), took_s)
-        _say("  ".join(f"{title or 'of'} {cell}" for title, cell in zip(HEADER, outcome.row(), strict=True) if cell))
+        with self._callers(every_s=0.5) as callers:
+            self._until_up(callers)
+            time.sleep(_BEFORE_S)
+            begin_s = time.monotonic()
+            told = scenario.happen(self._containers)
+            took_s = time.monotonic() - begin_s
+            talks = callers.talks()
+        outcome = Outcome(scenario.summary, scenario.limits, talks, took_s)
+        say("  ".join(f"{title or 'of'} {cell}" for title, cell in zip(HEADER, outcome.row(), strict=True) if cell))
         self.outcomes.append(outcome)
         self.broken += outcome.broken()
         self.tell(f"{scenario.summary}: {told.text}", told.holds)
 
     def eval(self) -> None:
         """The recorded evaluation holds the model card's figures."""
-        command = [sys.executable, "-m", "training.evaluate.live", "--recorded", "--callers", "6"]
-        done = subprocess.run(
-            [*command, "--target", self._target], stdout=subprocess.PIPE, text=True, timeout=_EVAL_TIMEOUT_S
-        )
+        options = ["--recorded", "--callers", str(_EVAL_CALLERS), "--target", self._target]
+        command = [sys.executable, "-m", "training.evaluate.live", *options]
+        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, timeout=_EVAL_TIMEOUT_S)
         last = done.stdout.strip().rpartition("\n")[2]
-        self.tell(f"make eval EVAL='--recorded --target {self._target}': {last}", done.returncode == 0)
+        self.tell(f"make eval EVAL='{' '.join(options)}': {last}", done.returncode == 0)
 
     def prometheus(self) -> None:
         """Every container is a target that is up."""
-        if not self._containers.has_image(PROMETHEUS_IMAGE):
+        if not self._containers.can_pull(PROMETHEUS_IMAGE):
             self.tell(f"Prometheus: not looked at, {PROMETHEUS_IMAGE} cannot be had", True)
             return
-        self._containers.compose("up", "--detach", "--no-build", "--no-recreate", "prometheus")
+        self._containers.start("prometheus")
         wanted = sorted(service for service in PORTS for _ in self._containers.ids(service))
         url = f"http://{LOOPBACK}:{self._ports.prometheus}/api/v1/targets?state=active"
         up: list[str] = []
@@ -106,7 +109,7 @@ class ComposeCheck:
             try:
                 with open_direct(url, 5.0) as answer:
                     targets = json.load(answer)["data"]["activeTargets"]
-            except OSError:
+            except (OSError, ValueError):
                 return False
             up[:] = sorted(each["labels"]["job"] for each in targets if each["health"] == "up")
             return up == wanted
@@ -120,18 +123,23 @@ class ComposeCheck:
 
     def stop(self) -> None:
         """Everything ends by itself within its grace, though there are calls."""
-        callers = self._callers(every_s=0.0)
         all_ids = {service: self._containers.ids(service) for service in PORTS}
-        begin_s = time.monotonic()
-        self._containers.compose("stop")
-        took_s = time.monotonic() - begin_s
-        callers.leave()
+        with self._callers(every_s=0.0) as callers:
+            self._until_up(callers)
+            begin_s = time.monotonic()
+            self._containers.compose("stop")
+            took_s = time.monotonic() - begin_s
         codes = {
             service: [self._containers.state(each)["ExitCode"] for each in ids] for service, ids in all_ids.items()
         }
-        fine = took_s < STOP_GRACE_S and {code for each in codes.values() for code in each} <= _STOPPED_WELL
+        fine = took_s < STOP_GRACE_S and not any(code for each in codes.values() for code in each)
         told = ", ".join(f"{service} {' '.join(map(str, each))}" for service, each in codes.items())
         self.tell(f"SIGTERM of everything with {self._calls} calls up: {took_s:.1f} s; exit codes: {told}", fine)
+
+    def report(self) -> str:
+        """The table, what else was seen, and a sentence for each promise that was broken."""
+        table = columns([HEADER, *(outcome.row() for outcome in self.outcomes)]) if self.outcomes else ""
+        return "\n".join([table, *self.lines, *(f"broken: {sentence}" for sentence in self.broken)])
 
     @property
     def _target(self) -> str:
@@ -140,13 +148,14 @@ class ComposeCheck:
     def _callers(self, every_s: float) -> FollowedCallers:
         program = [sys.executable, "-m", "benchmarks.cluster_check.callers", "--target", self._target]
         options = ["--calls", str(self._calls), "--seconds", str(self._seconds), "--every", str(every_s)]
-        callers = FollowedCallers([*program, *options], self._seconds)
+        return FollowedCallers([*program, *options], self._seconds)
+
+    def _until_up(self, callers: FollowedCallers) -> None:
         if (up := callers.wait_until_up()) < self._calls:
             raise CheckFailed(f"{self._calls - up} calls did not begin before anything happened")
-        return callers
 
     def tell(self, line: str, holds: bool) -> None:
-        _say(line)
+        say(line)
         self.lines.append(line)
         if not holds:
             self.broken.append(line)
@@ -167,11 +176,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     if unknown := [name for name in arguments.scenarios if name not in everything]:
         parser.error(f"no scenario is called {unknown[0]}")
+    names = [name for name in everything if name in (arguments.scenarios or everything)]
+    return exit_code(lambda: _checked(arguments, names))
+
+
+def _checked(arguments: argparse.Namespace, names: Sequence[str]) -> int:
     try:
-        return _check(arguments, [name for name in everything if name in (arguments.scenarios or everything)])
+        return _check(arguments, names)
     except CheckFailed as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+        say(f"error: {error}")
+        return EXIT_FAILED
 
 
 def _check(arguments: argparse.Namespace, names: Sequence[str]) -> int:
@@ -181,15 +195,13 @@ def _check(arguments: argparse.Namespace, names: Sequence[str]) -> int:
             image = f"moshi-cluster/{service}:latest"
             if not containers.has_image(image):
                 raise CheckFailed(f"no image {image}: `make images` builds it")
-            _say(f"{image}: {containers.image_mb(image)} MB")
+            say(f"{image}: {containers.image_mb(image)} MB")
         check = ComposeCheck(containers, ports, arguments.calls, arguments.seconds)
-        took_s = containers.up(codec=1, lm=1, gateway=1)
+        took_s = containers.up(**ONE)
         check.tell(f"{containers.engine}: one of each serves after {took_s:.0f} s", took_s < SERVES_WITHIN_S)
         for name in names:
             _run(name, check)
-    print(columns([HEADER, *(outcome.row() for outcome in check.outcomes)]) if check.outcomes else "")
-    print("\n".join(check.lines))
-    print("\n".join(f"broken: {sentence}" for sentence in check.broken))
+        print(check.report())
     return _EXIT_BROKEN if check.broken else 0
 
 
@@ -199,10 +211,6 @@ def _run(name: str, check: ComposeCheck) -> None:
     else:
         others: dict[str, Callable[[], None]] = {"eval": check.eval, "prometheus": check.prometheus, "stop": check.stop}
         others[name]()
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

@@ -37,7 +37,10 @@ _REPORT_EVERY_CALLS = 10
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Command line; returns the exit status."""
-    given = _parser().parse_args(argv)
+    parser = _parser()
+    given = parser.parse_args(argv)
+    if given.target and given.write:
+        parser.error("--write takes the figures of a cluster of its own, not of --target")
     given.checkpoint = given.checkpoint or DEFAULT_CHECKPOINT
     try:
         return exit_code(lambda: _run(given))

@@ -63,7 +63,7 @@ class MovePlan:
     decode_frames: int
     """Last frames of Moshi's codes that another codec's decoder gets first."""
 
-    def patience_s(self, longest_step_s: float) -> float:
+    def hangs_after_s(self, longest_step_s: float) -> float:
         """For how long a worker may be silent. A longer step than the timeout is no excuse: it may have been halted in
         it, and would have as much time again when that happens once more.
         """
@@ -135,7 +135,7 @@ class Mover:
         """Looks at the worker; call it every `interval_s`."""
         frames = self._unanswered
         frames.look(self.worker.mux.bundles_heard, interval_s)
-        limit_s = self._plan.patience_s(self.worker.worst_step_s)
+        limit_s = self._plan.hangs_after_s(self.worker.worst_step_s)
         if frames.silent_s > limit_s or frames.unanswered_s > _STUCK_S:
             self.worker.failed()
             self._want(MoveReason.HUNG)

@@ -29,7 +29,9 @@ from moshi_cluster.services.gateway.settings import GatewaySettings
 from moshi_cluster.v1 import gateway_pb2, gateway_pb2_grpc
 
 _FORWARDED_FOR = "x-forwarded-for"
-_SOONER_S = 0.5  # a caller's deadline passes before ours: theirs counts from before the call came here
+# A caller's deadline passes before ours, since theirs counts from before the call came here; who hangs up in the last
+# half second before it is counted with those whose deadline passed.
+_SOONER_S = 0.5
 
 
 class ConverseServicer(gateway_pb2_grpc.GatewayServicer):
@@ -44,7 +46,7 @@ class ConverseServicer(gateway_pb2_grpc.GatewayServicer):
         """A call from its `start` to its status, by the table of services.common.errors."""
         budget = self._manager.loop_budget.call()
         messages = CallerMessages(context.read, self._settings, budget)
-        ended_as = partial(_cancelled_as, context)
+        ended_as = partial(cancelled_as, context)
         async with statuses(context), _reading_on(messages), self._manager.session("grpc", ended_as) as record:
             await context.send_initial_metadata(())  # clients may wait for it before they send anything
             metadata = context.invocation_metadata() or ()
@@ -97,7 +99,7 @@ async def _reading_on(messages: CallerMessages) -> AsyncIterator[None]:
         raise
 
 
-def _cancelled_as(context: grpc.aio.ServicerContext) -> str:
+def cancelled_as(context: grpc.aio.ServicerContext) -> str:
     """The status of a call that gRPC has ended: at its deadline, or because the caller is gone."""
     left_s = context.time_remaining()
     return "CANCELLED" if left_s is None or left_s > _SOONER_S else "DEADLINE_EXCEEDED"

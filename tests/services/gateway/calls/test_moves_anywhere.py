@@ -6,7 +6,7 @@ import asyncio
 import zlib
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -46,6 +46,7 @@ class Fate:
     hangs_after_s: float | None = None
     ends_after_frames: int | None = None
     """Its first stream ends by itself, although nothing else is the matter."""
+    longest_step_s: float = 0.0  # as the worker tells
 
 
 WELL = Fate()
@@ -79,7 +80,7 @@ class FakeWorker:
         self.service = service
         self.draining = asyncio.Event()
         self.mux = FakeMux()
-        self.worst_step_s = 0.0
+        self.worst_step_s = fate.longest_step_s
         self.grace_left_s = 30.0
         self.is_lost = asyncio.Event()
         self.hangs = False
@@ -366,6 +367,13 @@ def test_a_call_whose_worker_is_lost_while_it_waits_to_leave_it_waits_no_longer(
     assert ended_s < CALL_FRAMES * FRAME_S + 1.0
 
 
-def test_a_worker_that_was_halted_in_a_step_has_no_more_time_the_next_time_than_a_slow_one() -> None:
-    plan = replace(PLAN, answer_timeout_s=1.0)
-    assert [plan.patience_s(longest_step_s) for longest_step_s in (0.0, 0.25, 1.0, 5.0)] == [1.0, 1.25, 2.0, 2.0]
+def test_a_worker_that_was_halted_in_a_step_has_little_more_time_the_next_time() -> None:
+    async def scenario() -> tuple[Heard, float]:
+        heard = await call([], [Fate(hangs_after_s=1.0, longest_step_s=5.0)])
+        return heard, asyncio.get_running_loop().time()
+
+    heard, ended_s = run_simulated(scenario())
+    assert heard.frames == undisturbed(CALL_FRAMES)
+    assert [reason for _, reason, _ in heard.told.moves] == [MoveReason.HUNG]
+    assert ended_s < 1.0 + 2 * PLAN.answer_timeout_s + 1.0
+    assert [PLAN.hangs_after_s(longest_step_s) for longest_step_s in (0.0, 0.25, 1.0, 5.0)] == [1.0, 1.25, 2.0, 2.0]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
+from types import SimpleNamespace
 from typing import Any
 
 import grpc
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 from hypothesis import strategies as st
 
+from moshi_cluster.services.gateway.api.grpc.servicer import cancelled_as
 from moshi_cluster.v1 import common_pb2, gateway_pb2
 from tests.services.gateway.caller import F32_24K, START, Caller, start, status_after
 from tests.services.gateway.cluster import Cluster, EchoLm, cluster
@@ -169,6 +171,15 @@ async def test_a_caller_whose_deadline_passes_is_counted_so(before: list[Request
             await call.write(request)
         assert (await status_of(call))[0] == grpc.StatusCode.DEADLINE_EXCEEDED
         await eventually(lambda: all_of_it.sample("moshi_gateway_sessions_total", outcome="DEADLINE_EXCEEDED") == 1)
+
+
+@pytest.mark.parametrize(
+    ("left_s", "status"),
+    [(None, "CANCELLED"), (60.0, "CANCELLED"), (0.1, "DEADLINE_EXCEEDED"), (-1.0, "DEADLINE_EXCEEDED")],
+)
+def test_a_deadline_that_the_callers_clock_saw_first_is_one(left_s: float | None, status: str) -> None:
+    context: Any = SimpleNamespace(time_remaining=lambda: left_s)
+    assert cancelled_as(context) == status
 
 
 @pytest.mark.parametrize("before", [[], [START]], ids=["before start", "in the call"])
