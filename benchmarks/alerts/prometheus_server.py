@@ -13,13 +13,14 @@ from types import TracebackType
 from typing import Any, Self
 from urllib.parse import urlencode
 
+from benchmarks.ending import end
 from moshi_cluster.cluster.direct_http import open_direct
 from moshi_cluster.cluster.ports import LOOPBACK, free_ports
 
 RULES = Path("deploy/monitoring/rules")
 _FOR = re.compile(r"^(\s+for: )(\d+)([sm])$", re.MULTILINE)
 _SECONDS = {"s": 1, "m": 60}
-_ANSWER_TIMEOUT_S = 5.0
+_ANSWER_TIMEOUT_S, _END_TIMEOUT_S = 5.0, 10.0
 _POLL_S = 0.1
 
 
@@ -64,12 +65,7 @@ class PrometheusServer:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         assert self._process is not None
-        self._process.terminate()
-        try:
-            self._process.wait(timeout=10.0)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+        end(self._process, _END_TIMEOUT_S)
 
     def query(self, expression: str) -> list[Any]:
         """The series that an expression gives now. Raises OSError, also for what is no expression."""

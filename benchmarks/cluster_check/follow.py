@@ -42,9 +42,10 @@ class FollowedCallers:
             self._process.kill()
         self._thread.join(_LEAVE_S)
 
-    def wait_until_up(self) -> int:
-        """How many of the long calls are up. Raises CheckFailed."""
-        return int(self._next("up", 2 * START_TIMEOUT_S))
+    def wait_until_up(self, calls: int) -> None:
+        """Returns once so many long calls are up. Raises CheckFailed where fewer began."""
+        if (up := int(self._next("up", 2 * START_TIMEOUT_S))) < calls:
+            raise CheckFailed(f"{calls - up} calls did not begin before anything happened")
 
     def talks(self) -> list[Talk]:
         """What became of everybody, when it is over. Raises CheckFailed."""

@@ -17,6 +17,7 @@ from typing import Any, Self
 
 from benchmarks.cluster_check.errors import CheckFailed
 from benchmarks.cluster_check.patience import until
+from benchmarks.ending import end
 
 PORTS = {"gateway": 50051, "codec": 50052, "lm": 50053}
 UP_TIMEOUT_S = 120.0
@@ -182,12 +183,7 @@ def _socket_of(podman: str, environment: Mapping[str, str]) -> Iterator[str]:
                 raise CheckFailed(f"`podman system service` ended with {server.returncode}")
             yield f"unix://{socket}"
         finally:
-            server.terminate()
-            try:
-                server.wait(_SOCKET_END_S)
-            except subprocess.TimeoutExpired:
-                server.kill()
-                server.wait()
+            end(server, _SOCKET_END_S)
 
 
 def _compose_program() -> str:

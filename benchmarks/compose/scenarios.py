@@ -59,7 +59,7 @@ def _kill(service: str) -> Callable[[Containers], Line]:
 
 
 SCENARIOS = {
-    "scale-lm": Scenario("lm scaled 1, 2, 1", _scale_there_and_back, Limits(5.0), {"codec": 1, "lm": 1, "gateway": 1}),
+    "scale-lm": Scenario("lm scaled 1, 2, 1", _scale_there_and_back, Limits(5.0), ONE),
     "crash-lm": Scenario("an lm's process crashes, two of each", _crash("lm"), Limits(3.0, 2.0), TWO),
     "crash-codec": Scenario("a codec's process crashes, two of each", _crash("codec"), Limits(3.0, 2.0), TWO),
     "kill-lm": Scenario("an lm's container is killed, two of each", _kill("lm"), Limits(3.0, 2.0), TWO),

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from benchmarks.ending import end
 from moshi_cluster.cluster.ports import LOOPBACK, free_ports
 from moshi_cluster.services.gateway.settings import PREFIX
 
@@ -45,9 +46,4 @@ def _serving(server: str, folder: str) -> Iterator[int]:
     try:
         yield port
     finally:
-        process.terminate()
-        try:
-            process.wait(_STOP_TIMEOUT_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        end(process, _STOP_TIMEOUT_S)

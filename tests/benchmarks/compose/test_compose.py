@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 
 from benchmarks.cluster_check.errors import CheckFailed
+from benchmarks.cluster_check.follow import FollowedCallers
 from benchmarks.compose.__main__ import ComposeCheck, Ports, main
 from benchmarks.compose.containers import Containers
 
@@ -111,8 +111,7 @@ def test_who_does_not_end_by_themselves_break_a_promise(
     engine: Path, exit_code: int, holds: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     let(engine, exit_code=exit_code)
-    monkeypatch.setattr(ComposeCheck, "_callers", lambda *_, **__: nullcontext())
-    monkeypatch.setattr(ComposeCheck, "_until_up", lambda *_: None)
+    monkeypatch.setattr(FollowedCallers, "_follow", lambda callers: callers._lines.put('{"up": 8}'))
     with Containers({}) as containers:
         check = ComposeCheck(containers, Ports(1, 2, 3), 8, 60.0)
         check.stop()
