@@ -1,0 +1,30 @@
+"""Free ports: nobody is given one twice."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import cycle
+
+import pytest
+
+from moshi_cluster.cluster import ports
+
+
+class Drawn:
+    """Draws these ports again and again."""
+
+    def __init__(self, drawn: list[int]) -> None:
+        self._drawn: Iterator[int] = cycle(drawn)
+
+    def choice(self, among: range) -> int:
+        return next(self._drawn)
+
+
+def test_a_port_that_was_given_is_not_given_again_although_nobody_listens_yet(monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second, third = ports.free_ports(3)
+    monkeypatch.setattr(ports, "_given", type(ports._given)())
+    monkeypatch.setattr(ports, "_random", Drawn([first, first, second, third]))
+    assert ports.free_ports(1) == [first]
+    assert ports.free_ports(2) == [second, third]
+    with pytest.raises(OSError, match="no free port"):
+        ports.free_ports(1)
