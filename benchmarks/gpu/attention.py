@@ -11,7 +11,18 @@ from moshi_cluster.models.kernels.ring_attention import ring_attention
 from moshi_cluster.models.moshi_lm.static import SPARE_PLACES
 from moshi_cluster.models.moshi_lm.static.kv_rings import KvRing, kv_rings
 
-_SPLITS = ((512, 32, 1), (512, 64, 2), (256, 32, 1), (1024, 32, 1))  # places, block, warps
+_SPLITS = (  # places, block, warps, stages
+    (512, 32, 1, 1),
+    (512, 32, 1, 3),
+    (512, 16, 1, 1),
+    (512, 16, 1, 4),
+    (512, 64, 2, 1),
+    (512, 64, 4, 1),
+    (512, 64, 4, 3),
+    (512, 128, 4, 1),
+    (256, 32, 1, 1),
+    (1024, 32, 1, 1),
+)
 
 
 def run(scale: Scale) -> None:
@@ -46,10 +57,11 @@ def _share_of_copy(scale: Scale, ring: KvRing, rows: int, fill: float, rate: flo
 
 
 def _other_splits(scale: Scale, ring: KvRing, rate: float, name: str) -> None:
-    for split, block, warps in _SPLITS:
-        tuning = {"split": split, "block": block, "warps": warps}
+    for split, block, warps, stages in _SPLITS:
+        tuning = {"split": split, "block": block, "warps": warps, "stages": stages}
         share = _share_of_copy(scale, ring, scale.batches[-1], 1.0, rate, **tuning)
-        scale.figure(f"{name}, splits of {split}, blocks of {block}, {warps} warps", 100 * share, "% of a copy")
+        label = f"{name}, splits of {split}, blocks of {block}, {warps} warps, {stages} stages"
+        scale.figure(label, 100 * share, "% of a copy")
 
 
 def _compiled(tuning: dict[str, int]):  # type: ignore[no-untyped-def]

@@ -22,12 +22,13 @@ PARTS = (
     Part("rates", 20, rates.run),
     Part("tests", 75, tests.run),
     Part("equalities", 70, checks.run),
-    Part("attention", 35, attention.run),
+    Part("attention", 45, attention.run),
     Part("static step", 65, lm_step.run),
     Part("plain step", 15, lm_step.run_eager),
-    Part("upstream", 80, upstream.run),
+    Part("upstream", 95, upstream.run),
     Part("codec", 40, codec.run),
     Part("calls", 45, calls.run),
     Part("join", 35, join.run),
+    Part("kernels", 30, lm_step.run_kernels),
 )
 MOST_SECONDS = 480

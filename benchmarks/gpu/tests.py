@@ -25,7 +25,7 @@ def run(scale: Scale) -> None:
         scale.note(f"left out: {' and '.join(missing)} are missing here")
         return
     # Most of the time goes into compiling kernels, one after the other in each process.
-    processes = ("-n", "4") if importlib.util.find_spec("xdist") and not scale.dry else ()
+    processes = ("-n", "8") if importlib.util.find_spec("xdist") and not scale.dry else ()
     chosen = _DRY_PLACES if scale.dry else (*_PLACES, *_WANTED, *processes)
     run = subprocess.run(
         [sys.executable, "-m", "pytest", *_OPTIONS, *chosen], cwd=_ROOT, capture_output=True, text=True, check=False

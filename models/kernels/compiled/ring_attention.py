@@ -18,6 +18,7 @@ from moshi_cluster.models.kernels.ring_attention import SPLIT_PLACES
 
 BLOCK = 32  # places read at once: with one warp no register is spilled, and 8-bit keys come 16 bytes at a time
 WARPS = 1
+STAGES = 1  # blocks whose reading has begun before the one at hand is computed
 _LOG2_E = tl.constexpr(math.log2(math.e))
 _LARGEST = tl.constexpr(float(LARGEST))
 _LEAST_MAGNITUDE = tl.constexpr(LEAST_MAGNITUDE)
@@ -65,6 +66,7 @@ def ring_attention(
     split: int = SPLIT_PLACES,
     block: int = BLOCK,
     warps: int = WARPS,
+    stages: int = STAGES,
 ) -> Tensor:
     rows, heads, head_dim = q.shape
     capacity = keys.shape[2]
@@ -73,7 +75,7 @@ def ring_attention(
     weights = torch.empty(rows, heads, splits, 2, device=q.device)
     out = torch.empty(rows, heads * head_dim, dtype=q.dtype, device=q.device)
     stored = keys, values, key_scales, value_scales
-    sizes = heads, capacity, context, head_dim, split, splits, block
+    sizes = heads, capacity, context, head_dim, split, splits, block, stages
     slots, positions = slots.contiguous(), positions.contiguous()
     split_kernel[heads, rows, splits](
         q, *stored, slots, positions, sums, weights, *sizes, key_scales is not None, num_warps=warps
@@ -89,7 +91,7 @@ def ring_attention(
 def split_kernel(
     q_at, keys, values, key_scales, value_scales, slots, positions, sums, weights,
     HEADS: tl.constexpr, CAPACITY: tl.constexpr, CONTEXT: tl.constexpr, D: tl.constexpr,
-    SPLIT_: tl.constexpr, SPLITS: tl.constexpr, BLOCK_: tl.constexpr, INT8: tl.constexpr,
+    SPLIT_: tl.constexpr, SPLITS: tl.constexpr, BLOCK_: tl.constexpr, STAGES_: tl.constexpr, INT8: tl.constexpr,
 ):  # fmt: skip
     """One head of one row over the places of one split: its sum of values, largest score and sum of weights."""
     head, row, split = tl.program_id(0), tl.program_id(1), tl.program_id(2)
@@ -106,7 +108,7 @@ def split_kernel(
         top = -float("inf")
         total = 0.0
         out = tl.zeros([D], tl.float32)
-        for at in range(start, tl.minimum(start + SPLIT_, written), BLOCK_):
+        for at in tl.range(start, tl.minimum(start + SPLIT_, written), BLOCK_, num_stages=STAGES_):
             place = at + tl.arange(0, BLOCK_)
             inside = place < written
             age = newest - place
