@@ -22,11 +22,20 @@ def wait_for(page: Page, selector: str, text: str) -> None:
 
 def wait_until_said(page: Page, text: str) -> None:
     """Until a notice has said it since the page was loaded, if only for a moment."""
-    page.wait_for_function("(text) => window.notices.some((notice) => notice.includes(text))", arg=text)
+    wait_until_true(page, "(text) => window.notices.some((notice) => notice.includes(text))", text)
 
 
 def wait_until_connected(page: Page) -> None:
     page.locator("html[data-state=talking]").wait_for()
+
+
+def wait_until_true(page: Page, expression: str, argument: object = None) -> None:
+    """Until an expression of JavaScript, or a function of the argument, is true in the page.
+
+    Playwright's wait_for_function evaluates an expression that is not true at once a second time with the page's own
+    eval, which its Content-Security-Policy forbids; here the browser evaluates it every time.
+    """
+    wait_until(page, lambda: bool(page.evaluate(expression, argument)))
 
 
 def wait_until(page: Page, condition: Callable[[], bool]) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from tests.web.conftest import INSECURE_HOST, ServerThat
 from tests.web.fake_server import Behaviour, Socket, answer, echo
-from tests.web.patience import wait_for, wait_until, wait_until_connected
+from tests.web.patience import wait_for, wait_until, wait_until_connected, wait_until_true
 from tests.web.recordings import LONGEST_DELAY_S, echo_delays_s
 from tests.web.steps import close_dialog, connect
 
@@ -116,7 +116,7 @@ def test_another_microphone_is_taken_while_the_conversation_runs(page: Page, ser
     assert len(options) > 2, "the fake devices are listed"
     page.select_option("#choice-microphone", options[1])
     page.uncheck("#choice-noiseSuppression")
-    page.wait_for_function("window.asked.length === 3")
+    wait_until_true(page, "window.asked.length === 3")
     first, second, third = page.evaluate("window.asked")
     assert (first["echoCancellation"], first["noiseSuppression"], first["channelCount"]) == (True, True, 1)
     assert second["deviceId"] == {"exact": options[1]}
@@ -136,7 +136,7 @@ def test_a_film_of_the_conversation_can_be_made(page: Page, server_that: ServerT
     page.keyboard.press("c")
     page.locator("#recording-list [data-kind=film] video").wait_for(state="visible")
     assert page.locator("#recording-list li").count() == 1, "no sound recording was asked for"
-    page.wait_for_function("document.querySelector('#recording-list video').videoWidth > 0")
+    wait_until_true(page, "document.querySelector('#recording-list video').videoWidth > 0")
 
 
 # --- a server in trouble
