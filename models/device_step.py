@@ -12,6 +12,7 @@ from torch import Tensor
 
 Run = Callable[[Tensor], Tensor]  # rows [R, columns] on the device -> results [R, ...] there
 _SMALLEST, _STEP = 16, 64
+_URGENT = -1  # CUDA's numbers: less is sooner
 
 
 def buckets_up_to(rows: int) -> tuple[int, ...]:
@@ -23,10 +24,16 @@ class DeviceStep:
     """Runs a function of rows in the smallest bucket that holds them, filled up with rows that are nobody's."""
 
     def __init__(
-        self, run: Run, nobody: Sequence[int], results: int, buckets: Sequence[int], device: torch.device | str
+        self,
+        run: Run,
+        nobody: Sequence[int],
+        results: int,
+        buckets: Sequence[int],
+        device: torch.device | str,
+        urgent: bool = False,
     ) -> None:
         """nobody: the int32 columns of a row that changes nothing; results: int32 columns of a result; buckets: numbers
-        of rows, at least one."""
+        of rows, at least one; urgent: its kernels go before those of other steps on the device."""
         self.buckets = sorted(buckets)
         self.most_rows = self.buckets[-1]
         self._device = torch.device(device)
@@ -42,6 +49,7 @@ class DeviceStep:
         self._results = torch.zeros_like(self._results_on_host, device=self._device)
         self._run = run
         self._graphs: dict[int, torch.cuda.CUDAGraph] = {}
+        self._priority = _URGENT if urgent else 0
         self._launched = 0  # rows in flight
 
     @property
@@ -58,12 +66,14 @@ class DeviceStep:
         self._rows_on_host.copy_(self._nobody)
         self._rows.copy_(self._rows_on_host)
         pool = None
+        # A recorded kernel keeps the priority of the stream that recorded it.
+        stream = torch.cuda.Stream(self._device, self._priority) if self._recorded else None
         for bucket in reversed(self.buckets):
             self._run_eagerly(bucket)
             if self._recorded:
                 torch.cuda.synchronize(self._device)
                 graph = self._graphs[bucket] = torch.cuda.CUDAGraph()
-                with torch.cuda.graph(graph, pool=pool):
+                with torch.cuda.graph(graph, pool=pool, stream=stream):
                     self._run_eagerly(bucket)
                 pool = graph.pool()
 

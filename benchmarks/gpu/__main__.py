@@ -64,6 +64,7 @@ def _run_boxed(part: Part, report: Report, options: argparse.Namespace, seconds:
         return
     # A group of its own: what a part has started must not go on beside the next one.
     process = subprocess.Popen([*command, *(["--dry"] if options.dry else [])], start_new_session=True)
+    start_s = time.monotonic()
     try:
         if code := process.wait(seconds):
             report.add(Note(part.name, f"failed with exit code {code}"))
@@ -73,6 +74,7 @@ def _run_boxed(part: Part, report: Report, options: argparse.Namespace, seconds:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
+        report.add(Figure(part.name, "all of this part", time.monotonic() - start_s, "s"))
 
 
 def _run_here(part: Part, report: Report, dry: bool) -> int:

@@ -11,22 +11,20 @@ from moshi_cluster.models.kernels.ring_attention import ring_attention
 from moshi_cluster.models.moshi_lm.static import SPARE_PLACES
 from moshi_cluster.models.moshi_lm.static.kv_rings import KvRing, kv_rings
 
-_SPLITS = (  # places, block, warps, stages
+_TUNINGS = (  # places of a split, of a block, warps, stages
     (512, 32, 1, 1),
+    (512, 32, 1, 2),
     (512, 32, 1, 3),
     (512, 16, 1, 1),
     (512, 16, 1, 4),
     (512, 64, 2, 1),
-    (512, 64, 4, 1),
-    (512, 64, 4, 3),
-    (512, 128, 4, 1),
     (256, 32, 1, 1),
-    (1024, 32, 1, 1),
 )
+_FEWER = ((64, 32, 1, 1), (128, 32, 1, 1), (128, 32, 1, 3), (256, 32, 1, 1), (256, 32, 1, 3), (512, 32, 1, 3))
 
 
 def run(scale: Scale) -> None:
-    """Rows of random ages up to the fill in shuffled slots; at the largest batch other sizes of splits, too."""
+    """Rows of random ages up to the fill in shuffled slots; full ones in other sizes of splits and blocks, too."""
     rate = copy_rate(scale)
     for dtype, name in ((torch.int8, "int8"), (torch.bfloat16, "bfloat16")):
         for rows in scale.batches:
@@ -34,7 +32,8 @@ def run(scale: Scale) -> None:
             for fill in scale.fills:
                 share = _share_of_copy(scale, ring, rows, fill, rate)
                 scale.figure(f"{name}, {rows} rows, {fill:.0%} of the window", 100 * share, "% of a copy")
-        _other_splits(scale, ring, rate, name)
+            for tuning in _TUNINGS if rows == scale.batches[-1] else _FEWER:
+                _tell_tuning(scale, ring, rows, rate, name, tuning)
 
 
 def _share_of_copy(scale: Scale, ring: KvRing, rows: int, fill: float, rate: float, **tuning: int) -> float:
@@ -56,12 +55,12 @@ def _share_of_copy(scale: Scale, ring: KvRing, rows: int, fill: float, rate: flo
     return read / taken_s / rate
 
 
-def _other_splits(scale: Scale, ring: KvRing, rate: float, name: str) -> None:
-    for split, block, warps, stages in _SPLITS:
-        tuning = {"split": split, "block": block, "warps": warps, "stages": stages}
-        share = _share_of_copy(scale, ring, scale.batches[-1], 1.0, rate, **tuning)
-        label = f"{name}, splits of {split}, blocks of {block}, {warps} warps, {stages} stages"
-        scale.figure(label, 100 * share, "% of a copy")
+def _tell_tuning(scale: Scale, ring: KvRing, rows: int, rate: float, name: str, tuning: tuple[int, ...]) -> None:
+    split, block, warps, stages = tuning
+    named = {"split": split, "block": block, "warps": warps, "stages": stages}
+    share = _share_of_copy(scale, ring, rows, 1.0, rate, **named)
+    label = f"{name}, {rows} rows, splits of {split}, blocks of {block}, {warps} warps, {stages} stages"
+    scale.figure(label, 100 * share, "% of a copy")
 
 
 def _compiled(tuning: dict[str, int]):  # type: ignore[no-untyped-def]

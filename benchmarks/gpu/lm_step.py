@@ -18,7 +18,6 @@ from moshi_cluster.models.moshi_lm.sizes import StepSize, slot_size
 from moshi_cluster.models.moshi_lm.static import buckets_for
 from moshi_cluster.models.moshi_lm.static.step import StaticStep
 
-_PROFILED, _KERNELS, _NAME_LENGTH = 3, 14, 80  # steps that are profiled, kernels that are told
 _KINDS = ((torch.int8, "int8"), (torch.bfloat16, "bfloat16"))
 
 
@@ -91,25 +90,6 @@ def run(scale: Scale) -> None:
         del step
 
 
-def run_kernels(scale: Scale) -> None:
-    """Where the time of a step goes: the kernels that take most of it, with full windows of 8 bits."""
-    step = static_step(scale, torch.int8)
-    step.warm()
-    for sessions in [sessions for sessions in scale.batches if sessions <= step.slots]:
-        running = _at_fill(scale, step, sessions, 1.0)
-        with torch.profiler.profile(activities=[_activity(scale)]) as profile:
-            for _ in range(_PROFILED):
-                running.frame()
-            scale.synchronise()
-        kernels: dict[str, list[float]] = {}
-        for event in profile.events():
-            if event.device_type.name == _activity(scale).name:
-                kernels.setdefault(event.name, []).append(event.time_range.elapsed_us() / 1000)
-        for name, taken_ms in sorted(kernels.items(), key=lambda item: -sum(item[1]))[:_KERNELS]:
-            label = f"{sessions} sessions: {len(taken_ms) / _PROFILED:g} x {name:.{_NAME_LENGTH}}"
-            scale.figure(label, sum(taken_ms) / _PROFILED, "ms")
-
-
 def run_eager(scale: Scale) -> None:
     """The plain generator's step on this device, and how many kernels it launches."""
     generator = Generator(scale.lm, scale.batches[1])
@@ -132,20 +112,16 @@ def run_eager(scale: Scale) -> None:
 
 def _launches(scale: Scale, generator: Generator, slots: Sequence[int], codes: Tensor) -> int:
     """Kernels of a step; on a CPU calls of operators."""
-    activity = _activity(scale)
+    on_device = scale.device.type == "cuda"
+    activity = torch.profiler.ProfilerActivity.CUDA if on_device else torch.profiler.ProfilerActivity.CPU
     with torch.profiler.profile(activities=[activity]) as profile:
         generator.step(slots, codes)
         scale.synchronise()
     return sum(event.device_type.name == activity.name for event in profile.events())
 
 
-def _activity(scale: Scale) -> torch.profiler.ProfilerActivity:
-    kinds = torch.profiler.ProfilerActivity
-    return kinds.CUDA if scale.device.type == "cuda" else kinds.CPU
-
-
 def _measure(scale: Scale, step: StaticStep, sessions: int, fill: float, name: str, floor_ms: float) -> None:
-    running = _at_fill(scale, step, sessions, fill)
+    running = at_fill(scale, step, sessions, fill)
     taken = [running.frame() for _ in range(scale.steps)]
     label = f"{name}, {sessions} sessions, {fill:.0%} of the window"
     p50_ms = quantile([each.whole_ms for each in taken], 0.5)
@@ -156,7 +132,7 @@ def _measure(scale: Scale, step: StaticStep, sessions: int, fill: float, name: s
     scale.figure(f"{label}: host until launched, p50", quantile([each.host_ms for each in taken], 0.5), "ms")
 
 
-def _at_fill(scale: Scale, step: StaticStep, sessions: int, fill: float) -> RunningSessions:
+def at_fill(scale: Scale, step: StaticStep, sessions: int, fill: float) -> RunningSessions:
     """Sessions whose windows are full to that share, one frame on."""
     context = scale.lm_config.context
     random = torch.Generator().manual_seed(sessions)

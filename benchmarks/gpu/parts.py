@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from benchmarks.gpu import attention, calls, checks, codec, join, lm_step, rates, tests, upstream
+from benchmarks.gpu import attention, calls, checks, codec, join, kernels, lm_step, rates, tests, upstream
 from benchmarks.gpu.scale import Scale
 
 
@@ -29,6 +29,6 @@ PARTS = (
     Part("codec", 40, codec.run),
     Part("calls", 45, calls.run),
     Part("join", 35, join.run),
-    Part("kernels", 30, lm_step.run_kernels),
+    Part("kernels", 30, kernels.run),
 )
 MOST_SECONDS = 480

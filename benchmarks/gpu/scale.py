@@ -54,8 +54,7 @@ class Scale:
         self.steps = 2 if self.dry else 40
         self.fills = (0.25, 1.0) if self.dry else (0.25, 0.5, 1.0)
         prepare_thread(self.device)
-        if self.dry:
-            torch.set_num_threads(1)
+        torch.set_num_threads(1)  # as a worker's
 
     def figure(self, name: str, value: float, unit: str) -> None:
         self.report.add(Figure(self.part, name, value, unit))

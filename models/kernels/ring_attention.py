@@ -18,8 +18,18 @@ from moshi_cluster.models.kernels.int8_vectors import int8_codes
 from moshi_cluster.models.kernels.operator import operator
 from moshi_cluster.models.layers.rope import rotate
 
-SPLIT_PLACES = 512
-"""Places of a ring that one program of the compiled kernel reads; it leaves its sums in memory."""
+_SPLITS = 64, 128, 256, 512
+_MOST_PROGRAMS = 12288
+
+
+def split_places(heads: int, capacity: int) -> int:
+    """Places that one program of the compiled kernel reads, for so many heads of all rows over rings of that capacity.
+
+    It leaves its sums in memory. The shorter a split is, the sooner few rows are done, for a program reads block after
+    block; with many rows there are programs enough, and fewer sums to put together are better. It depends on how many
+    rows a step has, as the products around it do, never on what they are.
+    """
+    return next((split for split in _SPLITS if heads * -(-capacity // split) <= _MOST_PROGRAMS), _SPLITS[-1])
 
 
 def turn_and_write_reference(

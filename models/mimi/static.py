@@ -96,7 +96,7 @@ class StaticHalf(ABC):
     def __init__(self, state: RowState, taken: int, given: int, buckets: Sequence[int], device: torch.device) -> None:
         """taken, given: int32 of a frame on its way in and out."""
         self._state = state
-        self._step = DeviceStep(self._run, [state.slots] + [0] * taken, given, buckets, device)
+        self._step = DeviceStep(self._run, [state.slots] + [0] * taken, given, buckets, device, urgent=True)
         self.device = device
 
     def warm(self) -> None:

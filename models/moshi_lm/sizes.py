@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
-from moshi_cluster.models.kernels.ring_attention import SPLIT_PLACES
+from moshi_cluster.models.kernels.ring_attention import split_places
 from moshi_cluster.models.mimi.sizes import CodecRoom
 from moshi_cluster.models.moshi_lm.config import LmConfig
 from moshi_cluster.models.moshi_lm.kv_buffer import vector_bytes
@@ -62,7 +62,8 @@ class StepSize:
         config = self.config
         logits = config.text_card_out * (2 * torch.float32.itemsize + torch.bfloat16.itemsize)
         layer = _LAYER_WIDTHS * config.dim * torch.float32.itemsize
-        splits = -(-self.places // SPLIT_PLACES) * (config.dim + 2 * config.num_heads) * torch.float32.itemsize
+        split = split_places(self.rows * config.num_heads, self.places)
+        splits = -(-self.places // split) * (config.dim + 2 * config.num_heads) * torch.float32.itemsize
         depth = (
             _DEPTH_PARTS * config.depformer_num_layers * config.dep_q * config.depformer_dim * torch.float32.itemsize
         )

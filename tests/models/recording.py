@@ -91,8 +91,9 @@ def recordings(monkeypatch: pytest.MonkeyPatch) -> list[Recording]:
         return made[-1]
 
     @contextlib.contextmanager
-    def record(recording: Recording, pool: str | None) -> Iterator[None]:
+    def record(recording: Recording, pool: str | None, stream: int) -> Iterator[None]:
         assert pool == (None if recording is made[0] else "pool"), "one pool for all, the first one's"
+        recording.priority = stream
         with _NoReading(), _Recorder(recording):
             yield
 
@@ -100,6 +101,7 @@ def recordings(monkeypatch: pytest.MonkeyPatch) -> list[Recording]:
     monkeypatch.setattr(torch.cuda, "CUDAGraph", graph)
     monkeypatch.setattr(torch.cuda, "graph", record)
     monkeypatch.setattr(torch.cuda, "Event", Event)
+    monkeypatch.setattr(torch.cuda, "Stream", lambda device, priority: priority)
     monkeypatch.setattr(torch.cuda, "synchronize", lambda device: None)
     monkeypatch.setattr(Tensor, "pin_memory", lambda tensor: tensor)
     return made

@@ -1,7 +1,7 @@
 """Ring attention in Triton: the keys and values of each row are read once, where they lie.
 
-The places of a slot are cut into splits of a fixed length, one program each, so that a row's sums do not depend on how
-many rows there are; a second kernel puts the splits of a row together.
+The places of a slot are cut into splits, one program each, as long as the number of rows of the step asks for; a second
+kernel puts the splits of a row together. A row's sums do not depend on what the other rows are.
 """
 
 from __future__ import annotations
@@ -14,15 +14,34 @@ import triton.language as tl
 from torch import Tensor
 
 from moshi_cluster.models.kernels.int8_vectors import LARGEST, LEAST_MAGNITUDE
-from moshi_cluster.models.kernels.ring_attention import SPLIT_PLACES
+from moshi_cluster.models.kernels.ring_attention import split_places
 
 BLOCK = 32  # places read at once: with one warp no register is spilled, and 8-bit keys come 16 bytes at a time
 WARPS = 1
-STAGES = 1  # blocks whose reading has begun before the one at hand is computed
+STAGES = {1: 1, 2: 3, 4: 1}
+"""By bytes of a number: blocks whose reading has begun before the one at hand is computed."""
 _LOG2_E = tl.constexpr(math.log2(math.e))
 _LARGEST = tl.constexpr(float(LARGEST))
 _LEAST_MAGNITUDE = tl.constexpr(LEAST_MAGNITUDE)
 _ROUND = tl.constexpr(12582912.0)  # 1.5 * 2^23: added and subtracted it rounds to the nearest, halves to even
+
+_INTERPRETED = tl.constexpr(triton.knobs.runtime.interpret)
+_WIDEN = tl.constexpr("""{
+    .reg .b32 codes, a, b, c, d;
+    xor.b32 codes, $4, 0x80808080;
+    prmt.b32 a, codes, 0x4B000000, 0x7440;
+    prmt.b32 b, codes, 0x4B000000, 0x7441;
+    prmt.b32 c, codes, 0x4B000000, 0x7442;
+    prmt.b32 d, codes, 0x4B000000, 0x7443;
+    mov.b32 $0, a;
+    mov.b32 $1, b;
+    mov.b32 $2, c;
+    mov.b32 $3, d;
+    add.f32 $0, $0, 0fCB000080;
+    add.f32 $1, $1, 0fCB000080;
+    add.f32 $2, $2, 0fCB000080;
+    add.f32 $3, $3, 0fCB000080;
+}""")
 
 
 def turn_and_write(
@@ -63,19 +82,22 @@ def ring_attention(
     slots: Tensor,
     positions: Tensor,
     context: int,
-    split: int = SPLIT_PLACES,
+    split: int | None = None,
     block: int = BLOCK,
     warps: int = WARPS,
-    stages: int = STAGES,
+    stages: int | None = None,
 ) -> Tensor:
     rows, heads, head_dim = q.shape
     capacity = keys.shape[2]
+    split, stages = split or split_places(rows * heads, capacity), stages or STAGES[keys.itemsize]
     splits = triton.cdiv(capacity, split)
     sums = torch.empty(rows, heads, splits, head_dim, device=q.device)
     weights = torch.empty(rows, heads, splits, 2, device=q.device)
     out = torch.empty(rows, heads * head_dim, dtype=q.dtype, device=q.device)
     stored = keys, values, key_scales, value_scales
-    sizes = heads, capacity, context, head_dim, split, splits, block, stages
+    # Vectors that a warp reads at once, 16 bytes a thread.
+    groups = max(1, min(block, 32 * 16 // (head_dim * keys.itemsize)))
+    sizes = heads, capacity, context, head_dim, split, splits, block, groups, stages
     slots, positions = slots.contiguous(), positions.contiguous()
     split_kernel[heads, rows, splits](
         q, *stored, slots, positions, sums, weights, *sizes, key_scales is not None, num_warps=warps
@@ -91,7 +113,8 @@ def ring_attention(
 def split_kernel(
     q_at, keys, values, key_scales, value_scales, slots, positions, sums, weights,
     HEADS: tl.constexpr, CAPACITY: tl.constexpr, CONTEXT: tl.constexpr, D: tl.constexpr,
-    SPLIT_: tl.constexpr, SPLITS: tl.constexpr, BLOCK_: tl.constexpr, STAGES_: tl.constexpr, INT8: tl.constexpr,
+    SPLIT_: tl.constexpr, SPLITS: tl.constexpr, BLOCK_: tl.constexpr, GROUPS: tl.constexpr, STAGES_: tl.constexpr,
+    INT8: tl.constexpr,
 ):  # fmt: skip
     """One head of one row over the places of one split: its sum of values, largest score and sum of weights."""
     head, row, split = tl.program_id(0), tl.program_id(1), tl.program_id(2)
@@ -105,34 +128,48 @@ def split_kernel(
         q = tl.load(q_at + (row * HEADS + head) * D + d).to(tl.float32) * _LOG2_E
         newest = (position % CAPACITY).to(tl.int32)
         seen = tl.minimum(position + 1, CONTEXT).to(tl.int32)
-        top = -float("inf")
-        total = 0.0
-        out = tl.zeros([D], tl.float32)
+        # Every group has sums of its own until the end, so that in the loop hardly a thread waits for another.
+        of_block = tl.arange(0, GROUPS)[:, None] + tl.arange(0, BLOCK_ // GROUPS)[None, :] * GROUPS
+        top = tl.full([GROUPS], -float("inf"), tl.float32)
+        total = tl.zeros([GROUPS], tl.float32)
+        out = tl.zeros([GROUPS, 1, D], tl.float32)
         for at in tl.range(start, tl.minimum(start + SPLIT_, written), BLOCK_, num_stages=STAGES_):
-            place = at + tl.arange(0, BLOCK_)
-            inside = place < written
+            place = at + of_block
             age = newest - place
-            counts = inside & (tl.where(age < 0, age + CAPACITY, age) < seen)
-            offsets = (base + place)[:, None] * D + d[None, :]
-            k = tl.load(keys + offsets, mask=inside[:, None], other=0)
-            v = tl.load(values + offsets, mask=inside[:, None], other=0)
-            score = tl.sum(k.to(tl.float32) * q[None, :], axis=1)
+            # What does not count is not read: it may be anything, NaN included.
+            counts = (place < written) & (tl.where(age < 0, age + CAPACITY, age) < seen)
+            offsets = (base + place)[:, :, None] * D + d[None, None, :]
+            k = tl.load(keys + offsets, mask=counts[:, :, None], other=0)
+            v = tl.load(values + offsets, mask=counts[:, :, None], other=0)
+            score = tl.sum(_wide(k, INT8) * q[None, None, :], axis=2)
             if INT8:
-                score *= tl.load(key_scales + base + place, mask=inside, other=0.0)
+                score *= tl.load(key_scales + base + place, mask=counts, other=0.0)
             score = tl.where(counts, score, -float("inf"))
-            higher = tl.maximum(top, tl.max(score, axis=0))
+            higher = tl.maximum(top, tl.max(score, axis=1))
             base_score = tl.where(higher == -float("inf"), 0.0, higher)
-            weight = tl.exp2(score - base_score)
+            weight = tl.exp2(score - base_score[:, None])
             kept = tl.exp2(top - base_score)
-            total = total * kept + tl.sum(weight, axis=0)
-            v = v.to(tl.float32)
-            if INT8:  # codes are numbers whatever was left behind, scales need not be
-                weight = tl.where(counts, weight * tl.load(value_scales + base + place, mask=inside, other=0.0), 0.0)
-            else:
-                v = tl.where(counts[:, None], v, 0.0)
-            out = out * kept + tl.sum(weight[:, None] * v, axis=0)
+            total = total * kept + tl.sum(weight, axis=1)
+            if INT8:
+                weight *= tl.load(value_scales + base + place, mask=counts, other=0.0)
+            out = out * kept[:, None, None] + tl.sum(weight[:, :, None] * _wide(v, INT8), axis=1, keep_dims=True)
             top = higher
-        _store_split((row * HEADS + head) * SPLITS + split, sums, weights, out, top, total, D)
+        highest = tl.max(top, axis=0)
+        share = tl.exp2(top - tl.where(highest == -float("inf"), 0.0, highest))
+        whole = tl.sum(tl.sum(out * share[:, None, None], axis=0), axis=0)
+        _store_split((row * HEADS + head) * SPLITS + split, sums, weights, whole, highest, tl.sum(total * share), D)
+
+
+@triton.jit
+def _wide(x, INT8: tl.constexpr):
+    """A block of keys or values in float32.
+
+    Hardware turns an integer into a number on a unit that makes 16 of them a cycle, no more than memory delivers. Put
+    behind the exponent of 2^23, the code plus 128 is a number already, from which 2^23 + 128 is subtracted.
+    """
+    if INT8 and not _INTERPRETED:
+        return tl.inline_asm_elementwise(_WIDEN, "=f,=f,=f,=f,r", [x], dtype=tl.float32, is_pure=True, pack=4)
+    return x.to(tl.float32)
 
 
 @triton.jit

@@ -110,7 +110,7 @@ def figures(ptx: str) -> dict[str, int]:
     return {
         "registers": max(int(count) for count in re.findall(r"Used (\d+) registers", said)),
         "spilled_bytes": sum(int(count) for count in re.findall(r"(\d+) bytes spill", said)),
-        "loads_of_16_bytes": len(re.findall(r"ld\.global\S*\.v4\.b32", ptx)),
+        "loads_of_16_bytes": len(re.findall(r"ld\.global\S*\.v4\.b32|cp\.async\.cg\.shared\.global.*0x10,", ptx)),
     }
 
 

@@ -26,8 +26,10 @@ def test_rms_norm(kernel: Get, dtype: torch.dtype, width: int) -> None:
     x, alpha = normal(3, width).to(dtype), normal(width)
     y = kernel("elementwise", "rms_norm")(x, alpha, 1e-5)
     exact = x.double() * alpha / (x.double().square().mean(dim=1, keepdim=True) + 1e-5).sqrt()
-    assert y.dtype == dtype and (y - exact).abs().max() < BOUNDS[dtype]
-    assert (y.cpu() - RmsNorm(alpha.cpu(), 1e-5)(x.cpu())).abs().max() < BOUNDS[dtype]
+    bound = BOUNDS[dtype] * exact.abs().clamp(min=1)  # wide rows have large numbers, which round further
+    assert y.dtype == dtype and ((y - exact).abs() < bound).all()
+    plain = RmsNorm(alpha.cpu(), 1e-5)(x.cpu())
+    assert ((y.cpu() - plain).abs() < bound.cpu()).all()
 
 
 @dtypes

@@ -14,7 +14,7 @@ from tests.models.peak_memory import PeakMemory
 KV_DTYPES = [torch.int8, torch.bfloat16]
 
 
-@pytest.mark.parametrize("rows", [16, 192])
+@pytest.mark.parametrize("rows", [64, 192])
 def test_a_step_is_planned_with_its_temporaries(rows: int) -> None:
     lm = seven_b()
     step = StaticStep(lm, 2, kv_dtype=torch.int8, buckets=[rows])
