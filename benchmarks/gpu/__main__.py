@@ -36,7 +36,7 @@ def main() -> int:
         print("no CUDA device here; --dry runs everything, tiny, on a CPU", file=sys.stderr)
         return 2
     options.results.unlink(missing_ok=True)
-    ends_s = time.monotonic() + MOST_SECONDS
+    ends_s = time.monotonic() + options.seconds
     for part in PARTS:
         if not options.only or part.name in options.only:
             left_s = _DRY_SECONDS if options.dry else min(part.seconds, ends_s - time.monotonic())
@@ -100,6 +100,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument(
         "--results", type=Path, default=Path("gpu-results.jsonl"), help="where figures go, written anew by each run"
     )
+    parser.add_argument("--seconds", type=float, default=MOST_SECONDS, help="for all parts together, 480 if absent")
     parser.add_argument("--only", nargs="+", choices=[part.name for part in PARTS], help="some of the parts")
     parser.add_argument("--part", choices=[part.name for part in PARTS], help=argparse.SUPPRESS)
     return parser.parse_args()

@@ -18,7 +18,7 @@ from moshi_cluster.models.kernels.ring_attention import split_places
 
 BLOCK = 32  # places read at once: with one warp no register is spilled, and 8-bit keys come 16 bytes at a time
 WARPS = 1
-STAGES = {1: 1, 2: 3, 4: 1}
+STAGES = {1: 3, 2: 3, 4: 1}
 """By bytes of a number: blocks whose reading has begun before the one at hand is computed."""
 _LOG2_E = tl.constexpr(math.log2(math.e))
 _LARGEST = tl.constexpr(float(LARGEST))
