@@ -10,7 +10,7 @@ _MB = 1_000_000
 _FLOAT_BYTES = 4
 _HALVES = 2  # encoder and decoder
 _WEIGHT_BYTES = 400 * _MB  # of the published codec, with the matrices that are made of them
-_CONTEXT_BYTES = 500 * _MB  # of a process on a device; an estimate, as the next one: no card was at hand
+_CONTEXT_BYTES = 500 * _MB  # of a process on a device; an estimate, as the next one
 RUNTIME_BYTES = 300 * _MB
 """Recorded steps and workspaces."""
 

@@ -27,6 +27,7 @@ class Recording:
     def __init__(self) -> None:
         self.calls: list[Call] = []
         self.replays = 0
+        self.priority: int | None = None  # of the stream that recorded it
 
     def pool(self) -> str:
         return "pool"

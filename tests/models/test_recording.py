@@ -39,7 +39,7 @@ def test_a_recorded_lm_says_what_the_plain_one_says(
         generator = StaticGenerator(lm, 4, kv_dtype=kv_dtype, buckets=BUCKETS, spare=3)
         recordings.clear()
         generator.warm()
-        assert len(recordings) == len(BUCKETS)
+        assert [recording.priority for recording in recordings] == [0] * len(BUCKETS)
         said.append([])
         for slot, sampling in zip(slots, SAMPLINGS, strict=True):
             open_ready(generator, slot, sampling)
@@ -70,6 +70,7 @@ def test_a_recorded_codec_gives_the_plain_ones_codes_and_samples(
         recordings.clear()
         halves.append(half(mimi, 3, BUCKETS))
         halves[-1].warm()
+        assert {recording.priority for recording in recordings} == {-1}, "before those of an lm in the same process"
     encoder, decoder = halves
     for frame, column, reply in zip(pcm, codes, replies, strict=True):
         assert torch.equal(encoder.step([2, 0], frame), column)

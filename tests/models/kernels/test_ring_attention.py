@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from moshi_cluster.models.kernels.int8_vectors import int8_codes
+from moshi_cluster.models.kernels.ring_attention import split_places
 from moshi_cluster.models.layers.rope import Rope, rotate
 from tests.models.kernels.conftest import DEVICE, Kernel
 
@@ -93,6 +94,12 @@ def test_a_row_is_bit_for_bit_the_same_alone_and_in_a_batch(kernel: Get, dtype: 
     for row in range(5):
         alone = attend(kernel, q[[row]], rings, [slots[row]], [positions[row]])
         assert torch.equal(together[row], alone[0])
+
+
+def test_few_rows_have_short_splits_and_many_rows_long_ones() -> None:
+    moshi, mimi = [split_places(32 * rows, 3072) for rows in (16, 64, 192)], split_places(8 * 192, 250)
+    assert (moshi, mimi) == ([128, 512, 512], 64)
+    assert split_places(1, 40) == 64, "one split where a ring is shorter than any"
 
 
 @pytest.mark.parametrize("ring", [torch.float32, torch.bfloat16, torch.int8])
