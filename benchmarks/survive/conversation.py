@@ -27,6 +27,7 @@ from moshi_cluster.v1 import common_pb2, gateway_pb2
 
 LINE = LineFormat("mulaw", 8_000, packet_ms=20, reply_packet_ms=20)
 PLAYBACK_DELAY_S, PLAYBACK_MOST_S = 0.1, 0.2  # a telephone's small jitter buffer
+_TEMPERATURES = 0.7, 0.8  # of text and sound, Moshi's
 _RESUME_PATIENCE_S, _RESUME_PAUSE_S = 10.0, 0.1
 _PACKET_S = LINE.packet_ms / 1000
 _CHANNEL_OPTIONS = (*DIRECT, ("grpc.use_local_subchannel_pool", 1))  # a connection for each call
@@ -41,7 +42,7 @@ class Voice:
 
     @property
     def greedy(self) -> bool:
-        """Every second one's tokens are the likeliest ones; the others' are drawn as the checkpoint says."""
+        """Every second one's tokens are the likeliest ones; the others' are drawn."""
         return self.number % 2 == 0
 
     def start(self, jitter_allowance_ms: int) -> gateway_pb2.Start:
@@ -49,6 +50,8 @@ class Voice:
         sampling = common_pb2.Sampling(seed=1 + self.number)
         if self.greedy:
             sampling.text_temperature = sampling.audio_temperature = 0
+        else:  # the demo model's own temperatures are 0
+            sampling.text_temperature, sampling.audio_temperature = _TEMPERATURES
         return gateway_pb2.Start(
             input_format=LINE.message(),
             reply_packet_ms=LINE.reply_packet_ms,

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import functools
+import json
 import math
 import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from benchmarks.online.record import OK, CallRecord
 from benchmarks.survive.steps import Window
+from moshi_cluster.cluster.default_checkpoint import DEFAULT_CHECKPOINT
 from moshi_cluster.v1 import gateway_pb2
 
 MOVED = gateway_pb2.Event.KIND_MOVED
 FILLED = gateway_pb2.Event.KIND_FILLED
 DROPPED = gateway_pb2.Event.KIND_DROPPED
 GO_AWAY = gateway_pb2.Event.KIND_GO_AWAY
+_IN_FLIGHT = 4  # answered frames that an lm may have read and the caller has not heard: a gateway's `inflight_frames`
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +43,8 @@ class HeardCall:
     told: list[Told] = field(default_factory=list)
     undisturbed_frames: float = math.inf
     """Reply frames before the first that a fill or a drop may concern: the caller's audio decides them alone."""
+    remembered_until: float = math.inf
+    """Reply frame from which its lm knows only the last window of a longer call: it moved then."""
     comparable_until_s: float = math.inf
     """When its models' state became another than an undisturbed call's."""
     resume_token: str = ""
@@ -100,6 +106,9 @@ class HeardCall:
         self.told.append(Told(time.monotonic(), event.kind, event.frames, event.detail))
         if event.kind in (FILLED, DROPPED):
             self.undisturbed_frames = min(self.undisturbed_frames, event.frame_index)
+        elif event.kind == MOVED and event.detail.startswith("lm:"):
+            if event.frame_index + _IN_FLIGHT > context_frames():
+                self.remembered_until = min(self.remembered_until, event.frame_index)
         elif event.kind == GO_AWAY:
             self.gateway_leaves |= event.detail.startswith("the gateway")
 
@@ -116,9 +125,27 @@ class Difference:
         return Difference(self.frames + other.frames, self.texts + other.texts, self.sounds + other.sounds)
 
 
+@functools.cache
+def context_frames() -> int:
+    """So many frames the demo model looks back on."""
+    return int(json.loads((DEFAULT_CHECKPOINT / "config.json").read_text(encoding="utf-8"))["context"])
+
+
 def difference(call: HeardCall, undisturbed: HeardCall, window: Window) -> Difference:
-    """Of the frames of `call` that came within the window, as far as nothing was filled in or dropped."""
-    frames = list(_common_frames(call, undisturbed, window))
+    """Of the frames of `call` that came within the window, as far as nothing was filled in or dropped, and the lm's
+    state is the one that was there.
+    """
+    frames = _common_frames(call, undisturbed, window)
+    return _difference(call, undisturbed, [frame for frame in frames if frame < call.remembered_until])
+
+
+def difference_behind_the_context(call: HeardCall, undisturbed: HeardCall, window: Window) -> Difference:
+    """The same of the frames behind a move of an lm that read only the last window of a longer call."""
+    frames = _common_frames(call, undisturbed, window)
+    return _difference(call, undisturbed, [frame for frame in frames if frame >= call.remembered_until])
+
+
+def _difference(call: HeardCall, undisturbed: HeardCall, frames: Sequence[int]) -> Difference:
     return Difference(
         len(frames),
         sum(call.texts.get(frame) != undisturbed.texts.get(frame) for frame in frames),

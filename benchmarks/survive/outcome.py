@@ -8,7 +8,15 @@ from dataclasses import dataclass
 
 from benchmarks.online.quantiles import quantile, ratio
 from benchmarks.survive.conversation import Conversation
-from benchmarks.survive.heard import DROPPED, FILLED, MOVED, Difference, HeardCall, difference
+from benchmarks.survive.heard import (
+    DROPPED,
+    FILLED,
+    MOVED,
+    Difference,
+    HeardCall,
+    difference,
+    difference_behind_the_context,
+)
 from benchmarks.survive.steps import Step, Window
 from moshi_cluster.audio.frame import FRAME_S
 
@@ -66,6 +74,7 @@ class Outcome:
     bystanders: Group = Group()  # the others
     greedy: Difference = Difference()
     sampled: Difference = Difference()
+    behind: Difference = Difference()  # of both, behind a move of an lm that did not read the whole call
     inexact: int = 0  # calls that ended with frames unaccounted for
     others_cores: float = 0.0  # that programs used which are not part of the run; the most
 
@@ -86,6 +95,7 @@ class Outcome:
             self.bystanders + other.bystanders,
             self.greedy + other.greedy,
             self.sampled + other.sampled,
+            self.behind + other.behind,
             self.inexact + other.inexact,
             max(self.others_cores, other.others_cores),
         )
@@ -123,8 +133,9 @@ class Judge:
             forgotten=sum(call.forgotten_frames for call in again),
             moved=_group(concerned, window),
             bystanders=_group(others, window),
-            greedy=self._difference(window, lambda one: one.voice.greedy),
-            sampled=self._difference(window, lambda one: not one.voice.greedy),
+            greedy=self._difference(window, difference, lambda one: one.voice.greedy),
+            sampled=self._difference(window, difference, lambda one: not one.voice.greedy),
+            behind=self._difference(window, difference_behind_the_context),
             inexact=sum(not call.exact for one in ended for call in one.calls),
             others_cores=window.others_cores,
         )
@@ -132,14 +143,19 @@ class Judge:
             _set_apart(concerned, window)
         return found
 
-    def _difference(self, window: Window, belongs: Callable[[Conversation], bool]) -> Difference:
+    def _difference(
+        self,
+        window: Window,
+        compare: Callable[[HeardCall, HeardCall, Window], Difference],
+        belongs: Callable[[Conversation], bool] = lambda one: True,
+    ) -> Difference:
         """Of the calls that began the conversations: those that go on with one answer other audio."""
         pairs = [
             (one.first, self._undisturbed[one.voice.number])
             for one in self._conversations
             if one.calls and belongs(one) and one.voice.number in self._undisturbed
         ]
-        return sum((difference(call, like, window) for call, like in pairs), Difference())
+        return sum((compare(call, like, window) for call, like in pairs), Difference())
 
 
 def _is_concerned(one: Conversation, window: Window) -> bool:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 
 from benchmarks.columns import columns
+from benchmarks.survive.heard import Difference
 from benchmarks.survive.outcome import Group, Outcome
 from benchmarks.survive.run import Run
 from benchmarks.survive.steps import HANDED_OVER_GAP_S, Step
@@ -25,6 +26,7 @@ _HEAD = [
         "text differs",
         "of frames",
         "sound differs",
+        "behind the context",
         "inexact",
         "whole s",
         "others' cores",
@@ -120,6 +122,7 @@ def _row(outcome: Outcome) -> list[str]:
         f"{outcome.greedy.texts} / {outcome.sampled.texts}",
         str(compared.frames),
         f"{compared.sounds / compared.frames:.2%}" if compared.frames else "-",
+        _counts(outcome.behind),
         str(outcome.inexact),
         f"{outcome.whole_after_s:.1f}",
         f"{outcome.others_cores:.2f}",
@@ -128,6 +131,10 @@ def _row(outcome: Outcome) -> list[str]:
 
 def _late(group: Group) -> str:
     return f"{group.late} ({group.late_ratio:.1%})" if group.replies else "-"
+
+
+def _counts(found: Difference) -> str:
+    return f"{found.texts} / {found.sounds} of {found.frames}" if found.frames else "-"
 
 
 def _ms(seconds: float) -> str:

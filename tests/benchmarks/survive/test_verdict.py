@@ -14,7 +14,7 @@ from benchmarks.online.record import OK, CallRecord
 from benchmarks.online.scenarios import PlannedCall
 from benchmarks.survive.conversation import LINE, Conversation, Voice
 from benchmarks.survive.gateways import Gateways
-from benchmarks.survive.heard import DROPPED, FILLED, MOVED, Difference, HeardCall, Told, difference
+from benchmarks.survive.heard import DROPPED, FILLED, MOVED, Difference, HeardCall, Told, context_frames, difference
 from benchmarks.survive.outcome import Group, Judge, Outcome
 from benchmarks.survive.scenarios import SCENARIOS, random_steps
 from benchmarks.survive.steps import Step, Window
@@ -103,6 +103,36 @@ def test_counters_that_do_not_add_up_or_disagree_with_the_caller_are_inexact(
     assert call.exact is exact
 
 
+@pytest.mark.parametrize(
+    ("detail", "frame", "promised", "behind"),
+    [
+        ("lm: the worker was lost", 9, Difference(10, 0, 10), Difference()),
+        ("lm: the worker was lost", 15, Difference(5, 0, 5), Difference(5, 0, 5)),
+        ("codec: the worker was lost", 15, Difference(10, 0, 10), Difference()),
+    ],
+)
+def test_behind_a_move_of_a_call_that_is_longer_than_the_context_nothing_is_promised(
+    monkeypatch: pytest.MonkeyPatch, detail: str, frame: int, promised: Difference, behind: Difference
+) -> None:
+    monkeypatch.setattr("benchmarks.survive.heard.context_frames", lambda: 16)
+    undisturbed, call = heard(dict.fromkeys(range(40), 7)), heard(dict.fromkeys(range(40), 8))
+    event = gateway_pb2.Event(kind=MOVED, frame_index=frame, detail=detail)
+    call.listen(gateway_pb2.ConverseResponse(event=event))
+    found = Judge([conversation(call)], CALM, {0: undisturbed}).outcome("", HURT)
+    assert (found.greedy, found.behind) == (promised, behind)
+    assert len(list(broken(dataclasses.replace(outcome(), greedy=found.greedy, behind=found.behind)))) == 1
+
+
+def test_the_context_is_the_demo_models() -> None:
+    assert context_frames() == 375
+
+
+@pytest.mark.parametrize("number", range(2))
+def test_every_second_voice_is_greedy_and_the_others_are_drawn(number: int) -> None:
+    sampling = Voice(number, []).start(0).sampling
+    assert [sampling.text_temperature > 0, sampling.audio_temperature > 0] == [number == 1] * 2
+
+
 def test_who_is_moved_and_who_stands_by() -> None:
     moved, aside = heard({}), heard({})
     moved.told += [Told(12.0, MOVED, 0, ""), Told(12.0, DROPPED, 3, "")]
@@ -181,9 +211,9 @@ def test_a_busy_machine_is_told() -> None:
 
 
 def test_a_step_is_a_row() -> None:
-    row = table([outcome(greedy=Difference(50, 1, 5))]).splitlines()[1].split()
+    row = table([outcome(greedy=Difference(50, 1, 5), behind=Difference(9, 2, 3))]).splitlines()[1].split()
     assert row[:10] == ["kill-lm", "4", "4", "0", "0", "0", "300", "400", "0", "0"]
-    assert row[-8:-2] == ["1", "/", "0", "50", "10.00%", "0"]
+    assert row[-13:-2] == ["1", "/", "0", "50", "10.00%", "2", "/", "3", "of", "9", "0"]
 
 
 def test_the_same_seed_gives_the_same_faults_of_every_kind_but_a_frozen_gateway() -> None:
