@@ -51,7 +51,7 @@ def _share_of_copy(scale: Scale, ring: KvRing, rows: int, fill: float, rate: flo
     stored = ring.keys, ring.values, ring.key_scales, ring.value_scales
     taken_s = seconds(scale, lambda: attend(q, *stored, slots, positions, context))
     vector = sum(tensor[0, 0, 0].nbytes for tensor in ring.tensors)
-    read = int((positions + 1).clamp(max=ring.keys.shape[2]).sum()) * ring.keys.shape[1] * vector
+    read = int((positions + 1).clamp(max=context).sum()) * ring.keys.shape[1] * vector
     return read / taken_s / rate
 
 

@@ -40,6 +40,7 @@ def run(scale: Scale) -> None:
         traffic = Traffic(scale, mimi, step, [_FRAME_S * phase() for _ in range(calls)])
         traffic.run(3 if scale.dry else _FRAMES)
         traffic.tell(name)
+        del traffic  # there is memory for one codec
 
 
 @dataclass
@@ -83,11 +84,10 @@ class Stage:
             self._changed.notify()
 
     def _run(self) -> None:
-        prepare_thread(self._scale.device)
-        on_device = self._scale.device.type == "cuda"
-        stream = torch.cuda.stream(torch.cuda.Stream()) if on_device else contextlib.nullcontext()
         try:
-            with stream:
+            prepare_thread(self._scale.device)
+            on_device = self._scale.device.type == "cuda"
+            with torch.cuda.stream(torch.cuda.Stream()) if on_device else contextlib.nullcontext():
                 while frames := self._take():
                     self._pass(frames)
         except BaseException as error:  # told by who waits for the last frame
@@ -129,6 +129,7 @@ class Traffic:
         self._calls = [scale.lm_config.context + 1] * sessions
         for slot in range(sessions):
             step.state.open(slot, Sampling(seed=slot), torch.empty(0, step.config.streams, dtype=torch.int64))
+        scale.synchronise()  # what was written on this thread's stream the stages' streams do not wait for
         self.turnaround_s: list[float] = []
         self._decode = Stage(scale, self._decoded, self._done)
         self._lm = Stage(scale, self._answered, self._decode.give)

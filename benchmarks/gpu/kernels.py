@@ -8,6 +8,7 @@ import torch
 
 from benchmarks.gpu.codec import load
 from benchmarks.gpu.lm_step import at_fill, static_step
+from benchmarks.gpu.profile import kernels_ms
 from benchmarks.gpu.scale import Scale
 from moshi_cluster.models.device_step import buckets_up_to
 from moshi_cluster.models.mimi.static import static_decoder, static_encoder
@@ -34,16 +35,7 @@ def run(scale: Scale) -> None:
 
 def tell_kernels(scale: Scale, label: str, call: Callable[[], object]) -> None:
     """The kernels that take most of a call: how many of each, and their milliseconds together."""
-    on_device = scale.device.type == "cuda"
-    activity = torch.profiler.ProfilerActivity.CUDA if on_device else torch.profiler.ProfilerActivity.CPU
-    with torch.profiler.profile(activities=[activity]) as profile:
-        for _ in range(_STEPS):
-            call()
-        scale.synchronise()
-    kernels: dict[str, list[float]] = {}
-    for event in profile.events():
-        if event.device_type.name == activity.name:
-            kernels.setdefault(event.name, []).append(event.time_range.elapsed_us() / 1000)
+    kernels = kernels_ms(scale, call, _STEPS)
     scale.figure(f"{label}: all kernels", sum(map(sum, kernels.values())) / _STEPS, "ms")
     for name, taken_ms in sorted(kernels.items(), key=lambda item: -sum(item[1]))[:_KERNELS]:
         scale.figure(f"{label}: {len(taken_ms) / _STEPS:g} x {name:.{_NAME_LENGTH}}", sum(taken_ms) / _STEPS, "ms")

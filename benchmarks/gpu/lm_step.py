@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from benchmarks.gpu.profile import kernels_ms
 from benchmarks.gpu.rates import copy_rate
 from benchmarks.gpu.scale import Scale, free_memory
 from benchmarks.online.quantiles import quantile
@@ -112,12 +113,8 @@ def run_eager(scale: Scale) -> None:
 
 def _launches(scale: Scale, generator: Generator, slots: Sequence[int], codes: Tensor) -> int:
     """Kernels of a step; on a CPU calls of operators."""
-    on_device = scale.device.type == "cuda"
-    activity = torch.profiler.ProfilerActivity.CUDA if on_device else torch.profiler.ProfilerActivity.CPU
-    with torch.profiler.profile(activities=[activity]) as profile:
-        generator.step(slots, codes)
-        scale.synchronise()
-    return sum(event.device_type.name == activity.name for event in profile.events())
+    taken_ms = kernels_ms(scale, lambda: generator.step(slots, codes))
+    return sum(len(each) for each in taken_ms.values())
 
 
 def _measure(scale: Scale, step: StaticStep, sessions: int, fill: float, name: str, floor_ms: float) -> None:

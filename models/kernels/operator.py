@@ -14,8 +14,8 @@ import torch
 
 F = TypeVar("F", bound=Callable[..., object])
 NAMESPACE = "moshi_cluster"
-HAS_TRITON = importlib.util.find_spec("triton") is not None
-"""CUDA builds of torch bring it, CPU builds do not."""
+HAS_TRITON = importlib.util.find_spec("triton") is not None and torch.version.hip is None
+"""CUDA builds of torch bring it, CPU builds do not. Kernels hold instructions of NVIDIA's cards."""
 
 
 def operator(reference: F, shape: Callable[..., object], mutates: Sequence[str] = ()) -> F:

@@ -7,6 +7,7 @@ kernel puts the splits of a row together. A row's sums do not depend on what the
 from __future__ import annotations
 
 import math
+import os
 
 import torch
 import triton
@@ -19,13 +20,13 @@ from moshi_cluster.models.kernels.ring_attention import split_places
 BLOCK = 32  # places read at once: with one warp no register is spilled, and 8-bit keys come 16 bytes at a time
 WARPS = 1
 STAGES = {1: 3, 2: 3, 4: 1}
-"""By bytes of a number: blocks whose reading has begun before the one at hand is computed."""
+"""By bytes of a number: blocks that are on their way or at hand."""
 _LOG2_E = tl.constexpr(math.log2(math.e))
 _LARGEST = tl.constexpr(float(LARGEST))
 _LEAST_MAGNITUDE = tl.constexpr(LEAST_MAGNITUDE)
 _ROUND = tl.constexpr(12582912.0)  # 1.5 * 2^23: added and subtracted it rounds to the nearest, halves to even
 
-_INTERPRETED = tl.constexpr(triton.knobs.runtime.interpret)
+_INTERPRETED = tl.constexpr(os.environ.get("TRITON_INTERPRET") == "1")
 _WIDEN = tl.constexpr("""{
     .reg .b32 codes, a, b, c, d;
     xor.b32 codes, $4, 0x80808080;
@@ -37,10 +38,10 @@ _WIDEN = tl.constexpr("""{
     mov.b32 $1, b;
     mov.b32 $2, c;
     mov.b32 $3, d;
-    add.f32 $0, $0, 0fCB000080;
-    add.f32 $1, $1, 0fCB000080;
-    add.f32 $2, $2, 0fCB000080;
-    add.f32 $3, $3, 0fCB000080;
+    add.rn.f32 $0, $0, 0fCB000080;
+    add.rn.f32 $1, $1, 0fCB000080;
+    add.rn.f32 $2, $2, 0fCB000080;
+    add.rn.f32 $3, $3, 0fCB000080;
 }""")
 
 
@@ -90,6 +91,7 @@ def ring_attention(
     rows, heads, head_dim = q.shape
     capacity = keys.shape[2]
     split, stages = split or split_places(rows * heads, capacity), stages or STAGES[keys.itemsize]
+    assert split % block == 0, "a block beyond its split would be counted twice"
     splits = triton.cdiv(capacity, split)
     sums = torch.empty(rows, heads, splits, head_dim, device=q.device)
     weights = torch.empty(rows, heads, splits, 2, device=q.device)
@@ -165,7 +167,8 @@ def _wide(x, INT8: tl.constexpr):
     """A block of keys or values in float32.
 
     Hardware turns an integer into a number on a unit that makes 16 of them a cycle, no more than memory delivers. Put
-    behind the exponent of 2^23, the code plus 128 is a number already, from which 2^23 + 128 is subtracted.
+    behind the exponent of 2^23, the code plus 128 is a number already, from which 2^23 + 128 is subtracted. The
+    interpreter takes the plain way; a test runs these instructions one by one.
     """
     if INT8 and not _INTERPRETED:
         return tl.inline_asm_elementwise(_WIDEN, "=f,=f,=f,=f,r", [x], dtype=tl.float32, is_pure=True, pack=4)

@@ -15,8 +15,8 @@ from moshi_cluster.models.kernels.ring_attention import split_places
 from moshi_cluster.models.layers.rope import Rope, rotate
 from tests.models.kernels.conftest import DEVICE, Kernel
 
-HEADS, D, CONTEXT, CAPACITY, SLOTS = 2, 16, 40, 45, 3
-SMALL = {"split": 16, "block": 8}  # several splits, several blocks each, the last ones not full
+HEADS, D, CONTEXT, CAPACITY, SLOTS = 2, 64, 40, 45, 3
+SMALL = {"split": 32, "block": 16}  # splits of several blocks, of several vectors in each group; the last not full
 Get = Callable[[str, str], Kernel]
 few = settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
 positions_of_rows = st.lists(st.integers(-1, 4 * CAPACITY), min_size=1, max_size=SLOTS)
