@@ -33,6 +33,13 @@ async def controlled(tmp_path: Path, **settings: Any) -> AsyncIterator[tuple[Clu
         yield all_of_it, call_control_pb2_grpc.CallControlStub(all_of_it.channel)
 
 
+async def live_call(all_of_it: Cluster, stub: Any) -> Any:
+    """The one call, which a caller may hear of before it is listed."""
+    await eventually(lambda: len(all_of_it.manager.calls) == 1)
+    (live,) = (await stub.ListCalls(control.ListCallsRequest(), metadata=SHOWN)).calls
+    return live
+
+
 async def status(answer: Any) -> tuple[grpc.StatusCode, str]:
     with pytest.raises(grpc.aio.AioRpcError) as raised:
         await answer
@@ -43,7 +50,7 @@ async def test_a_call_over_grpc_is_listed_and_hung_up_well(tmp_path: Path) -> No
     async with controlled(tmp_path) as (all_of_it, stub):
         caller = Caller(all_of_it.stub)
         session_id = (await caller.start(call_label="a call")).session_id
-        (live,) = (await stub.ListCalls(control.ListCallsRequest(), metadata=SHOWN)).calls
+        live = await live_call(all_of_it, stub)
         assert (live.session_id, live.transport, live.label) == (session_id, "grpc", "a call")
         await stub.Hangup(control.HangupRequest(session_id=session_id), metadata=SHOWN)
         assert (await caller.rest()).ended.reason == caller.heard.ended.REASON_HANGUP
@@ -53,7 +60,7 @@ async def test_a_call_over_grpc_is_listed_and_hung_up_well(tmp_path: Path) -> No
 async def test_a_call_of_a_browser_is_hung_up_too(tmp_path: Path) -> None:
     async with controlled(tmp_path, **HTTP) as (all_of_it, stub), chatting(all_of_it, LOOPBACK) as chatter:
         await chatter.ready()
-        (live,) = (await stub.ListCalls(control.ListCallsRequest(), metadata=SHOWN)).calls
+        live = await live_call(all_of_it, stub)
         assert live.transport == "websocket"
         await stub.Hangup(control.HangupRequest(session_id=live.session_id), metadata=SHOWN)
         assert await chatter.end() == (1000, "")
@@ -64,8 +71,7 @@ async def test_a_telephone_system_gets_the_commands_that_it_has(tmp_path: Path) 
     async with controlled(tmp_path, **HTTP, telephony=("plivo",)) as (all_of_it, stub):
         gateway = Gateway(f"127.0.0.1:{all_of_it.service.http_port}")
         async with calling(phone, gateway, loopback="true"):
-            await eventually(lambda: len(all_of_it.manager.calls) == 1)
-            (live,) = (await stub.ListCalls(control.ListCallsRequest(), metadata=SHOWN)).calls
+            live = await live_call(all_of_it, stub)
             assert (live.transport, live.label) == ("plivo", "plivo")
             await stub.SendDtmf(control.SendDtmfRequest(session_id=live.session_id, digits="12#"), metadata=SHOWN)
             await eventually(lambda: phone.digits == "12#")
@@ -102,8 +108,7 @@ async def test_freeswitch_is_told_of_a_transfer_and_to_disconnect(tmp_path: Path
     async with controlled(tmp_path, **HTTP, telephony=("mod_audio_fork",)) as (all_of_it, stub):
         where = Gateway(f"127.0.0.1:{all_of_it.service.http_port}")
         async with calling(phone, where, loopback="true"):
-            await eventually(lambda: len(all_of_it.manager.calls) == 1)
-            (live,) = (await stub.ListCalls(control.ListCallsRequest(), metadata=SHOWN)).calls
+            live = await live_call(all_of_it, stub)
             transfer = control.TransferRequest(session_id=live.session_id, to="sip:1@example.org")
             await stub.Transfer(transfer, metadata=SHOWN)
             await stub.Hangup(control.HangupRequest(session_id=live.session_id), metadata=SHOWN)
@@ -116,7 +121,7 @@ async def test_genesys_is_asked_to_close_and_its_flow_told_whom_to_transfer_to(t
     phone = GenesysPhone()
     async with controlled(tmp_path, **HTTP, telephony=("genesys",)) as (all_of_it, stub):
         async with calling(phone, Gateway(f"127.0.0.1:{all_of_it.service.http_port}"), loopback="true"):
-            (live,) = (await stub.ListCalls(control.ListCallsRequest(), metadata=SHOWN)).calls
+            live = await live_call(all_of_it, stub)
             if transfers:
                 await stub.Transfer(control.TransferRequest(session_id=live.session_id, to="+1555"), metadata=SHOWN)
             else:
