@@ -96,8 +96,8 @@ class Stage:
     def _take(self) -> list[Frame]:
         """A frame of every call that waits; none at the end."""
         with self._changed:
-            while not self._waiting and not self._ended:
-                self._changed.wait()
+            if not self._changed.wait_for(lambda: self._waiting or self._ended, _PATIENCE_S):
+                raise TimeoutError(f"no frame came for {_PATIENCE_S:g} s")
             batch: dict[int, Frame] = {}
             later = []
             for frame in self._waiting:

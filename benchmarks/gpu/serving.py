@@ -19,9 +19,11 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors.torch import save_file
 
-from benchmarks.gpu.report import Report, table
+from benchmarks.ending import end
+from benchmarks.gpu.report import Figure, Note, Report, table
 from benchmarks.gpu.scale import Scale
 from moshi_cluster.cluster.local_cluster import Layout, LocalCluster
 from moshi_cluster.cluster.running_cluster import exit_code, say
@@ -29,8 +31,9 @@ from moshi_cluster.models.loading.published import MOSHI_7B
 from moshi_cluster.tools.checkpoint_sizes import SHARED
 from moshi_cluster.tools.make_checkpoint import make, train_tokenizer
 
+_PART = "services"
 _MPS = "nvidia-cuda-mps-control"
-_MPS_TIMEOUT_S = 20.0
+_MPS_TIMEOUT_S, _END_TIMEOUT_S = 20.0, 5.0
 _PIECES = 512  # of the tokenizer: what a model with random weights says nobody reads
 _WRITE_TIMEOUT_S, _START_TIMEOUT_S, _DRIVER_MARGIN_S = 180.0, 180.0, 60.0
 _MEMORY = Path("/dev/shm")  # a file system in memory: 15 GB are written and read at once
@@ -43,30 +46,46 @@ def main() -> int:
     options = parser.parse_args()
     if options.callers % options.gateways:
         parser.error(f"--callers: {options.callers} cannot be shared equally by {options.gateways} gateways")
-    options.results.unlink(missing_ok=True)
-    scale = Scale("services", Report(options.results), options.dry)
+    if not options.dry and not torch.cuda.is_available():
+        parser.error("no CUDA device here; --dry runs everything, small, on a CPU")
     if options.write:
-        write_checkpoint(scale, options.write)
+        write_checkpoint(Scale(_PART, Report(options.results), dry=False), options.write)
         return 0
-    return exit_code(lambda: _run(scale, options))
+    options.results.unlink(missing_ok=True)
+    return exit_code(lambda: _run(Told(Report(options.results)), options))
 
 
-def _run(scale: Scale, options: argparse.Namespace) -> int:
-    with _folder(options.dry) as folder, _mps(scale, wanted=options.mps):
+class Told:
+    """Figures of the services. This process leaves the card alone: only what it starts is to be on it."""
+
+    def __init__(self, report: Report) -> None:
+        self.report = report
+
+    def figure(self, name: str, value: float | None, unit: str) -> None:
+        """None: there was nothing to measure."""
+        self.report.add(Note(_PART, f"{name}: none") if value is None else Figure(_PART, name, value, unit))
+
+    def note(self, text: str) -> None:
+        self.report.add(Note(_PART, text))
+
+
+def _run(told: Told, options: argparse.Namespace) -> int:
+    with _folder(options.dry) as folder, _mps(told, wanted=options.mps and not options.dry):
         start_s = time.monotonic()
         _write(folder / "checkpoint", options)
-        scale.figure("writing the checkpoint", time.monotonic() - start_s, "s")
+        told.figure("writing the checkpoint", time.monotonic() - start_s, "s")
         layout = Layout(str(folder / "checkpoint"), gateways=options.gateways, slots=options.callers)
-        cluster = LocalCluster(layout, _environment(scale, options), options.logs)
+        cluster = LocalCluster(layout, _environment(options), options.logs)
         try:
             start_s = time.monotonic()
             cluster.start()
             cluster.wait_until_serving(_START_TIMEOUT_S, say)
-            scale.figure("until all serve", time.monotonic() - start_s, "s")
-            ended_well = _call(scale, options, cluster, folder)
+            told.figure("until all serve", time.monotonic() - start_s, "s")
+            _tell_servers(told)
+            ended_well = _call(told, options, cluster, folder)
         finally:
             cluster.stop()
-    print("\n" + table(scale.report.entries()))
+    print("\n" + table(told.report.entries()))
     return int(not ended_well)
 
 
@@ -98,8 +117,8 @@ def write_checkpoint(scale: Scale, folder: Path) -> None:
         (folder / name).write_text(json.dumps(content))
 
 
-def _environment(scale: Scale, options: argparse.Namespace) -> dict[str, str]:
-    device, kv_dtype = str(scale.device), "auto" if options.dry else "int8"
+def _environment(options: argparse.Namespace) -> dict[str, str]:
+    device, kv_dtype = ("cpu", "auto") if options.dry else ("cuda:0", "int8")
     return {
         "MOSHI_CODEC_DEVICE": device,
         "MOSHI_LM_DEVICE": device,
@@ -109,7 +128,7 @@ def _environment(scale: Scale, options: argparse.Namespace) -> dict[str, str]:
     }
 
 
-def _call(scale: Scale, options: argparse.Namespace, cluster: LocalCluster, folder: Path) -> bool:
+def _call(told: Told, options: argparse.Namespace, cluster: LocalCluster, folder: Path) -> bool:
     """Callers of all gateways at once, those of each in a process of their own."""
     urls = [cluster.metrics_url(name) for name in cluster.names]
     found = [folder / f"callers-{gateway}.json" for gateway in range(options.gateways)]
@@ -132,16 +151,14 @@ def _call(scale: Scale, options: argparse.Namespace, cluster: LocalCluster, fold
                 str(file),
             ]
             drivers.append(subprocess.Popen(command, stdout=subprocess.DEVNULL))
-            running.callback(_end, drivers[-1])
+            running.callback(end, drivers[-1], _END_TIMEOUT_S)
         codes = _wait(drivers, options.seconds + _DRIVER_MARGIN_S)
-    reports = [json.loads(file.read_text())["report"] for file in found if file.exists()]
-    for gateway, report in enumerate(reports):
-        _tell_callers(scale, f"callers of gateway {gateway}", report)
-    for name, hop in reports[0]["hops"].items() if reports else ():
-        scale.figure(f"all, {name} p50", hop["p50_ms"], "ms")
-        scale.figure(f"all, {name} p99", hop["p99_ms"], "ms")
-    scale.check("every driver ended well", codes == [0] * len(found))
-    return codes == [0] * len(found)
+    for gateway, file in enumerate(found):
+        if file.exists():
+            _tell_callers(told, f"callers of gateway {gateway}", json.loads(file.read_text())["report"])
+    ended_well = codes == [0] * len(found)
+    told.figure("every driver ended well", float(ended_well), "passed")
+    return ended_well
 
 
 def _wait(drivers: Sequence[subprocess.Popen[bytes]], timeout_s: float) -> list[int]:
@@ -153,47 +170,52 @@ def _wait(drivers: Sequence[subprocess.Popen[bytes]], timeout_s: float) -> list[
     return codes
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
-    process.kill()
-    process.wait()
-
-
-def _tell_callers(scale: Scale, name: str, report: Mapping[str, Any]) -> None:
+def _tell_callers(told: Told, name: str, report: Mapping[str, Any]) -> None:
+    """And of the services, whose metrics one of the drivers read."""
     calls, frames, turnaround = report["calls"], report["frames"], report["turnaround_ms"]
     for key, called in (("p50", "p50"), ("p99", "p99"), ("max", "at most")):
-        scale.figure(f"{name}: turnaround {called}", turnaround[key], "ms")
-    scale.figure(f"{name}: ended well", calls["ok"], f"of {calls['made']} calls")
-    scale.figure(f"{name}: answered", frames["answered"], f"of {frames['wanted']} frames")
-    scale.figure(f"{name}: later than 80 ms", frames["missed"], "frames")
-    scale.figure(f"{name}: cores busy with anything else", report["driver"]["others_core_ratio"], "cores")
+        told.figure(f"{name}: turnaround {called}", turnaround[key], "ms")
+    told.figure(f"{name}: ended well", calls["ok"], f"of {calls['made']} calls")
+    told.figure(f"{name}: answered", frames["answered"], f"of {frames['wanted']} frames")
+    told.figure(f"{name}: later than 80 ms", frames["missed"], "frames")
+    told.figure(f"{name}: cores busy with anything else", report["driver"]["others_core_ratio"], "cores")
+    for hop, latency in report["hops"].items():
+        told.figure(f"all, {hop} p50", latency["p50_ms"], "ms")
+        told.figure(f"all, {hop} p99", latency["p99_ms"], "ms")
 
 
 @contextmanager
-def _mps(scale: Scale, wanted: bool) -> Iterator[None]:
+def _mps(told: Told, wanted: bool) -> Iterator[None]:
     """NVIDIA's daemon, so that both processes' kernels run side by side; one that runs already goes on."""
-    if scale.dry or not wanted or not shutil.which(_MPS):
-        scale.note("without MPS")
+    if not wanted or not shutil.which(_MPS):
+        told.note("without MPS")
         yield
         return
-    started = _tell_mps("get_server_list") != 0
+    started = _ask_mps("get_server_list") is None
     if started:
         subprocess.run([_MPS, "-d"], check=True, timeout=_MPS_TIMEOUT_S)
-    scale.note("under MPS")
+    told.note("with MPS's daemon")
     try:
         yield
     finally:
-        if started and _tell_mps("quit") != 0:
+        if started and _ask_mps("quit") is None:
             say(f"{_MPS} did not end")
 
 
-def _tell_mps(command: str) -> int:
-    """The exit code of NVIDIA's program; 1 where it takes too long."""
-    try:
-        return subprocess.run(
-            [_MPS], input=f"{command}\n".encode(), timeout=_MPS_TIMEOUT_S, check=False, capture_output=True
-        ).returncode
-    except subprocess.TimeoutExpired:
-        return 1
+def _tell_servers(told: Told) -> None:
+    """Whether the services came to the daemon: it starts a server for the first client."""
+    if shutil.which(_MPS) and (servers := _ask_mps("get_server_list")) is not None:
+        told.figure("MPS serves", len(servers.split()), "servers")
+
+
+def _ask_mps(command: str) -> str | None:
+    """What NVIDIA's program says; None where no daemon answers in time."""
+    with contextlib.suppress(subprocess.SubprocessError):
+        asked = subprocess.run(
+            [_MPS], input=f"{command}\n", timeout=_MPS_TIMEOUT_S, check=True, capture_output=True, text=True
+        )
+        return asked.stdout
+    return None
 
 
 def _parser() -> argparse.ArgumentParser:
