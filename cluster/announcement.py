@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import socket
 from collections.abc import Iterator
 
@@ -14,7 +13,7 @@ from moshi_cluster.services.common.listening import with_port
 from moshi_cluster.services.lm.settings import LmSettings
 
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
-_TUNNEL = re.compile(r"public address=(\S+);")  # as the gateway logs it
+_TUNNEL = r"public address=(\S+);"  # as the gateway logs it
 
 
 def for_programs(cluster: LocalCluster) -> str:
@@ -43,7 +42,8 @@ def _pages(gateway: ServiceProcess) -> Iterator[str]:
     settings = gateway.settings
     if settings.http:
         yield f"{'https' if settings.tls_dir else 'http'}://{with_port(_host(gateway), settings.http_port)}"
-    yield from (f"{found[1]} (public)" for line in gateway.log_lines() if (found := _TUNNEL.search(line)))
+    if settings.gradio_tunnel and (found := gateway.logged(_TUNNEL)):
+        yield f"{found[1]} (public)"
 
 
 def _host(gateway: ServiceProcess) -> str:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import ssl
 import subprocess
 import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -29,6 +31,8 @@ ANY_ADDRESS = ("", "0.0.0.0", "::")
 """Hosts that stand for every address of the machine."""
 _PROBE_TIMEOUT_S = 1.0
 _LOG_TAIL_LINES = 15
+_LOG_POLL_S = 0.05
+_LOGGED_WITHIN_S = 10.0
 _PROGRESS = "loading "  # how models.loading.progress begins its lines
 
 
@@ -145,6 +149,15 @@ class ServiceProcess:
     def loading_lines(self) -> list[str]:
         """What it has said about files that it loads: one line every few seconds."""
         return [line for line in self.log_lines() if line.startswith(_PROGRESS)]
+
+    def logged(self, pattern: str, within_s: float = _LOGGED_WITHIN_S) -> re.Match[str] | None:
+        """The first place of its log where the pattern is found; None where it is not in time. A service writes its
+        log in a thread of its own, so what it has done may be seen a moment before it is read there.
+        """
+        deadline_s = time.monotonic() + within_s
+        while (found := re.search(pattern, "\n".join(self.log_lines()))) is None and time.monotonic() < deadline_s:
+            time.sleep(_LOG_POLL_S)
+        return found
 
     def _place(self, port_field: str) -> str:
         """host:port where this machine finds it."""

@@ -129,9 +129,9 @@ async def _serve(
             if (exit_code := await _start(service, signals.stop)) is not None:
                 return exit_code
             _settle_garbage()
-            process.state("serving")
-            _log.info("serving name=%s", name)  # before the health says it: who reads both finds them agreeing
             await _set_health(health_servicer, names, health_pb2.HealthCheckResponse.SERVING)
+            process.state("serving")
+            _log.info("serving name=%s", name)
             following = _follow_readiness(service.readiness, health_servicer, names, process)
             async with _task(_collect_garbage(collect_interval_s)), _task(following):
                 await _first_of(signals.stop, service.failed)

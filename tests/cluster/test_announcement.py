@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from moshi_cluster.cluster.announcement import for_people, for_programs
@@ -49,8 +50,11 @@ def test_without_the_http_port_there_is_no_page(tmp_path: Path) -> None:
 
 def test_the_public_address_is_what_the_gateway_logged(tmp_path: Path) -> None:
     line = "2026-01-01 INFO gateway http public address=https://x.example; relayed, which may cost half a second\n"
-    (tmp_path / "gateway-0.log").write_text(line)
-    assert "https://x.example (public)" in for_people(cluster(tmp_path, {}))
+    public = cluster(tmp_path, {"MOSHI_GATEWAY_GRADIO_TUNNEL": "true"})
+    with ThreadPoolExecutor(1) as another:
+        told = another.submit(for_people, public)  # before the gateway has written it
+        (tmp_path / "gateway-0.log").write_text(line)
+        assert "https://x.example (public)" in told.result()
 
 
 def test_programs_read_json(tmp_path: Path) -> None:

@@ -41,6 +41,7 @@ def test_workers_die_and_come_back_and_nothing_is_left(checkpoint: str) -> None:
         cluster.check()
         process_ids = [cluster.process_id(name) for name in cluster.names]
 
+        assert cluster.process("lm-0").logged("serving name=lm"), "its log has it a moment later than its health"
         cluster.kill("lm-0")
         assert not cluster.running("lm-0")
         with pytest.raises(ClusterError, match=r"(?s)lm-0 ended with exit code -9:.*serving name=lm"):

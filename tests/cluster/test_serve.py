@@ -88,7 +88,7 @@ def test_a_service_that_dies_is_named_and_takes_the_others_with_it(tmp_path: Pat
         os.kill(lm, signal.SIGKILL)
         _, log = process.communicate(timeout=TIMEOUT_S)
     assert process.returncode == 1
-    assert re.search(r"(?s)error: lm-0 ended with exit code -9:\n.*serving name=lm", log)
+    assert re.search(r"(?s)error: lm-0 ended with exit code -9:\n.*listening name=lm", log)
     assert not any(map(listening, addresses(log)))
 
 

@@ -61,6 +61,7 @@ class Call:
         self.history = history
         self.hop_times = HopTimes(metrics, session_id)
         self.cut_short = False
+        self._session_id = session_id
         self._spec = spec
         self._metrics = metrics
         self._streams = streams
@@ -202,7 +203,7 @@ class Call:
             await self._pipeline(self._streams).run()
 
     def _pipeline(self, streams: CallStreams) -> Pipeline:
-        reports = MoveReports(self._metrics, self.counters, self._tell_moved, self.go_away)
+        reports = MoveReports(self._session_id, self._metrics, self.counters, self._tell_moved, self.go_away)
         return Pipeline(
             streams,
             self._elsewhere,

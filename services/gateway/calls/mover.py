@@ -73,13 +73,13 @@ class MovePlan:
 class MoveListener(Protocol):
     """Who is told what becomes of the streams."""
 
-    def moved(self, service: str, reason: MoveReason, same: bool) -> None:
+    def moved(self, reason: MoveReason, old: Worker, new: Worker, same: bool) -> None:
         """Another worker carries them. same: it answers what the old one did."""
 
-    def not_moved(self, service: str, reason: MoveReason, worker: Worker) -> None:
+    def not_moved(self, reason: MoveReason, worker: Worker) -> None:
         """No other worker could take them, for the first time; it is tried again."""
 
-    def given_up(self, service: str, reason: MoveReason) -> None:
+    def given_up(self, reason: MoveReason, worker: Worker) -> None:
         """They are lost, and the call is over."""
 
     def gap(self, service: str, gap_s: float) -> None:
@@ -168,6 +168,7 @@ class Mover:
 
     async def _move(self) -> None:
         told = False
+        old = self.worker
         while (reason := self._reason) is not None:
             self._check_hope(for_s=0.0)
             try:
@@ -179,14 +180,15 @@ class Mover:
             except (SessionError, TimeoutError):
                 self._check_hope(self._now_s() - self._since_s)
                 if not told:
-                    self._listener.not_moved(self._service, reason, self.worker)
+                    self._listener.not_moved(reason, old)
                     told = True
                 await asyncio.sleep(_RETRY_S)
                 if self._reason is MoveReason.HUNG and not self._unanswered.unanswered_s:
                     self._settle()
             else:
                 self._moved()
-                self._listener.moved(self._service, reason, same)
+                self._listener.moved(reason, old, self.worker, same)
+                old = self.worker
 
     def _patience_s(self, reason: MoveReason) -> float:
         return self.worker.grace_left_s - _HURRY_S if reason is MoveReason.DRAINING else 0.0
@@ -230,6 +232,6 @@ class Mover:
             error = self._streams[self._unanswered.hop].stream.unavailable("does not answer")
         else:
             return
-        self._listener.given_up(self._service, self._reason)
+        self._listener.given_up(self._reason, self.worker)
         assert error is not None
         raise error

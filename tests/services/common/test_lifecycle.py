@@ -17,7 +17,7 @@ from typing import Any
 
 import grpc
 import pytest
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from prometheus_client import CollectorRegistry
 
@@ -139,31 +139,6 @@ async def test_a_process_serves_only_once_it_has_loaded(process: StartProcess) -
         service.loaded.set()
         await running.until_health(SERVING)
         assert await running.health("test.Test") == SERVING
-        service.idle.set()
-        terminate()
-        assert await running.exit_code == 0
-
-
-async def test_what_the_health_says_is_in_the_log_already(
-    process: StartProcess, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    last_lines: dict[int, str] = {}
-    set_health = health.aio.HealthServicer.set
-
-    async def noted(servicer: health.aio.HealthServicer, name: str, status: int) -> None:
-        last_lines[status] = caplog.messages[-1]
-        await set_health(servicer, name, status)
-
-    service = Script()
-    async with process(service) as running:
-        monkeypatch.setattr(health.aio.HealthServicer, "set", noted)
-        service.loaded.set()
-        await running.until_health(SERVING)
-        assert last_lines.pop(SERVING) == "serving name=test"
-        for ready, status, line in ((False, NOT_SERVING, "not serving for now"), (True, SERVING, "serving again")):
-            service.readiness.set(ready)
-            await running.until_health(status)
-            assert last_lines[status] == line
         service.idle.set()
         terminate()
         assert await running.exit_code == 0

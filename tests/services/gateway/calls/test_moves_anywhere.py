@@ -267,13 +267,15 @@ class Told:
     moves: list[tuple[str, MoveReason, bool]] = field(default_factory=list)
     ends: list[tuple[str, MoveReason]] = field(default_factory=list)
 
-    def moved(self, service: str, reason: MoveReason, same: bool) -> None:
-        self.moves.append((service, reason, same))
+    def moved(self, reason: MoveReason, old: Any, new: Any, same: bool) -> None:
+        assert old.service == new.service
+        assert old is not new
+        self.moves.append((old.service, reason, same))
 
-    def not_moved(self, service: str, reason: MoveReason, worker: Any) -> None: ...
+    def not_moved(self, reason: MoveReason, worker: Any) -> None: ...
 
-    def given_up(self, service: str, reason: MoveReason) -> None:
-        self.ends.append((service, reason))
+    def given_up(self, reason: MoveReason, worker: Any) -> None:
+        self.ends.append((worker.service, reason))
 
     def gap(self, service: str, gap_s: float) -> None: ...
 
