@@ -22,12 +22,14 @@ _PACKETS_PER_FRAME = 4
 
 
 class Talker:
-    """A caller who speaks in real time, and counts the reply frames."""
+    """A caller who speaks in real time, keeps what they hear and counts its frames and moves."""
 
     def __init__(self, channel: grpc.aio.Channel) -> None:
         self.call = gateway_pb2_grpc.GatewayStub(channel).Converse()
         self.started = gateway_pb2.Started()
+        self.heard = b""
         self.heard_frames = 0
+        self.moves = 0
 
     async def begin(self, **fields: object) -> None:
         await self.call.write(gateway_pb2.ConverseRequest(start=start(LINE, sampling=SAMPLING, **fields)))
@@ -43,15 +45,21 @@ class Talker:
         expected = self.heard_frames + frames
         async with asyncio.timeout(PATIENCE_S):
             while self.heard_frames < expected:
-                message = await self.call.read()
-                assert message is not grpc.aio.EOF
-                self.heard_frames += message.HasField("audio")
+                assert await self._hear()
 
     async def until_over(self) -> None:
         """Hears the rest."""
         async with asyncio.timeout(PATIENCE_S):
-            while await self.call.read() is not grpc.aio.EOF:
+            while await self._hear():
                 pass
+
+    async def _hear(self) -> bool:
+        if (message := await self.call.read()) is grpc.aio.EOF:
+            return False
+        self.heard += message.audio.data
+        self.heard_frames += message.HasField("audio")
+        self.moves += message.event.kind == gateway_pb2.Event.KIND_MOVED
+        return True
 
 
 async def stored(redis: RedisServer, token: str, frames: int) -> list[lm_pb2.HistoryFrame]:
@@ -60,7 +68,8 @@ async def stored(redis: RedisServer, token: str, frames: int) -> list[lm_pb2.His
         record: list[list[lm_pb2.HistoryFrame]] = []
 
         async def has_them() -> bool:
-            fields = client.hgetall(f"moshi-cluster:conversation:{name_of(token)}")
+            if not (fields := client.hgetall(f"moshi-cluster:conversation:{name_of(token)}")):
+                return False
             opened = open_record(Seal(base64.b64decode(KEY), token), fields)  # type: ignore[arg-type]
             record[:] = [conversation_of(opened, token, None).history.last()[1]]
             return opened.total_frames >= frames

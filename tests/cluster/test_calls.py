@@ -66,6 +66,7 @@ async def test_a_call_that_names_no_sampling_is_as_greedy_as_the_demo_model_says
 
 
 async def test_the_ninth_caller_of_eight_slots_is_told_when_to_try_again(cluster: LocalCluster) -> None:
+    await _until_idle(cluster)
     async with grpc.aio.insecure_channel(cluster.address()) as channel:
         calls = [await open_call(channel, LINES[0]) for _ in range(SLOTS)]
         with pytest.raises(grpc.aio.AioRpcError) as refusal:

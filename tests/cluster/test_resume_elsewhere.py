@@ -47,6 +47,7 @@ async def test_after_kill_9_a_call_goes_on_at_another_gateway_with_the_tokens_of
         caller = Talker(first)
         await caller.begin()
         await caller.talk(40)
+        await stored(redis, caller.started.resume_token, 40 - MOST_LOST_FRAMES)
         shared.kill("gateway-0")
         with pytest.raises(grpc.aio.AioRpcError):
             await caller.talk(1)
@@ -55,7 +56,7 @@ async def test_after_kill_9_a_call_goes_on_at_another_gateway_with_the_tokens_of
         await back.begin(**heard)
         remembered = back.started.resumption.remembered_frames
         assert back.started.resumption.lost_frames == max(0, 40 - remembered)
-        assert 40 - MOST_LOST_FRAMES <= remembered <= 40
+        assert remembered >= 40 - MOST_LOST_FRAMES
         assert back.started.seed == SAMPLING.seed
         await back.talk(25, offset_s=2.0)
         frames = await stored(redis, back.started.resume_token, remembered + 25)

@@ -36,6 +36,10 @@ from moshi_cluster.services.gateway.settings import GatewaySettings
 from moshi_cluster.services.gateway.workers.elsewhere import Elsewhere
 from moshi_cluster.services.gateway.workers.streams import CallStreams
 
+_HALTED_S = FRAME_S / 2
+"""Woken so much late, the process stood still itself: halted, without a core, or in a long turn of its loop."""
+_READ_FIRST_S = FRAME_S / 2
+
 
 class Call:
     """A call from `Started` to `Ended`."""
@@ -237,9 +241,15 @@ class Call:
         self._egress.reply(frame, pcm)
 
     async def _fill_gaps(self) -> None:
-        """The model speaks only when it is stepped: silence stands in for a caller who sends nothing."""
+        """The model speaks only when it is stepped: silence stands in for a caller who sends nothing.
+
+        When it was this process that stood still, what they sent meanwhile is read first.
+        """
         while not self._hung_up:
-            await asyncio.sleep(max(0.0, self._ingress.next_deadline_s - time.monotonic()))
+            due_s = self._ingress.next_deadline_s
+            await asyncio.sleep(max(0.0, due_s - time.monotonic()))
+            if time.monotonic() - due_s > _HALTED_S:
+                await asyncio.sleep(_READ_FIRST_S)
             now_s = time.monotonic()
             if self._ingress.next_deadline_s <= now_s and not self._hung_up:
                 self._ingress.fill(now_s)

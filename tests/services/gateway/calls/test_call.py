@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import hypothesis
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ from hypothesis import strategies as st
 from moshi_cluster.services.gateway.audio.formats import AudioFormat, Encoding
 from moshi_cluster.services.gateway.audio.framing import FRAME_SAMPLES, FrameAssembler, ReplyCutter
 from moshi_cluster.services.gateway.audio.transcode import AudioDecoder, AudioEncoder
+from moshi_cluster.services.gateway.calls import call
 from moshi_cluster.v1 import gateway_pb2
 from tests.services.gateway.caller import F32_24K, SAID, Caller, Kind, balanced, frame
 from tests.services.gateway.cluster import EchoCodec, EchoLm, cluster
@@ -37,8 +40,8 @@ def on_the_wire(wire: AudioFormat) -> gateway_pb2.AudioFormat:
 
 
 def voice(seconds: float, rate_hz: int) -> np.ndarray:
-    time = np.arange(round(seconds * rate_hz)) / rate_hz
-    return (0.4 * np.sin(2 * np.pi * 440 * time) + 0.2 * np.sin(2 * np.pi * 1_200 * time)).astype(np.float32)
+    time_s = np.arange(round(seconds * rate_hz)) / rate_hz
+    return (0.4 * np.sin(2 * np.pi * 440 * time_s) + 0.2 * np.sin(2 * np.pi * 1_200 * time_s)).astype(np.float32)
 
 
 # --- order and counts
@@ -145,6 +148,22 @@ async def test_a_caller_who_says_nothing_is_answered_to_silence() -> None:
         assert heard.levels == [0] * counters.frames_filled + [9] or counters.frames_dropped
         told = sum(event.frames for event in heard.events(Kind.KIND_FILLED))
         assert told == counters.frames_filled == all_of_it.sample("moshi_gateway_frames_total", kind="filled")
+
+
+async def test_when_the_gateway_stood_still_what_came_meanwhile_is_read_before_silence_stands_in(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(call, "_READ_FIRST_S", 2.0)  # the test's own machine may stand still once more
+    async with cluster(jitter_allowance_ms=400) as all_of_it:
+        caller = Caller(all_of_it.stub)
+        await caller.start()
+        await caller.say_levels([1])
+        await caller.answered(1)
+        time.sleep(2.0)  # noqa: ASYNC251  # the loop of everything; beyond what the first frame may take, which is 1.8 s
+        await caller.say_levels(range(2, 28))
+        heard = await caller.hang_up()
+        assert heard.levels == [*range(1, 28)]
+        assert heard.counters.frames_filled == heard.counters.frames_dropped == 0
 
 
 async def test_a_backlog_beyond_its_limit_loses_its_oldest_frames_and_says_so() -> None:

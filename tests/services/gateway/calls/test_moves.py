@@ -165,7 +165,8 @@ async def test_a_call_that_leaves_a_worker_goes_on_while_the_other_reads_its_his
 
 
 @pytest.mark.parametrize("service", SERVICES)
-async def test_a_call_leaves_a_worker_that_hangs(service: str) -> None:
+async def test_a_call_leaves_a_worker_that_hangs(service: str, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "moshi_cluster.services.gateway.calls.move_reports")
     levels = [index % 50 for index in range(20)]
     async with cluster(**two_of_each(), answer_timeout_s=0.3) as all_of_it:
         await all_found(all_of_it)
@@ -179,6 +180,9 @@ async def test_a_call_leaves_a_worker_that_hangs(service: str) -> None:
         check_whole(heard, levels)
         (moved,) = heard.events(Kind.KIND_MOVED)
         assert moved.detail == f"{service}: the worker did not answer"
+        (other,) = (worker for worker in pool_workers(all_of_it, service) if worker is not hanging)
+        places = f"service={service} reason=hung address={hanging.address} to={other.address}"
+        assert caplog.messages == [f"call moved session={heard.started.session_id} {places}"]
         assert hanging.rank[0], "it is asked last for a while"
         runner.let_all()
         await all_of_it.until_free()
