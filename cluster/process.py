@@ -47,8 +47,10 @@ class ServiceProcess:
         """name: as in `lm-0`. environment: all of it. Raises SettingError for a setting that the service refuses."""
         self.name = name
         self.service = service
-        self.settings: Any = load(*_SETTINGS[service], argv=[], environment=environment)
-        self._environment = dict(environment)
+        settings_type, prefix = _SETTINGS[service]
+        self.settings: Any = load(settings_type, prefix, argv=[], environment=environment)
+        # However this process ends, what it has started does not outlive it: the other end of its stdin is here.
+        self._environment = {**environment, f"{prefix}ATTACHED": "true"}
         self._log_path = log_path
         self._popen: subprocess.Popen[bytes] | None = None
 
@@ -105,7 +107,7 @@ class ServiceProcess:
                 # -P: what lies in the current folder is not imported in place of what is installed
                 [sys.executable, "-P", "-m", f"moshi_cluster.services.{self.service}"],
                 env=self._environment,
-                stdin=subprocess.DEVNULL,
+                stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,  # Ctrl-C is ours alone: we stop the services in order
@@ -119,14 +121,20 @@ class ServiceProcess:
         """SIGKILL: as a machine that loses power."""
         if self._popen is not None:
             self._popen.kill()
-            self._popen.wait()
+            self._wait(self._popen, None)
 
     def wait(self, timeout_s: float) -> int:
         """The exit code of a process that ends by itself. Raises ClusterError when it does not in time."""
         try:
-            return self._popen.wait(timeout_s) if self._popen is not None else 0
+            return self._wait(self._popen, timeout_s) if self._popen is not None else 0
         except subprocess.TimeoutExpired as error:
             raise ClusterError(f"{self.name} is still running after {timeout_s:g} s{self.log_tail()}") from error
+
+    def _wait(self, popen: subprocess.Popen[bytes], timeout_s: float | None) -> int:
+        exit_code = popen.wait(timeout_s)
+        assert popen.stdin is not None
+        popen.stdin.close()
+        return exit_code
 
     def wait_or_kill(self, timeout_s: float) -> int:
         """The exit code; negative: the signal that ended it."""

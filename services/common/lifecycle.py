@@ -2,7 +2,8 @@
 
 start:  metrics -> gRPC server, NOT_SERVING -> load and warm -> SERVING, and NOT_SERVING while it is not ready;
         a signal before SERVING ends the process at once, whatever is half done
-stop:   signal -> NOT_SERVING -> refuse new sessions, tell live ones -> they finish or move -> stop server, service
+stop:   signal, or the end of stdin where the process is attached to it
+        -> NOT_SERVING -> refuse new sessions, tell live ones -> they finish or move -> stop server, service
 fail:   NOT_SERVING -> stop server, service -> exit code of its own; at once, also in the middle of a stop
 """
 
@@ -12,6 +13,7 @@ import asyncio
 import contextlib
 import gc
 import logging
+import os
 import signal
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from dataclasses import dataclass
@@ -34,6 +36,8 @@ T = TypeVar("T")
 
 _log = logging.getLogger(__name__)
 _STOP_GRACE_S = 1.0
+_STDIN = 0
+_STDIN_BYTES = 4096
 EXIT_ENGINE_FAILED = 70  # EX_SOFTWARE
 EXIT_CANNOT_START = 1
 
@@ -83,6 +87,8 @@ class Endpoint:
     drain_grace_s: float
     options: Options
     credentials: grpc.ServerCredentials | None = None  # None: not encrypted
+    attached: bool = False
+    """Stops when standard input ends, which is when whoever holds the other end of that pipe has ended, however."""
 
 
 def run(make_service: Callable[[], Service], name: str, endpoint: Endpoint, registry: CollectorRegistry) -> int:
@@ -119,6 +125,8 @@ async def _serve(
         port = _listen(server, endpoint)
         service = make_service()  # imports what is large: until then a signal ends the process as it ends any other
         signals = _StopSignals()
+        if endpoint.attached:
+            signals.follow_stdin(endpoint.prefix)
         health_servicer = health.aio.HealthServicer()
         names = ["", *_register(server, service, health_servicer)]
         await _set_health(health_servicer, names, health_pb2.HealthCheckResponse.NOT_SERVING)
@@ -167,6 +175,20 @@ class _StopSignals:
             loop.add_signal_handler(number, self._on_request)
         if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
             loop.add_signal_handler(signal.SIGHUP, self.stop.set)
+
+    def follow_stdin(self, prefix: str) -> None:
+        """Stops when standard input ends. Raises SettingError where it is nothing that could be waited for."""
+        try:
+            asyncio.get_running_loop().add_reader(_STDIN, self._on_stdin)
+        except OSError:
+            raise SettingError(f"{prefix}ATTACHED: standard input is no pipe") from None
+
+    def _on_stdin(self) -> None:
+        with contextlib.suppress(OSError):  # as good as its end
+            if os.read(_STDIN, _STDIN_BYTES):
+                return
+        asyncio.get_running_loop().remove_reader(_STDIN)
+        self.stop.set()
 
     def _on_request(self) -> None:
         if self._asked:

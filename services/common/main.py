@@ -57,6 +57,7 @@ def run(
             drain_grace_s=settings.drain_grace_s,
             options=server_options(max_message_bytes(settings), max_streams(settings)),
             credentials=credentials(settings),
+            attached=settings.attached,
         )
         CertificateMetrics(name, certificates(settings), registry)
         with logging_to_stderr(

@@ -184,6 +184,7 @@ class GatewaySettings:
     reply_notes_max: int = setting(1000, "Texts and events that may wait for a slow reader.", minimum=10)
     retry_after_ms: int = setting(1000, "Hint to callers that find no free slot.", minimum=1)
     drain_grace_s: float = setting(30.0, "Time that running calls have after SIGTERM.", minimum=0.0)
+    attached: bool = setting(False, "Stops, as after SIGTERM, when standard input ends: with whoever started it.")
     log_format: str = setting(
         "text", "Log lines for people, or each as a JSON object for programs.", choices=("text", "json")
     )

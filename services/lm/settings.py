@@ -115,6 +115,7 @@ class LmSettings:
         "Folder with tls.crt, tls.key and ca.crt: the gRPC port speaks TLS with whoever shows a certificate of ca.crt."
         " Empty: not encrypted.",
     )
+    attached: bool = setting(False, "Stops, as after SIGTERM, when standard input ends: with whoever started it.")
     log_format: str = setting(
         "text", "Log lines for people, or each as a JSON object for programs.", choices=("text", "json")
     )

@@ -9,6 +9,7 @@ import signal
 import ssl
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -90,6 +91,18 @@ def test_a_service_that_dies_is_named_and_takes_the_others_with_it(tmp_path: Pat
     assert process.returncode == 1
     assert re.search(r"(?s)error: lm-0 ended with exit code -9:\n.*listening name=lm", log)
     assert not any(map(listening, addresses(log)))
+
+
+def test_its_services_do_not_outlive_it_even_where_it_is_killed() -> None:
+    with serve(*FREE) as process:
+        until(process, r"gRPC\s+(\S+)")
+        process.kill()
+        _, log = process.communicate(timeout=TIMEOUT_S)
+    assert len(addresses(log)) == 3
+    deadline_s = time.monotonic() + TIMEOUT_S
+    while left := [address for address in addresses(log) if listening(address)]:
+        assert time.monotonic() < deadline_s, left
+        time.sleep(0.1)
 
 
 def test_attached_to_a_program_it_stops_with_it() -> None:

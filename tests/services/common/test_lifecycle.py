@@ -110,8 +110,10 @@ def process(caplog: pytest.LogCaptureFixture) -> StartProcess:
         credentials: grpc.ServerCredentials | None = None,
         collect_interval_s: float = 60.0,
         host: str = "127.0.0.1",
+        attached: bool = False,
     ) -> AsyncIterator[Process]:
-        endpoint = lifecycle.Endpoint("MOSHI_TEST_", host, 0, 0, grace_s, server_options(1 << 20, 64), credentials)
+        options = server_options(1 << 20, 64)
+        endpoint = lifecycle.Endpoint("MOSHI_TEST_", host, 0, 0, grace_s, options, credentials, attached)
         serving = lifecycle.serve(lambda: service, "test", endpoint, CollectorRegistry(), collect_interval_s)
         task = asyncio.create_task(serving)
         await eventually(lambda: bool(ports()) or task.done())
@@ -196,6 +198,39 @@ async def test_a_terminal_that_closes_drains_and_its_second_signal_changes_nothi
         service.idle.set()
         assert await running.exit_code == 0
         assert service.asked == ["start", "drain 30", "idle", "stop"]
+
+
+async def test_an_attached_process_drains_when_its_standard_input_ends(
+    process: StartProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service = Script()
+    service.loaded.set()
+    stdin, held = os.pipe()
+    monkeypatch.setattr(lifecycle, "_STDIN", stdin)
+    try:
+        async with process(service, attached=True) as running:
+            await running.until_health(SERVING)
+            os.write(held, b"what is said there means nothing")
+            await few_turns()
+            assert service.asked == ["start"]
+            os.close(held)
+            await eventually(lambda: "drain 30" in service.asked)
+            service.idle.set()
+            assert await running.exit_code == 0
+    finally:
+        os.close(stdin)
+
+
+async def test_a_process_cannot_be_attached_to_what_never_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    monkeypatch.setattr(lifecycle, "_STDIN", nothing)
+    options = server_options(1 << 20, 64)
+    endpoint = lifecycle.Endpoint("MOSHI_TEST_", "127.0.0.1", 0, 0, GRACE_S, options, attached=True)
+    try:
+        with pytest.raises(SettingError, match="MOSHI_TEST_ATTACHED: standard input is no pipe"):
+            await lifecycle.serve(Script, "test", endpoint, CollectorRegistry())
+    finally:
+        os.close(nothing)
 
 
 async def test_a_process_of_nohup_survives_its_terminal(process: StartProcess) -> None:
