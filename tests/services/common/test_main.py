@@ -16,7 +16,7 @@ from moshi_cluster.services.common import main
     [
         ("MOSHI_CODEC_SLOTS", "0", "codec: MOSHI_CODEC_SLOTS: 0 is below 1\n"),
         ("--slot", "4", "codec: unrecognized arguments: --slot 4; --help lists the flags\n"),
-        ("MOSHI_CODEC_SLOT", "4", "codec: MOSHI_CODEC_SLOT: no such setting; known are MOSHI_CODEC_BACKEND"),
+        ("MOSHI_CODEC_SLOT", "4", "codec: MOSHI_CODEC_SLOT: no such setting; known are MOSHI_CODEC_ATTACHED"),
     ],
 )
 def test_a_bad_setting_ends_the_program_with_one_line_before_anything_is_loaded(
