@@ -1,7 +1,7 @@
 """Converts a checkpoint's LM to another layout: `python -m tools.convert_checkpoint SOURCE OUTPUT --layout mlx-q4`.
 
 The source is a folder or a repository with dense weights in PyTorch's names. The output folder gets the weights and a
-config.json that names them; everything else is named as it lies in the source.
+config.json that names them; tokenizer and codec are named as they lie in the source.
 """
 
 from __future__ import annotations
@@ -17,9 +17,11 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
-from moshi_cluster.models.loading import CheckpointError, Part, SafetensorsFile, resolve
+from moshi_cluster.models.loading import CheckpointError, MissingFileError, Part, SafetensorsFile, resolve
 from moshi_cluster.tools.checkpoint_layouts import LAYOUTS, stacked
 from moshi_cluster.tools.gguf import gguf
+
+_MIMI_CONFIG = "mimi_config.json"
 
 
 def convert(tensors: Mapping[str, Tensor], config: Mapping[str, Any], layout: str) -> tuple[str, bytes]:
@@ -30,6 +32,21 @@ def convert(tensors: Mapping[str, Tensor], config: Mapping[str, Any], layout: st
         return name, gguf(made)
     # Copies, for steps that share weights have one tensor in common, which safetensors does not write twice.
     return name, save({key: tensor.clone(memory_format=torch.contiguous_format) for key, tensor in made.items()})
+
+
+def _codec_names(source: str, output: Path) -> dict[str, str]:
+    """What a config.json says of the source's codec; nothing where there is none. Writes the codec's configuration."""
+    try:
+        codec = resolve(source, parts=Part.MIMI)
+    except MissingFileError as error:
+        print(f"no codec at the source, name one where it is served: {error}", file=sys.stderr)
+        return {}
+    assert codec.mimi_weights is not None  # asked for
+    names = {"mimi_name": f"file://{codec.mimi_weights.resolve()}"}
+    if codec.mimi_config is not None:
+        (output / _MIMI_CONFIG).write_text(json.dumps(codec.mimi_config, indent=2) + "\n", encoding="utf-8")
+        names["mimi_config_name"] = _MIMI_CONFIG
+    return names
 
 
 def main() -> int:
@@ -44,14 +61,15 @@ def main() -> int:
         assert checkpoint.lm_weights is not None and checkpoint.tokenizer is not None  # Part.LM asked for them
         tensors = SafetensorsFile(checkpoint.lm_weights)
         name, content = convert(tensors, checkpoint.lm_config, arguments.layout)
+        arguments.output.mkdir(parents=True, exist_ok=True)
+        codec = _codec_names(arguments.source, arguments.output)
     except CheckpointError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    arguments.output.mkdir(parents=True, exist_ok=True)
     (arguments.output / name).write_bytes(content)
     tokenizer = f"file://{checkpoint.tokenizer.resolve()}"
     names = {"moshi_name": name, "tokenizer_name": tokenizer, "model_type": checkpoint.model_type}
-    config = dict(checkpoint.lm_config) | names | {"quantize": "int8" in arguments.layout}
+    config = dict(checkpoint.lm_config) | names | codec | {"quantize": "int8" in arguments.layout}
     (arguments.output / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
     print(f"{arguments.output / name}: {len(content) / 1e6:.1f} MB", file=sys.stderr)
     return 0

@@ -11,8 +11,9 @@ import pytest
 import torch
 from safetensors.torch import load, load_file
 
+from moshi_cluster.cluster.default_checkpoint import DEFAULT_CHECKPOINT
 from moshi_cluster.models.layers.quantised import QuantisedMatrix
-from moshi_cluster.models.loading import Part, resolve
+from moshi_cluster.models.loading import Part, codec_fingerprint, resolve
 from moshi_cluster.models.loading.gguf import GgufFile
 from moshi_cluster.models.loading.lm import load_lm
 from moshi_cluster.models.sampling import Sampling
@@ -66,6 +67,12 @@ def test_the_command_writes_a_folder_that_loads(tmp_path: Path, monkeypatch: pyt
     checkpoint = resolve(str(target), parts=Part.LM)
     assert checkpoint.tokenizer == source / "tokenizer.model"
     assert load_lm(checkpoint).config.dim == 64
+
+
+def test_a_converted_checkpoint_keeps_its_codec(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["convert", str(DEFAULT_CHECKPOINT), str(tmp_path), "--layout", "mlx-q8"])
+    assert convert_checkpoint.main() == 0
+    assert codec_fingerprint(str(tmp_path)) == codec_fingerprint(str(DEFAULT_CHECKPOINT)) != ""
 
 
 def test_a_converted_checkpoint_keeps_its_sampling_and_its_type(
