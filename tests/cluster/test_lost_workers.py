@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import re
 import signal
@@ -142,6 +143,7 @@ async def test_a_codec_of_another_checkpoint_gets_no_calls_and_the_operator_is_t
         assert "the codec and the lm workers have different checkpoints" in (error.value.details() or "")
         for service in ("codec", "lm"):
             assert metric(cluster, "moshi_gateway_workers", service=service) == 0
+        assert await asyncio.to_thread(cluster.process("gateway-0").logged, "do not fit each other")
         told = [line for line in cluster.process("gateway-0").log_lines() if "do not fit each other" in line]
         assert len(told) == 1
         assert all(cluster.address(name) in told[0] for name in ("codec-0", "lm-0"))

@@ -22,6 +22,7 @@ from tests.services.gateway.api.websocket.chatter import HTTP, Chatter
 from tests.services.gateway.cluster import Cluster, EchoCodec, EchoLm, cluster
 from tests.services.in_process import serving
 
+ROOT = Path(__file__).parents[2]
 SETTINGS: dict[str, Any] = {**HTTP, "trusted_proxies": ("127.0.0.1",)}
 ELSEWHERE = "127.0.0.9"
 """An address of this machine that is no trusted proxy's."""
@@ -103,6 +104,7 @@ async def gateway_processes(folder: Path, count: int = 1) -> AsyncIterator[Seque
         for number in range(count):
             port, http_port, metrics_port = free_ports(3)
             environment = {
+                "PYTHONPATH": str(ROOT),  # this checkout's code, whatever else is installed
                 "MOSHI_GATEWAY_HOST": "127.0.0.1",
                 "MOSHI_GATEWAY_PORT": str(port),
                 "MOSHI_GATEWAY_HTTP_PORT": str(http_port),

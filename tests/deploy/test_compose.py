@@ -17,7 +17,8 @@ from tests.dockerfile import ROOT, stages
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 SETTINGS = {"codec": CodecSettings, "lm": LmSettings, "gateway": GatewaySettings}
-INSIDE = {"host", "port", "metrics_port", "http_port"}  # the same in every container
+# The same in every container, whose standard input is nobody's.
+INSIDE = {"host", "port", "metrics_port", "http_port", "attached"}
 
 
 @pytest.mark.parametrize("name", SERVICES)
