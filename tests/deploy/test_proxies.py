@@ -118,7 +118,7 @@ REFUSALS: dict[str, tuple[Code, list[gateway_pb2.ConverseRequest], dict[str, Any
 
 async def test_what_the_gateway_refuses_has_its_status(name: str, tmp_path: Path) -> None:
     (tmp_path / "tokens").write_text("secret\n")
-    settings = {"token_file": str(tmp_path / "tokens"), "open_timeout_s": 0.5}
+    settings = {"token_file": str(tmp_path / "tokens"), "open_timeout_s": 3.0}
     async with cluster_behind(name, tmp_path, **settings) as (_, seen):
         found = {case: await refused(seen, *requests, **how) for case, (_, requests, how) in REFUSALS.items()}
     assert {case: error.code() for case, error in found.items()} == {
@@ -129,7 +129,7 @@ async def test_what_the_gateway_refuses_has_its_status(name: str, tmp_path: Path
 async def test_a_full_gateway_says_when_to_try_again_and_an_idle_call_that_it_is_over(
     name: str, tmp_path: Path
 ) -> None:
-    async with cluster_behind(name, tmp_path, max_sessions=1, idle_timeout_s=1.0) as (_, seen):
+    async with cluster_behind(name, tmp_path, max_sessions=1, idle_timeout_s=3.0) as (_, seen):
         holding = Caller(seen.stub)
         await holding.start()
         error = await refused(seen, START)
@@ -155,12 +155,13 @@ async def test_a_drain_is_told_and_ends_as_without_a_proxy(name: str, tmp_path: 
         await caller.start()
         async with seen.chatting(STATS) as chatter:
             await chatter.ready()
-            all_of_it.service.drain(3.5)
+            all_of_it.service.drain(62.0)
             event = (await caller.until("event", gateway_pb2.Event.KIND_GO_AWAY)).event
-            assert event.detail == "the gateway stops: the call ends in 1.5 s"
+            assert event.detail == "the gateway stops: the call ends in 60 s"
             assert (await chatter.until(METADATA, "event"))["kind"] == "go_away"
             assert (await refused(seen, START)).code() is Code.UNAVAILABLE
             await caller.say_levels([3])
+            all_of_it.service.drain(0.0)
             assert (await caller.rest()).ended.reason == gateway_pb2.Ended.REASON_SHUTDOWN
             assert (await chatter.end())[0] == 1001
 

@@ -73,7 +73,10 @@ async def test_a_call_that_outlasts_its_workers_drain_is_unavailable(service: st
         await caller.start()
         await caller.say_levels([1])
         await caller.answered(1)
-        (codec if service == "codec" else lm).drain(0.3)
+        worker = codec if service == "codec" else lm
+        worker.drain(60.0)
+        await caller.until("event", Kind.KIND_GO_AWAY)
+        worker.drain(0.0)
         code, details = await caller.status()
         assert code == grpc.StatusCode.UNAVAILABLE
         assert details.endswith(": the worker stops, and the time to finish is over")

@@ -67,7 +67,7 @@ async def test_a_call_that_reaches_a_limit_ends(setting: dict[str, float], messa
 
 async def test_replies_that_do_not_come_after_hang_up_end_the_call() -> None:
     codec = EchoCodec()
-    async with cluster([codec], flush_timeout_s=0.1) as all_of_it:
+    async with cluster([codec], flush_timeout_s=1.0) as all_of_it:
         caller = Caller(all_of_it.stub)
         await caller.start()
         codec.encoder.hold()
@@ -98,7 +98,7 @@ async def test_a_slow_reader_is_bounded_and_told() -> None:
 
 
 async def test_a_caller_who_never_reads_ends_and_frees_their_slots() -> None:
-    async with cluster(flush_timeout_s=0.2, reply_backlog_ms=800, max_messages_per_s=1e6) as all_of_it:
+    async with cluster(flush_timeout_s=1.0, reply_backlog_ms=800, max_messages_per_s=1e6) as all_of_it:
         caller = Caller(all_of_it.stub)
         await caller.start()
         for _ in range(30):

@@ -168,7 +168,7 @@ async def test_a_call_that_leaves_a_worker_goes_on_while_the_other_reads_its_his
 async def test_a_call_leaves_a_worker_that_hangs(service: str, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO", "moshi_cluster.services.gateway.calls.move_reports")
     levels = [index % 50 for index in range(20)]
-    async with cluster(**two_of_each(), answer_timeout_s=0.3) as all_of_it:
+    async with cluster(**two_of_each(), answer_timeout_s=1.0) as all_of_it:
         await all_found(all_of_it)
         caller = Caller(all_of_it.stub)
         await caller.start()

@@ -74,7 +74,7 @@ async def test_frames_that_a_worker_leaves_unanswered_do_not_end_a_call_well() -
             for index in range(len(frames) - 1):
                 await stream.write(codec_pb2.PcmFrame(pcm_f32le=frame(1), frame_index=index))
 
-    async with cluster([Forgetful()], open_timeout_s=1.0) as all_of_it:
+    async with cluster([Forgetful()], open_timeout_s=3.0) as all_of_it:
         caller = Caller(all_of_it.stub)
         await caller.start()
         await caller.say_levels([1, 1, 1])

@@ -122,13 +122,14 @@ async def test_a_drain_is_told_and_closes_with_1001_when_time_is_up() -> None:
         await chatter.ready()
         await chatter.say(1)
         await chatter.answered(1)
-        all_of_it.service.drain(2.5)
+        all_of_it.service.drain(62.0)
         event = await chatter.until(METADATA, "event")
-        assert (event["kind"], event["detail"]) == ("go_away", "the gateway stops: the call ends in 0.5 s")
+        assert (event["kind"], event["detail"]) == ("go_away", "the gateway stops: the call ends in 60 s")
         async with chatting(all_of_it) as late:
             assert await late.end() == (1001, "the gateway is draining")
         await chatter.say(1)
         await chatter.answered(2)
+        all_of_it.service.drain(0.0)
         assert await chatter.end() == (1001, "")
         await all_of_it.service.until_idle()
 

@@ -90,7 +90,7 @@ async def test_beyond_the_queue_a_client_is_turned_away_with_1013() -> None:
 async def test_nobody_waits_for_long_when_the_workers_are_gone() -> None:
     codec = EchoCodec()
     async with (
-        cluster([codec], [EchoLm(1)], open_timeout_s=1.0, **HTTP) as all_of_it,
+        cluster([codec], [EchoLm(1)], open_timeout_s=3.0, **HTTP) as all_of_it,
         chatting(all_of_it, STATS) as first,
     ):
         await first.ready()
