@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 
-from moshi_cluster.services.common.listening import Host
+from moshi_cluster.services.common.process_settings import WorkerSettings
 from moshi_cluster.services.common.settings import SettingError, setting
 from moshi_cluster.services.common.worker.program import largest_batch, uses_static_step
 
@@ -14,10 +14,9 @@ MOST_SLOTS = 1024
 
 
 @dataclass(frozen=True)
-class CodecSettings:
+class CodecSettings(WorkerSettings):
     """Everything that can be set about a codec worker."""
 
-    host: Host = setting(Host("0.0.0.0"), "Address to listen on; `::` for every one, of IPv6 and IPv4.")
     port: int = setting(50052, "gRPC port; 0 picks a free one.", minimum=0, maximum=65535)
     metrics_port: int = setting(9102, "Prometheus port; 0 picks a free one.", minimum=0, maximum=65535)
     backend: str = setting(
@@ -30,29 +29,16 @@ class CodecSettings:
     triton_answer_timeout_s: float = setting(
         5.0, "A frame that Triton has not answered for this long ends its stream.", minimum=0.1
     )
-    checkpoint: str | None = setting(None, "Folder laid out as published, or a repository.")
-    hf_repo: str | None = setting(None, "Hugging Face repository, owner/name[@revision].")
     mimi_weights: str | None = setting(
         None, "Mimi's weights: a name in the checkpoint, hf://owner/repo/path or file://path."
     )
     mimi_config: str | None = setting(None, "Mimi's configuration, as above.")
-    config: str | None = setting(None, "The checkpoint's config.json, as above.")
-    device: str = setting("cpu", "torch device, for example cpu or cuda:0.")
-    threads: int = setting(1, "CPU threads of one step.", minimum=1, maximum=256)
     slots: int | None = setting(
         None,
         "Encode streams, and as many decode streams, held at once; unset: 32 on a CPU, elsewhere 128 or what fits, and "
         "with Triton what its models hold.",
         minimum=1,
         maximum=MOST_SLOTS,
-    )
-    max_batch: int | None = setting(
-        None, "Largest batch of one step; unset: 64, and every slot with the static step.", minimum=1, maximum=1024
-    )
-    static_step: str = setting(
-        "auto",
-        "Steps over fixed buffers, which a GPU records and repeats; auto: on CUDA.",
-        choices=("auto", "on", "off"),
     )
     encode_gather_ms: float | None = setting(
         None,
@@ -66,25 +52,6 @@ class CodecSettings:
         minimum=0,
         maximum=80,
     )
-    inflight_frames: int = setting(8, "Frames of one stream between arrival and answer.", minimum=1, maximum=256)
-    first_frame_timeout_s: float = setting(
-        15.0, "A stream that holds a slot and has sent no frame for this long ends.", minimum=0.1
-    )
-    idle_timeout_s: float = setting(60.0, "A stream that neither sends nor reads for this long ends.", minimum=0.1)
-    drain_grace_s: float = setting(30.0, "Time that running streams have after SIGTERM.", minimum=0.0)
-    drain_linger_s: float = setting(
-        10.0, "New streams are taken for so long after SIGTERM, by gateways that have no other worker.", minimum=0.0
-    )
-    mtls_dir: str = setting(
-        "",
-        "Folder with tls.crt, tls.key and ca.crt: the gRPC port speaks TLS with whoever shows a certificate of ca.crt."
-        " Empty: not encrypted.",
-    )
-    attached: bool = setting(False, "Stops, as after SIGTERM, when standard input ends: with whoever started it.")
-    log_format: str = setting(
-        "text", "Log lines for people, or each as a JSON object for programs.", choices=("text", "json")
-    )
-    log_level: str = setting("info", "Least serious lines to log.", choices=("debug", "info", "warning", "error"))
 
     @property
     def held_slots(self) -> int:

@@ -9,7 +9,7 @@ import sys
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import grpc
 from prometheus_client import CollectorRegistry
@@ -19,10 +19,11 @@ from moshi_cluster.services.common.certificates import CertificateMetrics
 from moshi_cluster.services.common.json_lines import JsonFormatter
 from moshi_cluster.services.common.logs import OneLineFormatter, logging_to_stderr
 from moshi_cluster.services.common.metrics import log_lines_dropped
+from moshi_cluster.services.common.process_settings import ProcessSettings
 from moshi_cluster.services.common.rpc import server_options
 from moshi_cluster.services.common.settings import SettingError, describe, load
 
-S = TypeVar("S")
+S = TypeVar("S", bound=ProcessSettings)
 
 # The engine thread gives up the interpreter at every torch call; while the event loop is busy it should not wait the
 # usual 5 ms to get it back, forty times a step.
@@ -48,7 +49,7 @@ def run(
     _occupy_standard_descriptors()
     registry = CollectorRegistry()
     try:
-        settings: Any = load(settings_type, prefix)
+        settings = load(settings_type, prefix)
         endpoint = lifecycle.Endpoint(
             prefix=prefix,
             host=settings.host,

@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass
 
 from moshi_cluster.services.common.listening import Host
+from moshi_cluster.services.common.process_settings import ProcessSettings
 from moshi_cluster.services.common.secret_url import SecretUrl
 from moshi_cluster.services.common.settings import SettingError, setting
 
@@ -17,10 +18,9 @@ _ORIGIN = re.compile(r"\*|https?://[a-z0-9.-]+(:[1-9][0-9]{0,4})?|https?://\[[0-
 
 
 @dataclass(frozen=True)
-class GatewaySettings:
+class GatewaySettings(ProcessSettings):
     """Everything that can be set about a gateway."""
 
-    host: Host = setting(Host("0.0.0.0"), "Address to listen on; `::` for every one, of IPv6 and IPv4.")
     port: int = setting(50051, "gRPC port; 0 picks a free one.", minimum=0, maximum=65535)
     metrics_port: int = setting(9101, "Prometheus port; 0 picks a free one.", minimum=0, maximum=65535)
     instance_name: str = setting("moshi-cluster", "Name of this installation, told to clients of /api/chat.")
@@ -183,12 +183,6 @@ class GatewaySettings:
     reply_backlog_ms: int = setting(2000, "Reply audio that may wait for a slow reader.", minimum=100)
     reply_notes_max: int = setting(1000, "Texts and events that may wait for a slow reader.", minimum=10)
     retry_after_ms: int = setting(1000, "Hint to callers that find no free slot.", minimum=1)
-    drain_grace_s: float = setting(30.0, "Time that running calls have after SIGTERM.", minimum=0.0)
-    attached: bool = setting(False, "Stops, as after SIGTERM, when standard input ends: with whoever started it.")
-    log_format: str = setting(
-        "text", "Log lines for people, or each as a JSON object for programs.", choices=("text", "json")
-    )
-    log_level: str = setting("info", "Least serious lines to log.", choices=("debug", "info", "warning", "error"))
 
     def __post_init__(self) -> None:
         for name in ("codec_targets", "lm_targets"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from moshi_cluster.services.common.listening import Host
+from moshi_cluster.services.common.process_settings import WorkerSettings
 from moshi_cluster.services.common.settings import setting
 
 PREFIX = "MOSHI_LM_"
@@ -14,14 +14,11 @@ MOST_SLOTS_ON_CPU = 32
 
 
 @dataclass(frozen=True)
-class LmSettings:
+class LmSettings(WorkerSettings):
     """Everything that can be set about an lm worker."""
 
-    host: Host = setting(Host("0.0.0.0"), "Address to listen on; `::` for every one, of IPv6 and IPv4.")
     port: int = setting(50053, "gRPC port; 0 picks a free one.", minimum=0, maximum=65535)
     metrics_port: int = setting(9103, "Prometheus port; 0 picks a free one.", minimum=0, maximum=65535)
-    checkpoint: str | None = setting(None, "Folder laid out as published, or a repository.")
-    hf_repo: str | None = setting(None, "Hugging Face repository, owner/name[@revision].")
     lm_weights: str | None = setting(None, "LM weights: a name in the checkpoint, hf://owner/repo/path or file://path.")
     lora_weights: str | None = setting(None, "Adapters of the LM, as above; unset: the checkpoint's own, if any.")
     lora_scaling: float | None = setting(
@@ -29,8 +26,6 @@ class LmSettings:
     )
     fuse_lora: bool = setting(True, "Adapters become part of dense weights; false keeps them apart.")
     tokenizer: str | None = setting(None, "SentencePiece model, as above.")
-    config: str | None = setting(None, "The checkpoint's config.json, as above.")
-    device: str = setting("cpu", "torch device, for example cpu or cuda:0.")
     dtype: str = setting(
         "auto",
         "Type of activations; auto is float32 for dense weights on a CPU, else bfloat16.",
@@ -44,7 +39,6 @@ class LmSettings:
         "Type of the attention's memory; auto is the activations', int8 is 8 bits with a scale per vector.",
         choices=("auto", "float32", "bfloat16", "int8"),
     )
-    threads: int = setting(1, "CPU threads of one step.", minimum=1, maximum=256)
     slots: int | None = setting(
         None, "Sessions held at once; unset: what fits, at most 32 on a CPU and 256 elsewhere.", minimum=1, maximum=1024
     )
@@ -57,14 +51,6 @@ class LmSettings:
     )
     leave_for_codec: bool = setting(
         True, "When `slots` is unset, leaves memory for a codec on the same GPU; false where the codec has its own."
-    )
-    max_batch: int | None = setting(
-        None, "Largest batch of one step; unset: 64, and every slot with the static step.", minimum=1, maximum=1024
-    )
-    static_step: str = setting(
-        "auto",
-        "A step over fixed buffers, which a GPU records and repeats; auto: on CUDA.",
-        choices=("auto", "on", "off"),
     )
     one_bucket: bool = setting(
         False,
@@ -99,24 +85,5 @@ class LmSettings:
         maximum=4096,
     )
     max_history_frames: int = setting(45_000, "Longest history a session may open with (45,000 is an hour).", minimum=0)
-    inflight_frames: int = setting(8, "Frames of one session between arrival and answer.", minimum=1, maximum=256)
     open_timeout_s: float = setting(10.0, "A stream whose `open` does not come within this time ends.", minimum=0.1)
     prepare_timeout_s: float = setting(60.0, "Longest time a session may wait for its prefill.", minimum=0.1)
-    first_frame_timeout_s: float = setting(
-        15.0, "A stream that holds a slot and has sent no frame for this long ends.", minimum=0.1
-    )
-    idle_timeout_s: float = setting(60.0, "A session that neither sends nor reads for this long ends.", minimum=0.1)
-    drain_grace_s: float = setting(30.0, "Time that running sessions have after SIGTERM.", minimum=0.0)
-    drain_linger_s: float = setting(
-        10.0, "New sessions are taken for so long after SIGTERM, by gateways that have no other worker.", minimum=0.0
-    )
-    mtls_dir: str = setting(
-        "",
-        "Folder with tls.crt, tls.key and ca.crt: the gRPC port speaks TLS with whoever shows a certificate of ca.crt."
-        " Empty: not encrypted.",
-    )
-    attached: bool = setting(False, "Stops, as after SIGTERM, when standard input ends: with whoever started it.")
-    log_format: str = setting(
-        "text", "Log lines for people, or each as a JSON object for programs.", choices=("text", "json")
-    )
-    log_level: str = setting("info", "Least serious lines to log.", choices=("debug", "info", "warning", "error"))
