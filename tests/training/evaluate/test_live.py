@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
 
 pytest.importorskip("pocketsphinx", reason="pocketsphinx is not installed: pip install '.[train]'")
 
+from benchmarks.online.cluster import Cluster
+from benchmarks.online.report import LoadReport
 from moshi_cluster.cluster.recorded_callers import RecordedCaller
 from training.evaluate import live
+from training.evaluate.calling import HeldCalls
 from training.evaluate.judge import HeldCall
 from training.evaluate.recordings import NoSynthesiserError
 
@@ -81,3 +84,27 @@ def test_a_machine_without_synthesisers_is_told_what_to_do(
     monkeypatch.setattr(live, "made", made)
     assert live.main(["--checkpoint", "anywhere"]) == live.EXIT_FAILED
     assert capsys.readouterr().err == "error: making up calls needs a voice\n"
+
+
+def test_a_gateway_that_is_there_is_called_and_no_other_started(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    called: list[str] = []
+
+    def hold(cluster: Cluster, recordings: Sequence[RecordedCaller], callers: int) -> HeldCalls:
+        called.append(cluster.target)
+        return HeldCalls(moshi_says(lambda right: right)(tmp_path, recordings), cast(LoadReport, None))
+
+    monkeypatch.setattr(live, "hold", hold)
+    monkeypatch.setattr(live, "_load", lambda _report, callers: f"{callers} callers")
+    monkeypatch.setattr(live, "Recogniser", DeafRecogniser)
+    assert live.main(["--recorded", "--target", "127.0.0.1:1", "--checkpoint", str(tmp_path)]) == live.EXIT_BROKEN
+    assert called == ["127.0.0.1:1"]
+    assert "the card has none" in last_line(capsys)
+
+
+def test_the_figures_of_somebody_elses_cluster_are_never_the_cards(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        live.main(["--recorded", "--target", "127.0.0.1:1", "--write"])
+    assert ended.value.code == 2
+    assert "--write takes the figures of a cluster of its own" in capsys.readouterr().err
