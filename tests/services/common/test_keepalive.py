@@ -14,7 +14,7 @@ import pytest
 from moshi_cluster.services.common.rpc import KeepAlive, channel_options, server_options
 from tests.services.in_process import PATIENCE_S, status_of
 
-SOON = KeepAlive(silence_ms=100, answer_ms=1000)  # a busy machine answers late
+SOON = KeepAlive(silence_ms=100, answer_ms=2000)  # a busy machine answers late
 LATER = KeepAlive(silence_ms=3_600_000, answer_ms=3_600_000)
 
 

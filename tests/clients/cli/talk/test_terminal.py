@@ -49,8 +49,9 @@ class Terminal:
     @property
     def seen(self) -> bytes:
         """Everything that was written so far."""
-        with contextlib.suppress(OSError):  # nothing new, or the program has closed its side
-            self._seen += os.read(self._side, 1 << 16)
+        with contextlib.suppress(OSError):  # nothing more, or the program has closed its side
+            while more := os.read(self._side, 1 << 16):  # a terminal gives less at once than it has
+                self._seen += more
         return self._seen
 
     async def shows(self, text: bytes) -> None:

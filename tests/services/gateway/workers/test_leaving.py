@@ -64,7 +64,7 @@ async def test_new_calls_go_to_a_worker_that_stays() -> None:
 
 
 async def test_the_only_worker_takes_new_calls_although_it_leaves_until_its_linger_is_over() -> None:
-    leaving = EchoCodec(2, drain_linger_s=0.5)
+    leaving = EchoCodec(2, drain_linger_s=2.5)
     async with serving(leaving) as worker, watching(worker.target) as pool:
         may_end = leaves(leaving)
         await drains(pool, worker.target)

@@ -147,7 +147,7 @@ async def test_a_worker_that_does_not_answer_is_passed_over() -> None:
     silent = SilentLm()
     async with cluster(lms=[silent, EchoLm(2)]) as all_of_it:
         await eventually(lambda: sum(worker.takes_sessions for worker in pools(all_of_it)[1]._workers.values()) == 2)
-        streams = await CallStreams.open(*pools(all_of_it), Opening(SAMPLING), limits=OpeningLimits(held_s=1.0))
+        streams = await CallStreams.open(*pools(all_of_it), Opening(SAMPLING), limits=OpeningLimits(held_s=2.0))
         assert silent.entered.is_set()
         assert all_of_it.workers[2].live_sessions == 1
         streams.cancel()
@@ -171,7 +171,7 @@ async def test_several_codecs_hold_as_many_calls_as_they_have_slots(codecs: int)
 async def test_an_lm_whose_engine_stands_still_is_passed_over_and_then_asked_last(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    limits = OpeningLimits(ready_s=1.0)
+    limits = OpeningLimits(ready_s=2.0)
     stuck, well = EchoLm(16), EchoLm(8)
     go_on, prepare = threading.Event(), stuck.runner.prepare
     monkeypatch.setattr(stuck.runner, "prepare", lambda slot: go_on.wait(20) and prepare(slot))
