@@ -55,7 +55,8 @@ def test_every_call_of_every_step_ends_ok_and_has_a_turnaround(cluster: LocalClu
         assert run.metrics[f"calls_ok{step}"]["passes"] == calls
         answered = run.metrics[f"frames_late{step}"]
         assert answered["passes"] + answered["fails"] > calls * FRAMES / 2  # a late caller's frames may be dropped
-    assert 0 < run.metrics["turnaround"]["min"] < 60_000
+    turnaround = run.metrics["turnaround"]
+    assert 0 <= turnaround["min"] <= turnaround["max"] < 60_000 and turnaround["max"] > 0
 
 
 def test_calls_beyond_the_slots_fail_the_run_by_their_status(cluster: LocalCluster, tmp_path: Path) -> None:
