@@ -50,7 +50,8 @@ class Terminal:
     def seen(self) -> bytes:
         """Everything that was written so far."""
         with contextlib.suppress(OSError):  # nothing new, or the program has closed its side
-            self._seen += os.read(self._side, 1 << 16)
+            while new := os.read(self._side, 1 << 16):  # a piece of it at a time
+                self._seen += new
         return self._seen
 
     async def shows(self, text: bytes) -> None:

@@ -200,7 +200,7 @@ async def test_a_triton_that_stands_still_is_lost_after_some_looks() -> None:
 
 async def test_a_model_that_hangs_ends_the_sessions_whose_frames_it_has() -> None:
     triton = FakeTriton()
-    async with codec_and_triton(triton, triton_answer_timeout_s=0.2) as codec:
+    async with codec_and_triton(triton, triton_answer_timeout_s=2.0) as codec:
         stuck, neighbour = codec.stub.Encode(), codec.stub.Decode()
         await neighbour.write(code_frame(0))
         await read(neighbour)

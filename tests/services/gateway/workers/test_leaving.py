@@ -64,12 +64,13 @@ async def test_new_calls_go_to_a_worker_that_stays() -> None:
 
 
 async def test_the_only_worker_takes_new_calls_although_it_leaves_until_its_linger_is_over() -> None:
-    leaving = EchoCodec(2, drain_linger_s=0.5)
+    leaving = lingering()
     async with serving(leaving) as worker, watching(worker.target) as pool:
         may_end = leaves(leaving)
         await drains(pool, worker.target)
         assert await pool.acquire(address_of) == worker.target
         (await opened(pool, worker.target)).cancel()
+        leaving.drain(0.2)  # shortens the linger to half of it
         async with asyncio.timeout(PATIENCE_S):
             await may_end  # although the gateway would have it
         await eventually(lambda: not pool.is_reachable)
