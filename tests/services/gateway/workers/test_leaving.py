@@ -14,7 +14,7 @@ from moshi_cluster.v1 import codec_pb2
 from tests.services.gateway.cluster import EchoCodec
 from tests.services.gateway.workers.test_names import GONE, LOOPBACK, Names
 from tests.services.gateway.workers.test_pool import address_of, known, until_all_report, watching
-from tests.services.in_process import PATIENCE_S, eventually, few_turns, serving
+from tests.services.in_process import PATIENCE_S, eventually, few_turns, lasting_address, serving
 
 pytestmark = pytest.mark.usefixtures("nothing_swallowed")
 
@@ -83,8 +83,8 @@ async def test_a_worker_is_let_go_of_once_another_one_is_there_and_the_next_at_i
 ) -> None:
     caplog.set_level("INFO")
     leaving = lingering()
-    async with serving(leaving) as worker:
-        host, _, port = worker.target.rpartition(":")
+    async with serving(leaving, address=lasting_address()) as worker:
+        port = worker.target.rpartition(":")[2]
         looked_up = Names(monkeypatch)
         looked_up.answer = [LOOPBACK]
         times = {"let_go_retry_s": 0.05, "leaving_resolve_s": 0.05}
@@ -103,7 +103,7 @@ async def test_a_worker_is_let_go_of_once_another_one_is_there_and_the_next_at_i
                 assert caplog.text.count(f"worker up address={worker.target}") == 1
                 assert "worker down" not in caplog.text
                 await worker.server.stop(None)
-                async with serving(EchoCodec(2), address=f"{host}:{port}"):
+                async with serving(EchoCodec(2), address=worker.target):
                     await until_all_report(pool, 2)
                     assert not known(pool)[worker.target].draining.is_set()
 

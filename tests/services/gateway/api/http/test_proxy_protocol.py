@@ -115,8 +115,8 @@ async def answer(all_of_it: Cluster, data: bytes, tls: bytes = b"") -> bytes:
                 context = ssl.create_default_context()
                 context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
                 connection = context.wrap_socket(plain)
-            connection.sendall(data)
             try:
+                connection.sendall(data)
                 return connection.recv(15)
             except ConnectionError:
                 return b""
