@@ -10,6 +10,7 @@ from typing import Any
 
 import grpc
 
+from moshi_cluster.cluster.ports import LOOPBACK, free_ports
 from moshi_cluster.services.common.lifecycle import Service
 from moshi_cluster.services.common.rpc import channel_options, server_options
 
@@ -24,6 +25,11 @@ class Listening:
     server: grpc.aio.Server
     channel: grpc.aio.Channel
     target: str
+
+
+def lasting_address() -> str:
+    """To listen on and, once it was given up, again: no outgoing connection gets the port in between."""
+    return f"{LOOPBACK}:{free_ports(1)[0]}"
 
 
 @asynccontextmanager

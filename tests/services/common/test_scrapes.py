@@ -13,6 +13,7 @@ from contextlib import ExitStack
 import pytest
 from prometheus_client import CollectorRegistry, Counter
 
+from moshi_cluster.cluster.ports import free_ports
 from moshi_cluster.services.common.listening import open_listeners
 from moshi_cluster.services.common.metrics import MetricsEndpoint
 from moshi_cluster.services.common.scrapes import ScrapeServer
@@ -100,7 +101,7 @@ def test_a_scraper_gets_the_form_that_it_asks_for(port: int) -> None:
 
 def test_the_thread_and_the_port_are_gone_when_the_endpoint_is_left() -> None:
     threads = threading.active_count()
-    with MetricsEndpoint("127.0.0.1", 0, CollectorRegistry()) as endpoint:
+    with MetricsEndpoint("127.0.0.1", free_ports(1)[0], CollectorRegistry()) as endpoint:
         held = connected(endpoint.port)
     assert threading.active_count() == threads
     held.close()

@@ -49,9 +49,9 @@ class Terminal:
     @property
     def seen(self) -> bytes:
         """Everything that was written so far."""
-        with contextlib.suppress(OSError):  # nothing more, or the program has closed its side
-            while more := os.read(self._side, 1 << 16):  # a terminal gives less at once than it has
-                self._seen += more
+        with contextlib.suppress(OSError):  # nothing new, or the program has closed its side
+            while new := os.read(self._side, 1 << 16):  # a piece of it at a time
+                self._seen += new
         return self._seen
 
     async def shows(self, text: bytes) -> None:

@@ -11,6 +11,7 @@ from prometheus_client import CollectorRegistry
 
 pytest.importorskip("tritonclient", reason="no tritonclient: pip install '.[triton]'")
 
+from moshi_cluster.cluster.ports import free_ports
 from moshi_cluster.services.common.rpc_stream import SLOT_HELD
 from moshi_cluster.v1 import codec_pb2_grpc
 from tests.services.codec.triton.codec_behind import codec_and_triton, codec_behind, make_service
@@ -152,8 +153,7 @@ async def test_until_triton_runs_the_right_models_sessions_are_refused(why: str)
 
 
 async def test_a_triton_that_is_down_at_the_start_is_waited_for() -> None:
-    async with listening(FakeTriton()) as (_, port):
-        pass
+    (port,) = free_ports(1)
     service = make_service(port, CollectorRegistry())
     async with service_listening(service):
         starting = asyncio.create_task(service.start())
@@ -166,7 +166,7 @@ async def test_a_triton_that_is_down_at_the_start_is_waited_for() -> None:
 
 async def test_a_triton_that_dies_ends_its_sessions_and_serves_again_when_it_is_back() -> None:
     triton = FakeTriton()
-    async with listening(triton) as (server, port), codec_behind(port) as codec:
+    async with listening(triton, *free_ports(1)) as (server, port), codec_behind(port) as codec:
         calls = [codec.stub.Encode(), codec.stub.Decode()]
         for call, frame in zip(calls, (pcm_frame(0), code_frame(0)), strict=True):
             await call.write(frame)

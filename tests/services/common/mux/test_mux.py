@@ -16,7 +16,7 @@ from moshi_cluster.services.common.mux.server import MuxServicer
 from moshi_cluster.services.common.session_stream import Method, SessionStream
 from moshi_cluster.v1 import codec_pb2, codec_pb2_grpc, lm_pb2, trunk_pb2, trunk_pb2_grpc
 from tests.services.fake_workers import FakeCodec, FakeLm, code_frame, open_request, pcm_frame, user_frame
-from tests.services.in_process import PATIENCE_S, Listening, eventually, read_all, serving
+from tests.services.in_process import PATIENCE_S, Listening, eventually, lasting_address, read_all, serving
 
 pytestmark = pytest.mark.usefixtures("nothing_swallowed")
 
@@ -24,8 +24,8 @@ ENCODE, DECODE, GENERATE = (f"/moshi_cluster.v1.{name}" for name in ("Codec/Enco
 
 
 @asynccontextmanager
-async def connected(worker: Any) -> AsyncIterator[tuple[MuxClient, Listening]]:
-    async with serving(worker) as listener:
+async def connected(worker: Any, address: str = "127.0.0.1:0") -> AsyncIterator[tuple[MuxClient, Listening]]:
+    async with serving(worker, address=address) as listener:
         mux = MuxClient(listener.channel, "worker", listener.target)
         try:
             yield mux, listener
@@ -175,7 +175,7 @@ async def test_when_the_gateway_goes_every_slot_of_its_connection_is_free() -> N
 
 async def test_when_the_worker_goes_every_stream_says_so_and_the_next_one_finds_its_successor() -> None:
     codec = FakeCodec(2)
-    async with connected(codec) as (mux, listener):
+    async with connected(codec, lasting_address()) as (mux, listener):
         lost = encode(mux)
         await lost.until_held()
         await listener.server.stop(None)

@@ -20,7 +20,7 @@ from moshi_cluster.services.gateway.workers.worker import WatchTimes, Worker
 from moshi_cluster.v1 import codec_pb2
 from tests.services.authority import Authority
 from tests.services.gateway.cluster import EchoCodec
-from tests.services.in_process import PATIENCE_S, eventually, serving
+from tests.services.in_process import PATIENCE_S, eventually, lasting_address, serving
 
 ENCODE = "/moshi_cluster.v1.Codec/Encode"
 QUICK = WatchTimes(retry_s=0.02)
@@ -92,7 +92,8 @@ async def test_a_process_that_is_no_codec_of_ours_gets_no_calls(tmp_path: Path) 
 async def test_renewed_certificates_are_used_without_a_restart(tmp_path: Path) -> None:
     """Even when the authority is another one: the connection that stands goes on, the next one is with the new."""
     worker, gateway = folders(tmp_path, Authority("old"))
-    channels, life = WorkerChannels(gateway), serving(EchoCodec(), worker_credentials(worker, "MTLS"))
+    channels = WorkerChannels(gateway)
+    life = serving(EchoCodec(), worker_credentials(worker, "MTLS"), lasting_address())
     async with life as listener, pool_of(listener.target, channels) as pool:
         await asyncio.wait_for(pool.until_found(), PATIENCE_S)
         folders(tmp_path, Authority("new"))

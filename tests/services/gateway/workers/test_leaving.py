@@ -14,7 +14,7 @@ from moshi_cluster.v1 import codec_pb2
 from tests.services.gateway.cluster import EchoCodec
 from tests.services.gateway.workers.test_names import GONE, LOOPBACK, Names
 from tests.services.gateway.workers.test_pool import address_of, known, until_all_report, watching
-from tests.services.in_process import PATIENCE_S, eventually, few_turns, serving
+from tests.services.in_process import PATIENCE_S, eventually, few_turns, lasting_address, serving
 
 pytestmark = pytest.mark.usefixtures("nothing_swallowed")
 
@@ -64,12 +64,13 @@ async def test_new_calls_go_to_a_worker_that_stays() -> None:
 
 
 async def test_the_only_worker_takes_new_calls_although_it_leaves_until_its_linger_is_over() -> None:
-    leaving = EchoCodec(2, drain_linger_s=2.5)
+    leaving = lingering()
     async with serving(leaving) as worker, watching(worker.target) as pool:
         may_end = leaves(leaving)
         await drains(pool, worker.target)
         assert await pool.acquire(address_of) == worker.target
         (await opened(pool, worker.target)).cancel()
+        leaving.drain(0.2)  # shortens the linger to half of it
         async with asyncio.timeout(PATIENCE_S):
             await may_end  # although the gateway would have it
         await eventually(lambda: not pool.is_reachable)
@@ -82,8 +83,8 @@ async def test_a_worker_is_let_go_of_once_another_one_is_there_and_the_next_at_i
 ) -> None:
     caplog.set_level("INFO")
     leaving = lingering()
-    async with serving(leaving) as worker:
-        host, _, port = worker.target.rpartition(":")
+    async with serving(leaving, address=lasting_address()) as worker:
+        port = worker.target.rpartition(":")[2]
         looked_up = Names(monkeypatch)
         looked_up.answer = [LOOPBACK]
         times = {"let_go_retry_s": 0.05, "leaving_resolve_s": 0.05}
@@ -102,7 +103,7 @@ async def test_a_worker_is_let_go_of_once_another_one_is_there_and_the_next_at_i
                 assert caplog.text.count(f"worker up address={worker.target}") == 1
                 assert "worker down" not in caplog.text
                 await worker.server.stop(None)
-                async with serving(EchoCodec(2), address=f"{host}:{port}"):
+                async with serving(EchoCodec(2), address=worker.target):
                     await until_all_report(pool, 2)
                     assert not known(pool)[worker.target].draining.is_set()
 

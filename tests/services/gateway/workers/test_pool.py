@@ -17,7 +17,7 @@ from moshi_cluster.services.gateway.workers.pool import WorkerPool
 from moshi_cluster.services.gateway.workers.worker import WatchTimes, Worker
 from moshi_cluster.v1 import codec_pb2_grpc, worker_pb2, worker_pb2_grpc
 from tests.services.gateway.cluster import EchoCodec, EchoLm
-from tests.services.in_process import PATIENCE_S, eventually, few_turns, serving
+from tests.services.in_process import PATIENCE_S, eventually, few_turns, lasting_address, serving
 
 pytestmark = pytest.mark.usefixtures("nothing_swallowed", "any_uptime")
 
@@ -188,8 +188,8 @@ async def test_a_draining_worker_gets_no_new_sessions() -> None:
 
 async def test_a_worker_that_comes_back_is_found_again() -> None:
     async with contextlib.AsyncExitStack() as stack:
-        async with serving(EchoCodec(2)) as worker:
-            target = worker.target
+        target = lasting_address()
+        async with serving(EchoCodec(2), address=target):
             pool = await stack.enter_async_context(watching(target))
             assert await pool.acquire(address_of) == target
         await until_all_report(pool, 0)

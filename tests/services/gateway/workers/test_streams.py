@@ -12,13 +12,15 @@ import pytest
 
 from moshi_cluster.services.common.errors import EngineFailed, InvalidInput, NoFreeSlot, SessionError, Unavailable
 from moshi_cluster.services.common.session_stream import SessionStream
+from moshi_cluster.services.gateway.workers import streams as worker_streams
 from moshi_cluster.services.gateway.workers.opening import Opening, OpeningLimits
 from moshi_cluster.services.gateway.workers.pool import WorkerPool
-from moshi_cluster.services.gateway.workers.streams import CallStreams
+from moshi_cluster.services.gateway.workers.streams import CallStreams, open_codec, open_lm
+from moshi_cluster.services.gateway.workers.worker import Worker
 from moshi_cluster.v1 import codec_pb2, common_pb2, lm_pb2
 from tests.services.fake_workers import FRAME_SAMPLES
 from tests.services.gateway.cluster import Cluster, EchoCodec, EchoLm, cluster
-from tests.services.in_process import eventually
+from tests.services.in_process import PATIENCE_S, eventually
 
 pytestmark = pytest.mark.usefixtures("nothing_swallowed")
 
@@ -143,9 +145,21 @@ async def test_an_opening_that_is_cancelled_twice_gives_back_what_it_had() -> No
         await all_of_it.until_free()
 
 
-async def test_a_worker_that_does_not_answer_is_passed_over() -> None:
+def only_for(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From now on the limits that are given hold for this lm: the others may be slow on a busy machine."""
+    patient = OpeningLimits(held_s=PATIENCE_S, ready_s=PATIENCE_S)
+
+    def open_on(worker: Worker, session: Opening, limits: OpeningLimits) -> Any:
+        return open_lm(worker, session, limits if worker.address == address else patient)
+
+    monkeypatch.setattr(worker_streams, "open_lm", open_on)
+    monkeypatch.setattr(worker_streams, "open_codec", lambda worker, limits: open_codec(worker, patient))
+
+
+async def test_a_worker_that_does_not_answer_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
     silent = SilentLm()
     async with cluster(lms=[silent, EchoLm(2)]) as all_of_it:
+        only_for(all_of_it.listening[1].target, monkeypatch)
         await eventually(lambda: sum(worker.takes_sessions for worker in pools(all_of_it)[1]._workers.values()) == 2)
         streams = await CallStreams.open(*pools(all_of_it), Opening(SAMPLING), limits=OpeningLimits(held_s=2.0))
         assert silent.entered.is_set()
@@ -171,11 +185,12 @@ async def test_several_codecs_hold_as_many_calls_as_they_have_slots(codecs: int)
 async def test_an_lm_whose_engine_stands_still_is_passed_over_and_then_asked_last(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    limits = OpeningLimits(ready_s=2.0)
+    limits = OpeningLimits(held_s=PATIENCE_S, ready_s=1.0)
     stuck, well = EchoLm(16), EchoLm(8)
     go_on, prepare = threading.Event(), stuck.runner.prepare
     monkeypatch.setattr(stuck.runner, "prepare", lambda slot: go_on.wait(20) and prepare(slot))
     async with cluster(lms=[stuck, well]) as all_of_it:
+        only_for(all_of_it.listening[1].target, monkeypatch)
         codec, lm = pools(all_of_it)
         await eventually(lambda: len(lm.usable) == 2)
         held = [await CallStreams.open(codec, lm, Opening(SAMPLING), limits=limits) for _ in range(3)]

@@ -104,9 +104,9 @@ async def test_a_request_that_drips_in_is_not_waited_for() -> None:
 
 
 async def test_a_websocket_is_no_request_that_does_not_come() -> None:
-    async with cluster(http_request_timeout_s=1.0, **HTTP) as all_of_it, chatting(all_of_it, LOOPBACK) as chatter:
+    async with cluster(http_request_timeout_s=2.5, **HTTP) as all_of_it, chatting(all_of_it, LOOPBACK) as chatter:
         await chatter.ready()
-        await asyncio.sleep(1.2)
+        await asyncio.sleep(2.7)
         await chatter.say(1)
         await chatter.answered(1)
 
@@ -253,7 +253,7 @@ async def test_a_bad_request_is_counted_and_nothing_of_it_is_repeated(
     request_text: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
-    async with cluster(http_request_timeout_s=1.0, **HTTP) as all_of_it, wire(all_of_it) as client:
+    async with cluster(http_request_timeout_s=2.5, **HTTP) as all_of_it, wire(all_of_it) as client:
         await client.send(request_text.encode("latin-1"))
         answer = await client.answer()
         assert answer.split(b" ")[1] == b"400"
