@@ -129,7 +129,7 @@ async def _codes_once_idle(channel: grpc.aio.Channel) -> CodeShape:
 def _cells(history_frames: int, run: Run) -> list[str]:
     before, during = ([1000 * each for each in values] for values in (run.before, run.during))
     times = [min(run.opened), quantile(run.opened, 0.5), max(run.opened)]
-    shares = [quantile(before, 0.5), quantile(before, 0.99), quantile(during, 0.5), quantile(during, 0.99), max(during)]
+    shares = [quantile(before, q) for q in (0.5, 0.99)] + [quantile(during, q) for q in (0.5, 0.99, 1.0)]
     late = sum(took_s > _LATE_S for took_s in run.during)
     cells = [f"{second:.2f}" for second in times] + [f"{ms:.0f}" for ms in shares]
     return [str(history_frames), *cells, f"{late} of {len(run.during)}"]
