@@ -161,7 +161,7 @@ async def test_a_drain_is_told_and_ends_as_without_a_proxy(name: str, tmp_path: 
             assert (await chatter.until(METADATA, "event"))["kind"] == "go_away"
             assert (await refused(seen, START)).code() is Code.UNAVAILABLE
             await caller.say_levels([3])
-            all_of_it.service.drain(0.0)
+            all_of_it.service.drain(2.2)
             assert (await caller.rest()).ended.reason == gateway_pb2.Ended.REASON_SHUTDOWN
             assert (await chatter.end())[0] == 1001
 

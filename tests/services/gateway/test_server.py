@@ -76,7 +76,7 @@ async def test_a_call_that_outlasts_its_workers_drain_is_unavailable(service: st
         worker = codec if service == "codec" else lm
         worker.drain(60.0)
         await caller.until("event", Kind.KIND_GO_AWAY)
-        worker.drain(0.0)
+        worker.drain(0.2)
         code, details = await caller.status()
         assert code == grpc.StatusCode.UNAVAILABLE
         assert details.endswith(": the worker stops, and the time to finish is over")

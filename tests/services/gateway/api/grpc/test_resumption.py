@@ -129,8 +129,8 @@ async def test_a_call_that_is_hung_up_is_not_kept() -> None:
 
 
 async def test_a_call_that_met_a_limit_is_not_kept() -> None:
-    async with calling(session_max_s=4.0) as all_of_it:
-        caller, started = await talking(all_of_it)
+    async with calling(session_max_s=0.5) as all_of_it:
+        caller, started = await talking(all_of_it, frames=0)
         assert await reason_of(caller) == (grpc.StatusCode.DEADLINE_EXCEEDED, "LIMIT_REACHED")
         assert await refused(all_of_it, started.resume_token) == UNKNOWN
 

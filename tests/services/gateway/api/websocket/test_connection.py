@@ -116,7 +116,7 @@ async def test_who_asks_gets_figures_and_all_others_one_message_of_metadata_as_f
             latency_ms = await asking.until(METADATA, "latency_ms")
             assert set(latency_ms) == {"edge_in", "encode", "lm", "decode", "edge_out", "turnaround"}
             counters = asking.metadata["counters"]
-            assert (counters["frames_in"], counters["frames_out"], counters["frames_filled"]) == (3, 3, 0)
+            assert counters["frames_in"] == 3 <= counters["frames_out"]  # who is late has silence filled in
             await page.pong()
             await page.socket.close()
             await waiting.ready()

@@ -129,7 +129,7 @@ async def test_a_drain_is_told_and_closes_with_1001_when_time_is_up() -> None:
             assert await late.end() == (1001, "the gateway is draining")
         await chatter.say(1)
         await chatter.answered(2)
-        all_of_it.service.drain(0.0)
+        all_of_it.service.drain(2.2)
         assert await chatter.end() == (1001, "")
         await all_of_it.service.until_idle()
 

@@ -274,7 +274,7 @@ async def test_a_conversation_survives_an_attempt_that_never_got_a_call() -> Non
 
 
 async def test_a_limit_is_not_got_round_by_resuming() -> None:
-    async with cluster(session_max_s=4.0, **HTTP) as all_of_it, talking(all_of_it) as (chatter, key):
+    async with cluster(session_max_s=0.5, **HTTP) as all_of_it, talking(all_of_it, frames=0) as (chatter, key):
         assert (await chatter.end())[0] == 1000
         async with chatting(all_of_it, STATS, **coming_back(key)) as back:
             await back.ready()
