@@ -122,7 +122,7 @@ async def test_a_conversation_whose_worker_fails_while_no_other_has_room_can_be_
 
 async def test_a_conversation_goes_on_with_the_model_that_it_began_with() -> None:
     old, new = EchoLm(9, checkpoint="01d"), EchoLm(2, checkpoint="2e3")
-    async with cluster(lms=[old, new], **HTTP) as all_of_it:
+    async with cluster([EchoCodec(9)], [old, new], **HTTP) as all_of_it:
         await eventually(lambda: len(all_of_it.manager.fleet.lm.taking) == 2)
         async with talking(all_of_it) as (chatter, key):
             assert chatter.metadata["lm_model_file"] == "01d"
