@@ -14,6 +14,7 @@ from moshi_cluster.services.lm.settings import LmSettings
 
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 _TUNNEL = r"public address=(\S+);"  # as the gateway logs it
+_TOLD_AT = ("debug", "info")
 
 
 def for_programs(cluster: LocalCluster) -> str:
@@ -42,7 +43,7 @@ def _pages(gateway: ServiceProcess) -> Iterator[str]:
     settings = gateway.settings
     if settings.http:
         yield f"{'https' if settings.tls_dir else 'http'}://{with_port(_host(gateway), settings.http_port)}"
-    if settings.gradio_tunnel and (found := gateway.logged(_TUNNEL)):
+    if settings.gradio_tunnel and settings.log_level in _TOLD_AT and (found := gateway.logged(_TUNNEL)):
         yield f"{found[1]} (public)"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 import signal
@@ -49,7 +50,7 @@ class ServiceProcess:
         self.service = service
         settings_type, prefix = _SETTINGS[service]
         self.settings: Any = load(settings_type, prefix, argv=[], environment=environment)
-        # However this process ends, what it has started does not outlive it: the other end of its stdin is here.
+        # Whatever ends this process ends what it has started: see _lifeline.
         self._environment = {**environment, f"{prefix}ATTACHED": "true"}
         self._log_path = log_path
         self._popen: subprocess.Popen[bytes] | None = None
@@ -107,7 +108,7 @@ class ServiceProcess:
                 # -P: what lies in the current folder is not imported in place of what is installed
                 [sys.executable, "-P", "-m", f"moshi_cluster.services.{self.service}"],
                 env=self._environment,
-                stdin=subprocess.PIPE,
+                stdin=_lifeline(),
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,  # Ctrl-C is ours alone: we stop the services in order
@@ -121,20 +122,14 @@ class ServiceProcess:
         """SIGKILL: as a machine that loses power."""
         if self._popen is not None:
             self._popen.kill()
-            self._wait(self._popen, None)
+            self._popen.wait()
 
     def wait(self, timeout_s: float) -> int:
         """The exit code of a process that ends by itself. Raises ClusterError when it does not in time."""
         try:
-            return self._wait(self._popen, timeout_s) if self._popen is not None else 0
+            return self._popen.wait(timeout_s) if self._popen is not None else 0
         except subprocess.TimeoutExpired as error:
             raise ClusterError(f"{self.name} is still running after {timeout_s:g} s{self.log_tail()}") from error
-
-    def _wait(self, popen: subprocess.Popen[bytes], timeout_s: float | None) -> int:
-        exit_code = popen.wait(timeout_s)
-        assert popen.stdin is not None
-        popen.stdin.close()
-        return exit_code
 
     def wait_or_kill(self, timeout_s: float) -> int:
         """The exit code; negative: the signal that ended it."""
@@ -159,13 +154,17 @@ class ServiceProcess:
         return [line for line in self.log_lines() if line.startswith(_PROGRESS)]
 
     def logged(self, pattern: str, within_s: float = _LOGGED_WITHIN_S) -> re.Match[str] | None:
-        """The first place of its log where the pattern is found; None where it is not in time. A service writes its
-        log in a thread of its own, so what it has done may be seen a moment before it is read there.
+        """The first place of its log where the pattern is found; None where it is not in time, or when it has ended.
+
+        A service writes its log in a thread of its own: what it has done may be seen a moment before it is read there.
         """
         deadline_s = time.monotonic() + within_s
-        while (found := re.search(pattern, "\n".join(self.log_lines()))) is None and time.monotonic() < deadline_s:
+        while True:
+            is_last_look = time.monotonic() > deadline_s or (self.started and not self.running)
+            found = re.search(pattern, "\n".join(self.log_lines()))
+            if found or is_last_look:
+                return found
             time.sleep(_LOG_POLL_S)
-        return found
 
     def _place(self, port_field: str) -> str:
         """host:port where this machine finds it."""
@@ -175,6 +174,13 @@ class ServiceProcess:
     def log_lines(self) -> list[str]:
         """All that it has logged."""
         return self._log_path.read_text(errors="replace").splitlines() if self._log_path.exists() else []
+
+
+@functools.cache
+def _lifeline() -> int:
+    """The reading end of a pipe whose other end this process alone has: it ends with it, even where it is killed."""
+    reading, _ = os.pipe()
+    return reading
 
 
 def _answers(url: str) -> bool:

@@ -26,8 +26,11 @@ _RULED_OUT = {
     "hf_repo": ("MOSHI_CODEC_CHECKPOINT", "MOSHI_LM_CHECKPOINT"),
     "checkpoint": ("MOSHI_CODEC_HF_REPO", "MOSHI_LM_HF_REPO"),
 }
-# How the gateway finds the workers is the business of whoever starts them.
+# How the gateway finds the workers, and when they end, is the business of whoever starts them.
 _OURS = (
+    "MOSHI_CODEC_ATTACHED",
+    "MOSHI_LM_ATTACHED",
+    "MOSHI_GATEWAY_ATTACHED",
     "MOSHI_CODEC_HOST",
     "MOSHI_LM_HOST",
     "MOSHI_GATEWAY_CODEC_TARGETS",

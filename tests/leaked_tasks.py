@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
-_LEAK_GRACE_S = 20.0  # of a machine that stands still; who leaks nothing waits for nothing
+_LEAK_GRACE_S = 5.0  # of a machine that stands still; who leaks nothing waits for nothing
 
 
 @pytest.fixture(autouse=True)

@@ -17,7 +17,7 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
-from moshi_cluster.models.loading import CheckpointError, MissingFileError, Part, SafetensorsFile, resolve
+from moshi_cluster.models.loading import Checkpoint, CheckpointError, Part, SafetensorsFile, resolve
 from moshi_cluster.tools.checkpoint_layouts import LAYOUTS, stacked
 from moshi_cluster.tools.gguf import gguf
 
@@ -34,13 +34,17 @@ def convert(tensors: Mapping[str, Tensor], config: Mapping[str, Any], layout: st
     return name, save({key: tensor.clone(memory_format=torch.contiguous_format) for key, tensor in made.items()})
 
 
-def _codec_names(source: str, output: Path) -> dict[str, str]:
-    """What a config.json says of the source's codec; nothing where there is none. Writes the codec's configuration."""
+def _codec_of(source: str) -> Checkpoint | None:
+    """The source's codec; None, and said, where it cannot be had."""
     try:
-        codec = resolve(source, parts=Part.MIMI)
-    except MissingFileError as error:
-        print(f"no codec at the source, name one where it is served: {error}", file=sys.stderr)
-        return {}
+        return resolve(source, parts=Part.MIMI)
+    except CheckpointError as error:
+        print(f"the codec is not named, name one where it is served: {error}", file=sys.stderr)
+        return None
+
+
+def _codec_names(codec: Checkpoint, output: Path) -> dict[str, str]:
+    """What a config.json says of a codec. Writes the codec's own configuration, where it has one."""
     assert codec.mimi_weights is not None  # asked for
     names = {"mimi_name": f"file://{codec.mimi_weights.resolve()}"}
     if codec.mimi_config is not None:
@@ -59,17 +63,19 @@ def main() -> int:
     try:
         checkpoint = resolve(arguments.source, parts=Part.LM)
         assert checkpoint.lm_weights is not None and checkpoint.tokenizer is not None  # Part.LM asked for them
+        codec = _codec_of(arguments.source)
         tensors = SafetensorsFile(checkpoint.lm_weights)
         name, content = convert(tensors, checkpoint.lm_config, arguments.layout)
-        arguments.output.mkdir(parents=True, exist_ok=True)
-        codec = _codec_names(arguments.source, arguments.output)
     except CheckpointError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    arguments.output.mkdir(parents=True, exist_ok=True)
     (arguments.output / name).write_bytes(content)
     tokenizer = f"file://{checkpoint.tokenizer.resolve()}"
     names = {"moshi_name": name, "tokenizer_name": tokenizer, "model_type": checkpoint.model_type}
-    config = dict(checkpoint.lm_config) | names | codec | {"quantize": "int8" in arguments.layout}
+    if codec is not None:
+        names |= _codec_names(codec, arguments.output)
+    config = dict(checkpoint.lm_config) | names | {"quantize": "int8" in arguments.layout}
     (arguments.output / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
     print(f"{arguments.output / name}: {len(content) / 1e6:.1f} MB", file=sys.stderr)
     return 0

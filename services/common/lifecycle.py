@@ -15,6 +15,7 @@ import gc
 import logging
 import os
 import signal
+import stat
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
@@ -88,7 +89,7 @@ class Endpoint:
     options: Options
     credentials: grpc.ServerCredentials | None = None  # None: not encrypted
     attached: bool = False
-    """Stops when standard input ends, which is when whoever holds the other end of that pipe has ended, however."""
+    """Stops when standard input ends: when whoever has the other end of that pipe closes it, or has ended, or was killed."""
 
 
 def run(make_service: Callable[[], Service], name: str, endpoint: Endpoint, registry: CollectorRegistry) -> int:
@@ -177,16 +178,20 @@ class _StopSignals:
             loop.add_signal_handler(signal.SIGHUP, self.stop.set)
 
     def follow_stdin(self, prefix: str) -> None:
-        """Stops when standard input ends. Raises SettingError where it is nothing that could be waited for."""
-        try:
-            asyncio.get_running_loop().add_reader(_STDIN, self._on_stdin)
-        except OSError:
-            raise SettingError(f"{prefix}ATTACHED: standard input is no pipe") from None
+        """Stops when standard input ends. Raises SettingError where it is no pipe: a terminal is its shell's."""
+        kind = os.fstat(_STDIN).st_mode
+        if not (stat.S_ISFIFO(kind) or stat.S_ISSOCK(kind)):
+            raise SettingError(f"{prefix}ATTACHED: standard input is no pipe")
+        asyncio.get_running_loop().add_reader(_STDIN, self._on_stdin)
 
     def _on_stdin(self) -> None:
-        with contextlib.suppress(OSError):  # as good as its end
+        try:
             if os.read(_STDIN, _STDIN_BYTES):
                 return
+        except BlockingIOError:
+            return  # another process that has the same pipe has read it
+        except OSError:
+            pass  # as good as its end
         asyncio.get_running_loop().remove_reader(_STDIN)
         self.stop.set()
 

@@ -16,7 +16,7 @@ class ProcessSettings:
     port: int = setting(0, "gRPC port; 0 picks a free one.", minimum=0, maximum=65535)
     metrics_port: int = setting(0, "Prometheus port; 0 picks a free one.", minimum=0, maximum=65535)
     attached: bool = setting(False, "Stops, as after SIGTERM, when standard input ends: with whoever started it.")
-    drain_grace_s: float = setting(30.0, "Time that running calls have after SIGTERM.", minimum=0.0)
+    drain_grace_s: float = setting(30.0, "Time that running calls and sessions have after SIGTERM.", minimum=0.0)
     log_format: str = setting(
         "text", "Log lines for people, or each as a JSON object for programs.", choices=("text", "json")
     )
@@ -48,7 +48,7 @@ class WorkerSettings(ProcessSettings):
     )
     idle_timeout_s: float = setting(60.0, "A stream that neither sends nor reads for this long ends.", minimum=0.1)
     drain_linger_s: float = setting(
-        10.0, "New streams are taken for so long after SIGTERM, by gateways that have no other worker.", minimum=0.0
+        10.0, "New sessions are taken for so long after SIGTERM, by gateways that have no other worker.", minimum=0.0
     )
     mtls_dir: str = setting(
         "",

@@ -27,7 +27,7 @@ class Talker:
     def __init__(self, channel: grpc.aio.Channel) -> None:
         self.call = gateway_pb2_grpc.GatewayStub(channel).Converse()
         self.started = gateway_pb2.Started()
-        self.heard = b""
+        self.heard, self.words = b"", ""
         self.heard_frames = 0
         self.moves = 0
 
@@ -57,6 +57,7 @@ class Talker:
         if (message := await self.call.read()) is grpc.aio.EOF:
             return False
         self.heard += message.audio.data
+        self.words += message.text.piece
         self.heard_frames += message.HasField("audio")
         self.moves += message.event.kind == gateway_pb2.Event.KIND_MOVED
         return True

@@ -5,12 +5,16 @@ from __future__ import annotations
 import json
 import socket
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import pytest
+
+from moshi_cluster.cluster import process
 from moshi_cluster.cluster.announcement import for_people, for_programs
 from moshi_cluster.cluster.default_checkpoint import DEFAULT_CHECKPOINT
 from moshi_cluster.cluster.local_cluster import Layout, LocalCluster
+
+TUNNEL = {"MOSHI_GATEWAY_GRADIO_TUNNEL": "true"}
 
 
 def cluster(folder: Path, environment: Mapping[str, str], checkpoint: str = str(DEFAULT_CHECKPOINT)) -> LocalCluster:
@@ -48,13 +52,15 @@ def test_without_the_http_port_there_is_no_page(tmp_path: Path) -> None:
     assert "page" not in for_people(cluster(tmp_path, {"MOSHI_GATEWAY_HTTP": "false"}))
 
 
-def test_the_public_address_is_what_the_gateway_logged(tmp_path: Path) -> None:
+def test_the_public_address_is_what_the_gateway_logs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     line = "2026-01-01 INFO gateway http public address=https://x.example; relayed, which may cost half a second\n"
-    public = cluster(tmp_path, {"MOSHI_GATEWAY_GRADIO_TUNNEL": "true"})
-    with ThreadPoolExecutor(1) as another:
-        told = another.submit(for_people, public)  # before the gateway has written it
-        (tmp_path / "gateway-0.log").write_text(line)
-        assert "https://x.example (public)" in told.result()
+    # The gateway writes it a moment after it serves.
+    monkeypatch.setattr(process.time, "sleep", lambda _s: (tmp_path / "gateway-0.log").write_text(line))
+    assert "https://x.example (public)" in for_people(cluster(tmp_path, TUNNEL))
+
+
+def test_a_public_address_that_is_not_logged_is_not_waited_for(tmp_path: Path) -> None:
+    assert "(public)" not in for_people(cluster(tmp_path, TUNNEL | {"MOSHI_GATEWAY_LOG_LEVEL": "warning"}))
 
 
 def test_programs_read_json(tmp_path: Path) -> None:

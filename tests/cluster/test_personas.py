@@ -105,10 +105,13 @@ async def test_a_call_with_a_persona_outlives_its_lm_and_says_what_it_would_have
         for caller in (undisturbed, disturbed):
             await caller.begin(persona=PERSONAS[0])
             await caller.talk(FRAMES // 2)
+            lm = await lm_in_use(personas)
+            rest = asyncio.create_task(caller.talk(FRAMES // 2, offset_s=2.0))
             if caller is disturbed:
-                personas.kill(await lm_in_use(personas))
-            await caller.talk(FRAMES // 2, offset_s=2.0)
+                await asyncio.sleep(FRAMES / 4 * FRAME_S)
+                personas.kill(lm)
+            await rest
             await caller.call.done_writing()
             await caller.until_over()
     assert (undisturbed.moves, disturbed.moves) == (0, 1)
-    assert disturbed.heard == undisturbed.heard
+    assert (disturbed.words, disturbed.heard) == (undisturbed.words, undisturbed.heard)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -16,7 +15,7 @@ if TYPE_CHECKING:
 POLL_MS = 50
 
 
-def wait_for(page: Page, selector: str, text: str | re.Pattern[str]) -> None:
+def wait_for(page: Page, selector: str, text: str) -> None:
     """Until the element shows the text."""
     page.locator(selector, has_text=text).first.wait_for(state="visible")
 

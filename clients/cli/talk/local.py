@@ -55,7 +55,7 @@ def local_gateway(options: list[str]) -> Iterator[str]:
 
 
 def _await_end(process: subprocess.Popen[str]) -> None:
-    """Asks again before it kills: a killed program leaves its services running."""
+    """Asks again before it kills."""
     for insist in (process.terminate, process.kill):
         try:
             process.wait(_STOP_TIMEOUT_S)

@@ -36,8 +36,8 @@ from moshi_cluster.services.gateway.settings import GatewaySettings
 from moshi_cluster.services.gateway.workers.elsewhere import Elsewhere
 from moshi_cluster.services.gateway.workers.streams import CallStreams
 
-_HALTED_S = FRAME_S / 2
-"""Woken so much late, the process stood still itself: halted, without a core, or in a long turn of its loop."""
+_HALTED_S = 0.01
+"""Woken this late, the process stood still itself: halted, without a core, or in a long turn of its loop."""
 _READ_FIRST_S = FRAME_S / 2
 
 
@@ -248,7 +248,7 @@ class Call:
         while not self._hung_up:
             due_s = self._ingress.next_deadline_s
             await asyncio.sleep(max(0.0, due_s - time.monotonic()))
-            if time.monotonic() - due_s > _HALTED_S:
+            if time.monotonic() - min(due_s, self._ingress.next_deadline_s) > _HALTED_S:
                 await asyncio.sleep(_READ_FIRST_S)
             now_s = time.monotonic()
             if self._ingress.next_deadline_s <= now_s and not self._hung_up:

@@ -38,32 +38,24 @@ class MoveReports:
         self._tell_end = tell_end
 
     def moved(self, reason: MoveReason, old: Worker, new: Worker, same: bool) -> None:
-        outcome = "moved" if same else "differs"
-        self._metrics.moved(old.service, reason.name.lower(), outcome)
+        why, outcome = reason.name.lower(), "moved" if same else "differs"
+        self._metrics.moved(old.service, why, outcome)
         self._counters.moves += 1
         self._tell_moved(f"{old.service}: the worker {_WHY[reason]}")
-        self._note(logging.INFO, f"call {outcome}", reason, old, f" to={new.address}")
+        what = (self._session_id, old.service, why, outcome, old.address, new.address)
+        _log.info("call moved session=%s worker=%s reason=%s outcome=%s address=%s to=%s", *what)
 
     def not_moved(self, reason: MoveReason, worker: Worker) -> None:
         if reason is MoveReason.DRAINING:
             self._tell_end(f"the {worker.service} worker", worker.grace_left_s)
-        self._note(logging.WARNING, "call finds no other worker, trying on", reason, worker)
+        what = (self._session_id, worker.service, reason.name.lower(), worker.address)
+        _log.warning("call finds no other worker, trying on session=%s worker=%s reason=%s address=%s", *what)
 
     def given_up(self, reason: MoveReason, worker: Worker) -> None:
-        self._metrics.moved(worker.service, reason.name.lower(), "given_up")
-        self._note(logging.WARNING, "call given up", reason, worker)
+        why = reason.name.lower()
+        self._metrics.moved(worker.service, why, "given_up")
+        what = (self._session_id, worker.service, why, worker.address)
+        _log.warning("call given up session=%s worker=%s reason=%s address=%s", *what)
 
     def gap(self, service: str, gap_s: float) -> None:
         self._metrics.move_gap_s[service].observe(gap_s)
-
-    def _note(self, level: int, what: str, reason: MoveReason, worker: Worker, rest: str = "") -> None:
-        _log.log(
-            level,
-            "%s session=%s service=%s reason=%s address=%s%s",
-            what,
-            self._session_id,
-            worker.service,
-            reason.name.lower(),
-            worker.address,
-            rest,
-        )

@@ -185,7 +185,7 @@ class Worker:
                 self.capacity = started_s = None
                 on_change()
             elif started_s is not None and asyncio.get_running_loop().time() - started_s > self._times.tell_after_s:
-                _log.warning("worker out of reach address=%s service=%s, trying on", self.address, self.service)
+                _log.warning("worker out of reach, trying on worker=%s address=%s", self.service, self.address)
                 started_s = None
             await asyncio.sleep(self._times.let_go_retry_s if self._is_let_go else self._times.retry_s)
             await self._renew_channel()
@@ -230,7 +230,7 @@ class Worker:
 
     def _take(self, report: worker_pb2.Capacity) -> None:
         if self.capacity is None and not (self._is_let_go and report.draining):
-            _log.info("worker up address=%s service=%s", self.address, report.service)
+            _log.info("worker up address=%s worker=%s", self.address, report.service)
             self._is_let_go = False
             self.draining.clear()
         self.capacity = report

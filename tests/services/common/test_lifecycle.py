@@ -221,16 +221,47 @@ async def test_an_attached_process_drains_when_its_standard_input_ends(
         os.close(stdin)
 
 
-async def test_a_process_cannot_be_attached_to_what_never_ends(monkeypatch: pytest.MonkeyPatch) -> None:
-    nothing = os.open(os.devnull, os.O_RDONLY)
-    monkeypatch.setattr(lifecycle, "_STDIN", nothing)
+async def test_an_attached_process_whose_standard_input_has_ended_does_not_even_load(
+    process: StartProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service = Script()
+    stdin, held = os.pipe()
+    os.close(held)
+    monkeypatch.setattr(lifecycle, "_STDIN", stdin)
+    try:
+        async with process(service, attached=True) as running:
+            assert await running.exit_code == 0
+            assert service.asked == ["start", "start cancelled", "stop"]
+    finally:
+        os.close(stdin)
+
+
+async def test_a_standard_input_that_another_process_has_read_has_not_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    stdin, held = os.pipe()
+    os.set_blocking(stdin, False)
+    monkeypatch.setattr(lifecycle, "_STDIN", stdin)
+    try:
+        signals = lifecycle._StopSignals()
+        signals.follow_stdin("MOSHI_TEST_")
+        signals._on_stdin()
+        assert not signals.stop.is_set()
+        os.close(held)
+        await signals.stop.wait()
+    finally:
+        os.close(stdin)
+
+
+@pytest.mark.parametrize("what", [os.devnull, "/dev/ptmx", __file__])
+async def test_a_process_cannot_be_attached_to_what_is_no_pipe(what: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    stdin = os.open(what, os.O_RDWR | os.O_NOCTTY if what.startswith("/dev") else os.O_RDONLY)
+    monkeypatch.setattr(lifecycle, "_STDIN", stdin)
     options = server_options(1 << 20, 64)
     endpoint = lifecycle.Endpoint("MOSHI_TEST_", "127.0.0.1", 0, 0, GRACE_S, options, attached=True)
     try:
         with pytest.raises(SettingError, match="MOSHI_TEST_ATTACHED: standard input is no pipe"):
             await lifecycle.serve(Script, "test", endpoint, CollectorRegistry())
     finally:
-        os.close(nothing)
+        os.close(stdin)
 
 
 async def test_a_process_of_nohup_survives_its_terminal(process: StartProcess) -> None:

@@ -181,8 +181,8 @@ async def test_a_call_leaves_a_worker_that_hangs(service: str, caplog: pytest.Lo
         (moved,) = heard.events(Kind.KIND_MOVED)
         assert moved.detail == f"{service}: the worker did not answer"
         (other,) = (worker for worker in pool_workers(all_of_it, service) if worker is not hanging)
-        places = f"service={service} reason=hung address={hanging.address} to={other.address}"
-        assert caplog.messages == [f"call moved session={heard.started.session_id} {places}"]
+        why = f"worker={service} reason=hung outcome=moved address={hanging.address} to={other.address}"
+        assert caplog.messages == [f"call moved session={heard.started.session_id} {why}"]
         assert hanging.rank[0], "it is asked last for a while"
         runner.let_all()
         await all_of_it.until_free()

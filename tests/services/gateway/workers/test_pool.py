@@ -87,7 +87,7 @@ async def test_when_the_last_worker_is_lost_the_wait_for_one_begins_again() -> N
 
 async def test_a_worker_that_never_comes_is_told_of_once(caplog: pytest.LogCaptureFixture) -> None:
     async with watching("127.0.0.1:1", found=False, retry_s=0.01, tell_after_s=0.0) as pool:
-        await eventually(lambda: "worker out of reach address=127.0.0.1:1 service=codec" in caplog.text)
+        await eventually(lambda: "worker out of reach, trying on worker=codec address=127.0.0.1:1" in caplog.text)
         for _ in range(5):
             await asyncio.sleep(0.02)
         assert caplog.text.count("out of reach") == 1
