@@ -89,7 +89,7 @@ class Endpoint:
     options: Options
     credentials: grpc.ServerCredentials | None = None  # None: not encrypted
     attached: bool = False
-    """Stops when standard input ends: when whoever has the other end of that pipe closes it, or has ended, or was killed."""
+    """Stops when standard input ends: when whoever has the other end of that pipe closes it or ends, also by a kill."""
 
 
 def run(make_service: Callable[[], Service], name: str, endpoint: Endpoint, registry: CollectorRegistry) -> int:
