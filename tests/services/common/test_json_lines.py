@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import json
 import logging
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from moshi_cluster.services.common import json_lines
 from moshi_cluster.services.common.json_lines import JsonFormatter
 from moshi_cluster.services.common.logs import LogHandler
 from moshi_cluster.services.common.session_id import SESSION_ID
+
+SERVICES = Path(__file__).parents[3] / "services"
 
 
 class Log:
@@ -40,6 +45,11 @@ def test_a_line_is_one_line_and_its_fields_are_its_own() -> None:
     log.logger.warning("two\nlines level=%s", "not the level")
     assert log.lines[-1].count("\n") == 1
     assert (log.last["message"], log.last["level"]) == ("two\nlines level=not the level", "WARNING")
+
+
+def test_no_line_of_the_services_has_a_figure_whose_name_is_taken() -> None:
+    taken = re.compile(rf"\b({'|'.join(json_lines._OWN)})=%")
+    assert not [path.name for path in SERVICES.rglob("*.py") if taken.search(path.read_text())], "missing in JSON"
 
 
 def test_an_exception_is_a_field() -> None:

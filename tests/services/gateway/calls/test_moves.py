@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from typing import Any
 
 import grpc
@@ -203,7 +204,10 @@ async def test_a_call_for_which_no_worker_has_room_is_told_before_its_worker_sto
 
 
 @pytest.mark.parametrize("service", SERVICES)
-async def test_where_not_all_find_room_those_go_on_who_have_talked_longest(service: str) -> None:
+async def test_where_not_all_find_room_those_go_on_who_have_talked_longest(
+    service: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "moshi_cluster.services.gateway.calls.move_reports")
     async with cluster(**two_of_each(4)) as all_of_it:
         await all_found(all_of_it)
         callers, on = [Caller(all_of_it.stub) for _ in range(6)], {}
@@ -230,6 +234,9 @@ async def test_where_not_all_find_room_those_go_on_who_have_talked_longest(servi
         labels = {"service": service, "reason": "lost"}
         assert all_of_it.sample("moshi_gateway_failovers_total", outcome="moved", **labels) == room
         assert all_of_it.sample("moshi_gateway_failovers_total", outcome="given_up", **labels) == len(ended) == 2
+        of_it = f"worker={service} reason=lost"
+        told = Counter(line.partition(" session=")[0] for line in caplog.messages if of_it in line)
+        assert (told["call moved"], told["call given up"]) == (room, 2)
         await all_of_it.until_free()
 
 
