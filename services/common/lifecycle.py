@@ -13,9 +13,6 @@ import asyncio
 import contextlib
 import gc
 import logging
-import os
-import signal
-import stat
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
@@ -32,13 +29,12 @@ from moshi_cluster.services.common.process_metrics import ProcessMetrics
 from moshi_cluster.services.common.readiness import Readiness
 from moshi_cluster.services.common.rpc import Options
 from moshi_cluster.services.common.settings import SettingError
+from moshi_cluster.services.common.stop_signals import StopSignals
 
 T = TypeVar("T")
 
 _log = logging.getLogger(__name__)
 _STOP_GRACE_S = 1.0
-_STDIN = 0
-_STDIN_BYTES = 4096
 EXIT_ENGINE_FAILED = 70  # EX_SOFTWARE
 EXIT_CANNOT_START = 1
 
@@ -125,7 +121,7 @@ async def _serve(
         server = grpc.aio.server(options=endpoint.options)
         port = _listen(server, endpoint)
         service = make_service()  # imports what is large: until then a signal ends the process as it ends any other
-        signals = _StopSignals()
+        signals = StopSignals()
         if endpoint.attached:
             signals.follow_stdin(endpoint.prefix)
         health_servicer = health.aio.HealthServicer()
@@ -158,48 +154,6 @@ async def _serve(
             await server.stop(_STOP_GRACE_S)
             await service.stop()
             _log.info("stopped name=%s", name)
-
-
-class _StopSignals:
-    """SIGTERM, SIGINT and SIGHUP ask for a stop; a second SIGTERM or SIGINT for one without a grace.
-
-    A terminal that closes sends SIGHUP, often twice and beside SIGTERM: it never shortens the grace. A process started
-    with nohup goes on ignoring it.
-    """
-
-    def __init__(self) -> None:
-        self.stop = asyncio.Event()
-        self.stop_now = asyncio.Event()
-        self._asked = False
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._on_request)
-        if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
-            loop.add_signal_handler(signal.SIGHUP, self.stop.set)
-
-    def follow_stdin(self, prefix: str) -> None:
-        """Stops when standard input ends. Raises SettingError where it is no pipe: a terminal is its shell's."""
-        kind = os.fstat(_STDIN).st_mode
-        if not (stat.S_ISFIFO(kind) or stat.S_ISSOCK(kind)):
-            raise SettingError(f"{prefix}ATTACHED: standard input is no pipe")
-        asyncio.get_running_loop().add_reader(_STDIN, self._on_stdin)
-
-    def _on_stdin(self) -> None:
-        try:
-            if os.read(_STDIN, _STDIN_BYTES):
-                return
-        except BlockingIOError:
-            return  # another process that has the same pipe has read it
-        except OSError:
-            pass  # as good as its end
-        asyncio.get_running_loop().remove_reader(_STDIN)
-        self.stop.set()
-
-    def _on_request(self) -> None:
-        if self._asked:
-            self.stop_now.set()
-        self._asked = True
-        self.stop.set()
 
 
 async def _start(service: Service, stop_requested: asyncio.Event) -> int | None:

@@ -21,7 +21,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from prometheus_client import CollectorRegistry
 
-from moshi_cluster.services.common import lifecycle, probe
+from moshi_cluster.services.common import lifecycle, probe, stop_signals
 from moshi_cluster.services.common.listening import with_port
 from moshi_cluster.services.common.readiness import Readiness
 from moshi_cluster.services.common.rpc import server_options
@@ -206,7 +206,7 @@ async def test_an_attached_process_drains_when_its_standard_input_ends(
     service = Script()
     service.loaded.set()
     stdin, held = os.pipe()
-    monkeypatch.setattr(lifecycle, "_STDIN", stdin)
+    monkeypatch.setattr(stop_signals, "_STDIN", stdin)
     try:
         async with process(service, attached=True) as running:
             await running.until_health(SERVING)
@@ -227,7 +227,7 @@ async def test_an_attached_process_whose_standard_input_has_ended_does_not_even_
     service = Script()
     stdin, held = os.pipe()
     os.close(held)
-    monkeypatch.setattr(lifecycle, "_STDIN", stdin)
+    monkeypatch.setattr(stop_signals, "_STDIN", stdin)
     try:
         async with process(service, attached=True) as running:
             assert await running.exit_code == 0
@@ -239,9 +239,9 @@ async def test_an_attached_process_whose_standard_input_has_ended_does_not_even_
 async def test_a_standard_input_that_another_process_has_read_has_not_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     stdin, held = os.pipe()
     os.set_blocking(stdin, False)
-    monkeypatch.setattr(lifecycle, "_STDIN", stdin)
+    monkeypatch.setattr(stop_signals, "_STDIN", stdin)
     try:
-        signals = lifecycle._StopSignals()
+        signals = stop_signals.StopSignals()
         signals.follow_stdin("MOSHI_TEST_")
         signals._on_stdin()
         assert not signals.stop.is_set()
@@ -254,7 +254,7 @@ async def test_a_standard_input_that_another_process_has_read_has_not_ended(monk
 @pytest.mark.parametrize("what", [os.devnull, "/dev/ptmx", __file__])
 async def test_a_process_cannot_be_attached_to_what_is_no_pipe(what: str, monkeypatch: pytest.MonkeyPatch) -> None:
     stdin = os.open(what, os.O_RDWR | os.O_NOCTTY if what.startswith("/dev") else os.O_RDONLY)
-    monkeypatch.setattr(lifecycle, "_STDIN", stdin)
+    monkeypatch.setattr(stop_signals, "_STDIN", stdin)
     options = server_options(1 << 20, 64)
     endpoint = lifecycle.Endpoint("MOSHI_TEST_", "127.0.0.1", 0, 0, GRACE_S, options, attached=True)
     try:
