@@ -18,8 +18,8 @@ _held: deque[socket.socket] = deque()
 def free_ports(count: int) -> list[int]:
     """Different ones, which no other program is given while this one runs. Raises OSError where none is found.
 
-    What is to listen there may take its time to start. A socket that is bound and does not listen keeps its place, of the
-    last 300 ports.
+    What is to listen there may take its time to start: a socket that is bound and does not listen keeps its place, for
+    each of the last 300 ports.
     """
     return [_hold_one() for _ in range(count)]
 
