@@ -8,11 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Awaitable
 from enum import Enum
+from typing import TypeVar
 
 from moshi_cluster.services.common.errors import OverQuota
 from moshi_cluster.services.gateway.admission.rate_limits import Pace, RateQuota
 from moshi_cluster.services.gateway.admission.turns import Turns
+
+T = TypeVar("T")
 
 MESSAGE_S = 0.0001
 """What gRPC takes for a message before the gateway sees it."""
@@ -27,6 +31,8 @@ _PARSING_SHARE, _PARSING_AT_ONCE_S = 0.02, 0.02  # 50 pages a second take 0.005
 _SPARE_SHARE, _SPARE_AT_ONCE_S = 0.1, 0.05
 _WAIT_SHARE, _WAIT_AT_ONCE_S = 0.1, 3.0
 _TURN_S = 0.001
+_MOST_OF_A_MESSAGE_S = 0.1
+"""What took longer was not the message: a collection of garbage came in between, or the machine stood still."""
 
 
 class Spending(Enum):
@@ -103,6 +109,7 @@ class CallBudget:
 
         Raises OverQuota when the call has waited for three seconds, and for more than a tenth of the time before.
         """
+        amount_s = min(amount_s, _MOST_OF_A_MESSAGE_S)
         if self._own[on].has(now_s, amount_s):
             return 0.0
         delay_s = self._spare.delay_s(now_s, amount_s)
@@ -113,20 +120,37 @@ class CallBudget:
 
 class LoopShare:
     """Turns of one connection on the loop: others get theirs every millisecond, and who is beyond the budget waits for
-    the next one."""
+    the next one. What the loop does while the connection waits is not its own.
+    """
 
     def __init__(self, budget: CallBudget) -> None:
         self._budget = budget
-        self._began_s = time.thread_time()
+        self._began_s: float | None = None  # None: it waits
+        self._used_s = 0.0  # and not counted yet
         self._taken_s = 0.0
 
     def begin(self) -> None:
-        """The connection's turn begins."""
+        """The connection's turn begins, or goes on."""
         self._began_s = time.thread_time()
+
+    def pause(self) -> None:
+        """The connection waits, until `begin`."""
+        if self._began_s is not None:
+            self._used_s += time.thread_time() - self._began_s
+            self._began_s = None
+
+    async def aside(self, waiting: Awaitable[T]) -> T:
+        """Waits for something in the middle of a turn."""
+        self.pause()
+        try:
+            return await waiting
+        finally:
+            self.begin()
 
     async def give_way(self) -> None:
         """Lets others have their turn, if it is time; a new turn begins afterwards. Raises OverQuota for a flood."""
-        used_s = time.thread_time() - self._began_s
+        self.pause()
+        used_s, self._used_s = self._used_s, 0.0
         self._taken_s += used_s
         delay_s = self._budget.delay_s(time.monotonic(), used_s, Spending.AUDIO)
         if delay_s or self._taken_s > _TURN_S:

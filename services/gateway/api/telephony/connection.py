@@ -62,7 +62,9 @@ class WireConnection(FarEnd):
 
     async def opening(self) -> Opening:
         """Reads until a call begins. Raises CallerLost when none does, InvalidInput, OverQuota, LimitReached."""
-        return await within(self._read_opening(), self._settings.open_timeout_s, "the connection began no call")
+        opening = await within(self._read_opening(), self._settings.open_timeout_s, "the connection began no call")
+        self._share.pause()  # until the call is up, and `listen` begins
+        return opening
 
     async def listen(self, call: Call, opening: Opening) -> None:
         """Feeds the call until the far end says that it is over. Raises CallerLost when the connection goes before,
@@ -120,7 +122,7 @@ class WireConnection(FarEnd):
                     self._early = items[place + 1 :]
                     return item
                 if isinstance(item, Answer):
-                    await self._link.send(item.write())
+                    await self._share.aside(self._link.send(item.write()))
                 elif item is Control.END:
                     raise CallerLost("the call was over before it began")
         raise CallerLost("the connection was over before a call began")
@@ -128,6 +130,7 @@ class WireConnection(FarEnd):
     async def _feed(self, call: Call, packets: IncomingPackets) -> None:
         """Returns once the far end says that the call is over, or goodbye."""
         items: Sequence[Incoming] | None = self._early
+        self._share.begin()
         while items is not None:
             for item in items:
                 if item is Control.END:
@@ -154,7 +157,7 @@ class WireConnection(FarEnd):
         if isinstance(item, Voice):
             packets.take(item)
             self._barge_in(call)
-            await call.until_room()
+            await self._share.aside(call.until_room())
             return
         call.heard()
         if isinstance(item, Key):

@@ -44,7 +44,7 @@ class IncomingVoice:
                 frames = self._feed(packet, together)
                 heard_packets += frames is not None
                 together += frames or 0
-                if self.call is not None and await self.call.until_room():
+                if self.call is not None and await self._share.aside(self.call.until_room()):
                     together = 0  # what follows comes later
             await self._share.give_way()
         has_other_pages = self._reader.other_pages > other_pages

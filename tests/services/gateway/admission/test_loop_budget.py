@@ -125,6 +125,37 @@ async def test_a_share_gives_way_after_every_turn_and_waits_beyond_the_budget(mo
     assert 0.0 < waited_s[-1] < 3.0
 
 
+async def test_what_others_do_while_a_connection_waits_is_not_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    busy_s, waited_s = 0.0, []
+
+    async def sleep(delay_s: float) -> None:
+        waited_s.append(delay_s)
+
+    async def others(seconds: float) -> str:
+        nonlocal busy_s
+        busy_s += seconds
+        return "room"
+
+    monkeypatch.setattr(time, "thread_time", lambda: busy_s)
+    monkeypatch.setattr(time, "monotonic", lambda: 0.0)
+    monkeypatch.setattr(asyncio, "sleep", sleep)
+    share = LoopShare(LoopBudget(0.0).call(0.0))
+    share.begin()
+    busy_s += 0.0004
+    assert await share.aside(others(10.0)) == "room"
+    busy_s += 0.0004
+    share.pause()
+    await others(10.0)
+    share.begin()
+    await share.give_way()
+    assert not waited_s, "0.8 ms of its own is less than a turn"
+
+
+def test_one_message_during_which_garbage_was_collected_ends_no_call() -> None:
+    budget = LoopBudget(0.0).call(0.0)
+    assert 0.0 < budget.delay_s(0.0, 2.0, Spending.AUDIO) < 1.0
+
+
 def test_a_connection_that_sends_pages_never_waits_beside_floods() -> None:
     loop = LoopBudget(0.0)
     client, flooding = loop.parsing(0.0), loop.parsing(0.0)

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from moshi_cluster.services.common.settings import SettingError
+from moshi_cluster.services.gateway.admission import loop_budget
 from tests.services.gateway.api.telephony.simulators.asterisk import AsteriskPhone, AudioSocketPhone
 from tests.services.gateway.api.telephony.simulators.phone import Gateway, Phone, calling
 from tests.services.gateway.api.telephony.test_calls import gateway_of, likeness, tone
@@ -65,6 +66,26 @@ async def test_what_is_said_comes_back_in_every_form(name: str, served: Cluster)
         await phone.hang_up()
         await phone.until_over()
     assert likeness(np.concatenate(said), phone.sound) > 0.99
+    await eventually(lambda: calls(served, phone, "ok") == 1)
+
+
+async def test_a_collection_of_garbage_while_a_message_is_read_ends_no_call(
+    served: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    phone, collected = AudioSocketPhone(0x16), []
+
+    def thread_time() -> float:
+        """Half a second passes at every tenth look."""
+        collected.append(0.5 * (len(collected) % 10 == 9))
+        return sum(collected)
+
+    monkeypatch.setattr(loop_budget.time, "thread_time", thread_time)
+    async with in_call(phone, served):
+        for packet in tone(phone, 16):
+            await phone.say(packet)
+        await phone.until_heard(15 * phone.packet_samples)
+        await phone.hang_up()
+        await phone.until_over()
     await eventually(lambda: calls(served, phone, "ok") == 1)
 
 
